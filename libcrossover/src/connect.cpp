@@ -1,0 +1,1 @@
+// Turns options into real adapters; the only file that knows all of them.
