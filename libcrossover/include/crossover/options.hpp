@@ -1,0 +1,58 @@
+/// \file
+/// What a user can ask for, and the one list that describes each option.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace crossover {
+
+/// The options of a mirror run, as a user writes them. They are checked, all of them, before anything is touched.
+/// Meanings, units and defaults are in option_list(), from which the command line and the Python module are made.
+struct MirrorOptions {
+  std::string vmid;
+  std::string exclude_vmids;
+  std::string tag;
+  std::string prefix_id;
+  std::string destination;
+  std::string pool = "rbd";
+  std::string keep_local = "0s";
+  std::string keep_remote = "0s";
+  std::vector<std::string> rewrite;
+  std::string job_name;
+  std::string ssh_cipher;
+  std::string lock_wait = "60s";
+  std::string freeze_timeout = "10s";
+  bool online = false;
+  bool overwrite = false;
+  bool all_disks = false;
+  bool keep_host_devices = false;
+  bool no_lock = false;
+  bool keep_source_lock = false;
+  bool keep_destination_lock = false;
+  bool accept_new_host_keys = false;
+  bool dry_run = false;
+
+  bool operator==(const MirrorOptions&) const = default;
+};
+
+/// Where an option's value is kept: its type says how the option is written (a flag, one value, or several).
+using OptionMember =
+    std::variant<bool MirrorOptions::*, std::string MirrorOptions::*, std::vector<std::string> MirrorOptions::*>;
+
+/// One option, described once for every door of the library.
+struct OptionDescription {
+  std::string_view name;    ///< on the command line, without "--"; in Python the member's own name is used
+  std::string_view member;  ///< the member's name in MirrorOptions
+  OptionMember pointer;
+  std::string_view value;  ///< what stands for the value in help, such as "n[s|m|h|d|w]"; empty for flags
+  std::string_view help;   ///< one sentence, without a full stop
+};
+
+/// Every member of MirrorOptions, in the order help shows them.
+std::span<const OptionDescription> option_list();
+
+}  // namespace crossover

@@ -1,0 +1,104 @@
+/// \file
+/// What a run did, as plain data.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "crossover/error.hpp"
+
+namespace crossover {
+
+/// How a guest's run ended.
+enum class Outcome {
+  ok,        ///< a new recovery point is on the destination
+  planned,   ///< a dry run: this would be done
+  conflict,  ///< a state that a human has to decide; nothing was changed
+  failed,    ///< an error; what was begun was undone or is put right by the next run
+};
+
+std::string_view to_string(Outcome outcome) noexcept;
+
+/// One disk of one guest in a run.
+struct DiskReport {
+  std::string key;                       ///< "scsi0"
+  std::string source_image;              ///< "pool/vm-100-disk-0"
+  std::string replica_image;             ///< "pool/vm-99100-disk-0-ssd"
+  bool full = false;                     ///< a first copy
+  std::string base;                      ///< snapshot the diff started from; empty for a first copy
+  bool transferred = false;              ///< the diff is on the destination, flushed
+  bool committed = false;                ///< and its end snapshot is there
+  std::uint64_t stream_bytes = 0;        ///< bytes of the diff stream that went to the destination
+  std::uint64_t size_bytes = 0;          ///< the image's size
+  std::chrono::milliseconds duration{};  ///< of the transfer
+};
+
+/// A disk or setting of the guest that its replica does not have.
+struct LeftOut {
+  std::string key;       ///< "ide2"
+  std::string value;     ///< what it says on the source: a volume or the whole value, never a secret
+  std::string reason;    ///< in words
+  bool is_disk = false;  ///< data that is not replicated, not only a setting
+
+  bool operator==(const LeftOut&) const = default;
+};
+
+/// One guest of a run.
+struct GuestReport {
+  std::uint32_t vmid = 0;
+  std::uint32_t target_vmid = 0;
+  std::string name;
+  std::string source_node;
+  std::string target_node;
+  Outcome outcome = Outcome::failed;
+  std::optional<ErrorCode> error_code;  ///< why it is not ok
+  std::string error;                    ///< one line; empty if ok
+  std::string recovery_point;           ///< the snapshot's name; empty if none was made
+  bool running = false;                 ///< it ran when the snapshots were made
+  bool frozen = false;                  ///< its file systems were frozen meanwhile
+  std::string consistency;              ///< what that means for the point: "frozen", "stopped" or why not
+  std::chrono::milliseconds frozen_for{};
+  std::vector<DiskReport> disks;
+  std::vector<LeftOut> left_out;
+  std::vector<std::string> removed;  ///< snapshots retention removed, "side pool/image@snapshot"
+  std::vector<std::string> warnings;
+  std::vector<std::string> steps;  ///< what was planned, in order, one line each
+};
+
+/// Counts over a run, as the job summary shows them. Counters count disks, except those of freezes and guests.
+struct MirrorTotals {
+  std::uint64_t full_bytes = 0;         ///< stream bytes of first copies
+  std::uint64_t incremental_bytes = 0;  ///< stream bytes of incremental transfers
+  std::uint32_t full_ok = 0;
+  std::uint32_t full_failed = 0;
+  std::uint32_t incremental_ok = 0;
+  std::uint32_t incremental_failed = 0;
+  std::uint32_t freeze_ok = 0;
+  std::uint32_t freeze_failed = 0;
+  std::uint32_t snapshot_ok = 0;
+  std::uint32_t snapshot_failed = 0;
+  std::uint32_t guests_ok = 0;
+  std::uint32_t guests_failed = 0;
+  std::uint32_t guests_running = 0;
+  std::uint32_t guests_stopped = 0;
+};
+
+/// A whole run.
+struct MirrorReport {
+  std::string job;  ///< the job's name as given
+  std::string destination;
+  bool dry_run = false;
+  std::chrono::sys_seconds started{};
+  std::chrono::milliseconds duration{};
+  std::vector<GuestReport> guests;
+  MirrorTotals totals;
+};
+
+/// The whole report as one JSON object; field names are those above.
+std::string to_json(const MirrorReport& report);
+
+}  // namespace crossover

@@ -1,0 +1,55 @@
+#include "crossover/options.hpp"
+
+#include <array>
+
+namespace crossover {
+
+namespace {
+
+using O = MirrorOptions;
+
+constexpr auto descriptions = std::to_array<OptionDescription>({
+    {"vmid", "vmid", &O::vmid, "id[:target],...|all",
+     "guests to mirror, each with its VMID on the destination if that differs; or all of the cluster"},
+    {"excludevmids", "exclude_vmids", &O::exclude_vmids, "id,...", "guests to leave out"},
+    {"tag", "tag", &O::tag, "tag", "only guests with this tag; without --vmid it implies --vmid=all"},
+    {"prefixid", "prefix_id", &O::prefix_id, "digits",
+     "digits put before each VMID on the destination (99 makes 100 into 99100)"},
+    {"destination", "destination", &O::destination, "host", "node of the destination cluster to connect to"},
+    {"pool", "pool", &O::pool, "storage", "storage on the destination, by its PVE storage id"},
+    {"keeplocal", "keep_local", &O::keep_local, "n[s|m|h|d|w]",
+     "how long recovery points stay on the source besides the newest"},
+    {"keepremote", "keep_remote", &O::keep_remote, "n[s|m|h|d|w]",
+     "how long recovery points stay on the destination besides the newest"},
+    {"rewrite", "rewrite", &O::rewrite, "s/regex/replacement/flags",
+     "change the replica's configuration line by line, as sed does; may be given several times"},
+    {"jobname", "job_name", &O::job_name, "name",
+     "name of the job the recovery points belong to; different jobs do not touch each other's"},
+    {"sshcipher", "ssh_cipher", &O::ssh_cipher, "cipher,...", "ciphers to offer, best first"},
+    {"lock-wait", "lock_wait", &O::lock_wait, "n[s|m|h|d|w]",
+     "how long to wait for somebody else's lock on a guest"},
+    {"freeze-timeout", "freeze_timeout", &O::freeze_timeout, "n[s|m|h|d|w]",
+     "how long a guest may stay frozen before it is thawed and its run fails"},
+    {"online", "online", &O::online, "", "mirror running guests too"},
+    {"overwrite", "overwrite", &O::overwrite, "",
+     "replace a destination guest that no record says is a replica, if its vmgenid is this guest's"},
+    {"all-disks", "all_disks", &O::all_disks, "", "mirror disks with backup=0 too"},
+    {"keep-host-devices", "keep_host_devices", &O::keep_host_devices, "",
+     "leave passed-through devices in the replica's configuration"},
+    {"nolock", "no_lock", &O::no_lock, "", "do not lock the source guest"},
+    {"keep-slock", "keep_source_lock", &O::keep_source_lock, "",
+     "keep the source guest locked until its transfers are done, not only until its snapshots are made"},
+    {"keep-dlock", "keep_destination_lock", &O::keep_destination_lock, "",
+     "leave the replica locked after the run"},
+    {"accept-new-host-keys", "accept_new_host_keys", &O::accept_new_host_keys, "",
+     "record the key of a host met for the first time instead of refusing it"},
+    {"dry-run", "dry_run", &O::dry_run, "", "print what would be done and change nothing"},
+});
+
+}  // namespace
+
+std::span<const OptionDescription> option_list() {
+  return descriptions;
+}
+
+}  // namespace crossover

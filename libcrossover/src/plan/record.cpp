@@ -1,0 +1,189 @@
+#include "plan/record.hpp"
+
+#include <fmt/format.h>
+#include <openssl/evp.h>
+
+#include <nlohmann/json.hpp>
+
+#include "crossover/error.hpp"
+
+namespace crossover {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr int version = 1;
+
+std::string_view name_of(ReplicaState state) {
+  switch (state) {
+    case ReplicaState::applying:
+      return "applying";
+    case ReplicaState::applied:
+      return "applied";
+    case ReplicaState::complete:
+      return "complete";
+  }
+  return "applying";
+}
+
+ReplicaState state_of(std::string_view name) {
+  if (name == "applied") return ReplicaState::applied;
+  if (name == "complete") return ReplicaState::complete;
+  if (name == "applying") return ReplicaState::applying;
+  throw Error(ErrorCode::format, "read", std::string(record_key), fmt::format("unknown state '{}'", name));
+}
+
+/// Configurations are bytes, JSON strings are UTF-8.
+std::string to_base64(std::string_view bytes) {
+  std::string text(4 * ((bytes.size() + 2) / 3) + 1, '\0');
+  const int length =
+      EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),
+                      reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<int>(bytes.size()));
+  text.resize(static_cast<std::size_t>(length));
+  return text;
+}
+
+std::string from_base64(std::string_view text) {
+  if (text.empty()) return {};
+  std::string bytes(3 * (text.size() / 4) + 3, '\0');
+  const int length =
+      EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),
+                      reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
+  if (length < 0) throw Error(ErrorCode::format, "read", "recovery point", "its configuration is not base64");
+  const std::size_t padding = text.ends_with("==") ? 2 : text.ends_with("=") ? 1 : 0;
+  bytes.resize(static_cast<std::size_t>(length) - padding);
+  return bytes;
+}
+
+json to_json(const SourceIdentity& source) {
+  return {
+      {"fsid", source.fsid}, {"pool_id", source.pool_id}, {"image_id", source.image_id}, {"guest", source.guest}};
+}
+
+SourceIdentity identity_from(const json& value) {
+  return {value.at("fsid"), value.at("pool_id"), value.at("image_id"), value.at("guest")};
+}
+
+json parse_versioned(std::string_view text, std::string_view what) {
+  try {
+    json value = json::parse(text);
+    if (value.at("version").get<int>() > version) {
+      throw Error(ErrorCode::unsupported, "read", std::string(what),
+                  "a newer version of crossover wrote it; update this one");
+    }
+    return value;
+  } catch (const json::exception& error) {
+    throw Error(ErrorCode::format, "read", std::string(what), error.what());
+  }
+}
+
+/// Runs `read` on the image's record if it has one of that role.
+template <typename Read>
+auto read_record(const ImageState& image, std::string_view role, Read read)
+    -> std::optional<decltype(read(json{}))> {
+  const auto found = image.metadata.find(std::string(record_key));
+  if (found == image.metadata.end()) return std::nullopt;
+  const json value = parse_versioned(found->second, record_key);
+  try {
+    if (value.at("role") != role) return std::nullopt;
+    return read(value);
+  } catch (const json::exception& error) {
+    throw Error(ErrorCode::format, "read", std::string(record_key), error.what());
+  }
+}
+
+}  // namespace
+
+std::string render_record(const ReplicaRecord& record) {
+  json points = json::array();
+  for (const PointIds& point : record.points) {
+    points.push_back({{"name", point.name}, {"source_id", point.source_id}, {"replica_id", point.replica_id}});
+  }
+  return json{{"version", version},
+              {"role", "replica"},
+              {"source", to_json(record.source)},
+              {"source_image", record.source_image},
+              {"job", record.job},
+              {"target_vmid", record.target_vmid},
+              {"image_id", record.image_id},
+              {"pool_id", record.pool_id},
+              {"state", name_of(record.state)},
+              {"end_snapshot", record.end_snapshot},
+              {"end_source_id", record.end_source_id},
+              {"points", points}}
+      .dump();
+}
+
+std::string render_record(const SourceRecord& record) {
+  json jobs = json::object();
+  for (const auto& [label, job] : record.jobs) {
+    jobs[label] = {{"job", job.job}, {"destination_fsid", job.destination_fsid}, {"target_vmid", job.target_vmid}};
+  }
+  return json{{"version", version}, {"role", "source"}, {"source", to_json(record.source)}, {"jobs", jobs}}.dump();
+}
+
+std::string render_point(const PointConfig& point) {
+  json value{{"version", version},
+             {"target_vmid", point.target_vmid},
+             {"config", to_base64(point.config)},
+             {"onboot", point.onboot},
+             {"images", point.images}};
+  if (point.firewall) value["firewall"] = to_base64(*point.firewall);
+  return value.dump();
+}
+
+std::optional<ReplicaRecord> replica_record(const ImageState& image) {
+  return read_record(image, "replica", [](const json& value) {
+    ReplicaRecord record;
+    record.source = identity_from(value.at("source"));
+    record.source_image = value.at("source_image");
+    record.job = value.at("job");
+    record.target_vmid = value.at("target_vmid");
+    record.image_id = value.at("image_id");
+    record.pool_id = value.at("pool_id");
+    record.state = state_of(value.at("state").get<std::string>());
+    record.end_snapshot = value.at("end_snapshot");
+    record.end_source_id = value.at("end_source_id");
+    for (const json& point : value.at("points")) {
+      record.points.push_back({point.at("name"), point.at("source_id"), point.at("replica_id")});
+    }
+    return record;
+  });
+}
+
+std::optional<SourceRecord> source_record(const ImageState& image) {
+  return read_record(image, "source", [](const json& value) {
+    SourceRecord record;
+    record.source = identity_from(value.at("source"));
+    for (const auto& [label, job] : value.at("jobs").items()) {
+      record.jobs[label] = {job.at("job"), job.at("destination_fsid"), job.at("target_vmid")};
+    }
+    return record;
+  });
+}
+
+PointConfig parse_point(std::string_view text) {
+  const json value = parse_versioned(text, point_key_prefix);
+  try {
+    PointConfig point;
+    point.target_vmid = value.at("target_vmid");
+    point.config = from_base64(value.at("config").get<std::string>());
+    point.onboot = value.at("onboot");
+    point.images = value.at("images").get<std::vector<std::string>>();
+    if (value.contains("firewall")) point.firewall = from_base64(value.at("firewall").get<std::string>());
+    return point;
+  } catch (const json::exception& error) {
+    throw Error(ErrorCode::format, "read", std::string(point_key_prefix), error.what());
+  }
+}
+
+bool belongs_to(const ReplicaRecord& record, const ImageState& image) {
+  return record.image_id == image.id && record.pool_id == image.pool_id;
+}
+
+bool belongs_to(const SourceRecord& record, const ImageState& image) {
+  return record.source.image_id == image.id && record.source.pool_id == image.pool_id;
+}
+
+}  // namespace crossover

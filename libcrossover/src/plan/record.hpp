@@ -1,0 +1,109 @@
+/// \file
+/// What crossover writes into images' metadata, so that a later run, on any node, knows what an image is. Metadata
+/// is not part of snapshots and is copied with an image, so a record counts only if it names the very image it
+/// stands on, and a snapshot only if its id is the recorded one.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "crossover/image.hpp"
+
+namespace crossover {
+
+/// Metadata key of the identity record, on source images and on replicas.
+inline constexpr std::string_view record_key = "crossover.record";
+/// Metadata key, with the snapshot's name behind it, of a recovery point's configuration; on the replica's first
+/// disk. Its presence is what makes the point complete: it is written after every disk has its end snapshot.
+inline constexpr std::string_view point_key_prefix = "crossover.config.";
+
+/// A source image that can be told from every other one: image names and even VMIDs repeat, these do not.
+struct SourceIdentity {
+  std::string fsid;
+  std::int64_t pool_id = 0;
+  std::string image_id;
+  std::uint32_t guest = 0;
+
+  bool operator==(const SourceIdentity&) const = default;
+};
+
+/// A recovery point as one disk knows it: the snapshot's id on both sides.
+struct PointIds {
+  std::string name;
+  std::uint64_t source_id = 0;
+  std::uint64_t replica_id = 0;
+
+  bool operator==(const PointIds&) const = default;
+};
+
+/// How far the diff that was last begun has come.
+enum class ReplicaState {
+  applying,  ///< the head may be torn
+  applied,   ///< the head holds all of it, flushed; the end snapshot may be missing
+  complete,  ///< the end snapshot is there and recorded
+};
+
+/// The record on a replica's image.
+struct ReplicaRecord {
+  SourceIdentity source;
+  std::string source_image;  ///< for people
+  std::string job;           ///< the job's name as given
+  std::uint32_t target_vmid = 0;
+  std::string image_id;      ///< the replica image's own id
+  std::int64_t pool_id = 0;  ///< and its pool's
+  ReplicaState state = ReplicaState::applying;
+  std::string end_snapshot;  ///< where the diff last begun ends
+  std::uint64_t end_source_id = 0;
+  std::vector<PointIds> points;  ///< oldest first
+
+  bool operator==(const ReplicaRecord&) const = default;
+};
+
+/// What one job of a source image is for.
+struct SourceJob {
+  std::string job;  ///< the job's name as given
+  std::string destination_fsid;
+  std::uint32_t target_vmid = 0;
+
+  bool operator==(const SourceJob&) const = default;
+};
+
+/// The record on a source image. Jobs are keyed by the part of the job's name that stands in snapshot names.
+struct SourceRecord {
+  SourceIdentity source;
+  std::map<std::string, SourceJob> jobs;
+
+  bool operator==(const SourceRecord&) const = default;
+};
+
+/// A recovery point's configuration and disks.
+struct PointConfig {
+  std::uint32_t target_vmid = 0;
+  std::string config;  ///< the replica's configuration, without the line that holds a password
+  std::optional<std::string> firewall;
+  std::string onboot;               ///< the guest's own value; empty: it had none
+  std::vector<std::string> images;  ///< every image that has this point's snapshot, as "pool[/namespace]/name"
+
+  bool operator==(const PointConfig&) const = default;
+};
+
+/// One line of JSON with a version each.
+std::string render_record(const ReplicaRecord& record);
+std::string render_record(const SourceRecord& record);
+std::string render_point(const PointConfig& point);
+
+/// What an image's record says it is. ErrorCode::format if there is one that cannot be read, ErrorCode::unsupported
+/// if a newer version wrote it: neither may be taken for "no record".
+std::optional<ReplicaRecord> replica_record(const ImageState& image);
+std::optional<SourceRecord> source_record(const ImageState& image);
+PointConfig parse_point(std::string_view json);
+
+/// True if the record was written for this image and not copied with another one's metadata.
+bool belongs_to(const ReplicaRecord& record, const ImageState& image);
+bool belongs_to(const SourceRecord& record, const ImageState& image);
+
+}  // namespace crossover
