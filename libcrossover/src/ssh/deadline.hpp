@@ -28,6 +28,10 @@ class Deadline {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(*at_ - Clock::now()).count();
     return static_cast<int>(std::clamp<std::chrono::milliseconds::rep>(left, 0, 1 << 30));
   }
+  /// For condition variables: never is a year from now.
+  [[nodiscard]] Clock::time_point time_point() const noexcept {
+    return at_ ? *at_ : Clock::now() + std::chrono::hours(24 * 365);
+  }
   /// The sooner of the two.
   [[nodiscard]] Deadline sooner(const Deadline& other) const noexcept {
     if (!at_) return other;

@@ -44,7 +44,7 @@ void DuplexProcess::write(std::span<const std::byte> bytes) {
     const auto taken = input_open_ ? offer_input(bytes) : std::nullopt;
     if (!taken) throw_input_refused();
     bytes = bytes.subspan(*taken);
-    if (bytes.empty()) return;
+    if (*taken > 0) continue;
     const std::size_t unread = output_.size();
     wait_for({.input = true, .output_room = unread < unread_limit ? unread_limit - unread : 0}, Deadline::never());
   }
@@ -88,7 +88,7 @@ CommandResult DuplexProcess::run_to_end(std::string_view input, Deadline deadlin
     const auto taken = offer_input(rest);
     if (!taken) break;
     rest = rest.subspan(*taken);
-    if (!rest.empty()) wait_for({.input = true, .output_room = unread_limit}, deadline);
+    if (*taken == 0) wait_for({.input = true, .output_room = unread_limit}, deadline);
     if (output_.size() > collect_limit) break;
   }
   return collect(deadline);

@@ -16,6 +16,7 @@ class StopEvent {
 
   [[nodiscard]] int fd() const noexcept { return event_.get(); }
   [[nodiscard]] bool stopped() const noexcept { return stop_.stop_requested(); }
+  [[nodiscard]] const std::stop_token& token() const noexcept { return stop_; }
   /// Throws Cancelled once the token was triggered.
   void check() const;
 
