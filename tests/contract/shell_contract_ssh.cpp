@@ -1,0 +1,2 @@
+// What only a shell behind ssh promises.
+#include <doctest/doctest.h>
