@@ -11,6 +11,7 @@
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "crossover/image.hpp"
 
@@ -43,6 +44,14 @@ class ImageStore {
 
   /// A look at an image; nothing if it does not exist.
   virtual std::optional<ImageState> find(const ImageSpec& image) = 0;
+
+  /// A look at many images, in their order. A store that pays per question answers with one.
+  virtual std::vector<std::optional<ImageState>> find_all(std::span<const ImageSpec> images) {
+    std::vector<std::optional<ImageState>> states;
+    states.reserve(images.size());
+    for (const ImageSpec& image : images) states.push_back(find(image));
+    return states;
+  }
 
   /// Bytes that can still be written to a pool, as the cluster estimates it (before a quota).
   virtual std::uint64_t available_bytes(const std::string& pool) = 0;

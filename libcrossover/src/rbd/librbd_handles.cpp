@@ -1,0 +1,214 @@
+#include "rbd/librbd_handles.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <array>
+#include <cerrno>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "crossover/error.hpp"
+#include "rbd/rbd_error.hpp"
+
+namespace crossover::rbd {
+
+namespace {
+
+void check(int return_value, const char* operation, const std::string& subject) {
+  if (return_value < 0) throw error_of_return(return_value, operation, subject);
+}
+
+std::string subject_of(const CephAccess& access) {
+  return access.conf.empty() ? fmt::format("{}", fmt::join(access.monitors, ",")) : access.conf;
+}
+
+void configure(rados_t cluster, const CephAccess& access) {
+  const std::string subject = subject_of(access);
+  const auto set = [&](const char* option, const std::string& value) {
+    check(rados_conf_set(cluster, option, value.c_str()), "configure connection", subject);
+  };
+  if (!access.conf.empty()) {
+    check(rados_conf_read_file(cluster, access.conf.c_str()), "read configuration", subject);
+  }
+  if (!access.monitors.empty()) set("mon_host", fmt::format("{}", fmt::join(access.monitors, ",")));
+  set("auth_supported", access.keyring.empty() ? "none" : "cephx");
+  if (!access.keyring.empty()) set("keyring", access.keyring);
+  // A cache acknowledges writes before they are written and hides their errors; the windows here are our own.
+  set("rbd_cache", "false");
+  // Listing a byte-level diff costs an operation per object, this many at a time.
+  set("rbd_concurrent_management_ops", "32");
+  // A log file would be the administrator's, and a library has nothing to say on standard error.
+  set("log_to_stderr", "false");
+  set("err_to_stderr", "false");
+  set("log_file", "");
+  set("admin_socket", "");
+  set("client_mount_timeout", "30");
+}
+
+}  // namespace
+
+Cluster::Cluster(const CephAccess& access) {
+  const std::string name = "client." + access.user;
+  check(rados_create2(&cluster_, "ceph", name.c_str(), 0), "create connection", name);
+  try {
+    configure(cluster_, access);
+    if (const int result = rados_connect(cluster_); result < 0) {
+      const ErrorCode code = result == -ENOENT                                 ? ErrorCode::authentication
+                             : code_of_errno(-result) == ErrorCode::permission ? ErrorCode::authentication
+                                                                               : ErrorCode::unreachable;
+      throw Error(code, "connect to Ceph", subject_of(access),
+                  fmt::format("as {}: {}", name, error_of_return(result, {}, {}).cause()),
+                  code == ErrorCode::unreachable);
+    }
+  } catch (...) {
+    rados_shutdown(cluster_);
+    throw;
+  }
+}
+
+Cluster::~Cluster() {
+  rados_shutdown(cluster_);
+}
+
+std::string Cluster::fsid() const {
+  std::array<char, 64> buffer{};
+  check(rados_cluster_fsid(cluster_, buffer.data(), buffer.size()), "read fsid", "cluster");
+  return buffer.data();
+}
+
+std::string Cluster::pool_name(std::int64_t id) const {
+  std::vector<char> name(256);
+  for (;;) {
+    const int length = rados_pool_reverse_lookup(cluster_, id, name.data(), name.size());
+    if (length == -ERANGE) {
+      name.resize(name.size() * 2);
+      continue;
+    }
+    return length < 0 ? std::string() : std::string(name.data(), static_cast<std::size_t>(length));
+  }
+}
+
+IoContext::IoContext(std::shared_ptr<Cluster> cluster, const std::string& pool, const std::string& rados_namespace)
+    : cluster_(std::move(cluster)) {
+  check(rados_ioctx_create(cluster_->get(), pool.c_str(), &context_), "open pool", pool);
+  rados_ioctx_set_namespace(context_, rados_namespace.c_str());
+}
+
+IoContext::~IoContext() {
+  if (context_ != nullptr) rados_ioctx_destroy(context_);
+}
+
+IoContext::IoContext(IoContext&& other) noexcept
+    : cluster_(std::move(other.cluster_)), context_(std::exchange(other.context_, nullptr)) {}
+
+Image::Image(IoContext context, std::string subject) : context_(std::move(context)), subject_(std::move(subject)) {}
+
+Image::Image(IoContext context, const ImageSpec& spec, Mode mode) : Image(std::move(context), to_string(spec)) {
+  check(open(spec.name, mode), "open image");
+}
+
+std::optional<Image> Image::open_if_exists(IoContext context, const ImageSpec& spec, Mode mode) {
+  Image image(std::move(context), to_string(spec));
+  const int result = image.open(spec.name, mode);
+  if (result == -ENOENT) return std::nullopt;
+  image.check(result, "open image");
+  return image;
+}
+
+int Image::open(const std::string& name, Mode mode) {
+  const int result = mode == Mode::read ? rbd_open_read_only(context_.get(), name.c_str(), &image_, nullptr)
+                                        : rbd_open(context_.get(), name.c_str(), &image_, nullptr);
+  if (result < 0) image_ = nullptr;
+  opened_ = std::chrono::steady_clock::now();
+  return result;
+}
+
+Image::~Image() {
+  if (image_ == nullptr) return;
+  // Up to 16.2.15 at least, librbd still touches the image's state shortly after an open has returned: closing it
+  // within about a millisecond can crash the process.
+  constexpr std::chrono::milliseconds settled{10};
+  std::this_thread::sleep_until(opened_ + settled);
+  rbd_close(image_);
+}
+
+Image::Image(Image&& other) noexcept
+    : context_(std::move(other.context_)),
+      subject_(std::move(other.subject_)),
+      image_(std::exchange(other.image_, nullptr)),
+      opened_(other.opened_) {}
+
+void Image::check(int return_value, const char* operation) const {
+  rbd::check(return_value, operation, subject_);
+}
+
+std::uint64_t Image::size_bytes() const {
+  std::uint64_t size = 0;
+  check(rbd_get_size(image_, &size), "read size");
+  return size;
+}
+
+std::uint64_t Image::features() const {
+  std::uint64_t features = 0;
+  check(rbd_get_features(image_, &features), "read features");
+  return features;
+}
+
+std::uint64_t Image::object_bytes() const {
+  rbd_image_info_t info{};
+  check(rbd_stat(image_, &info, sizeof info), "read layout");
+  return info.obj_size;
+}
+
+std::uint64_t Image::stripe_count() const {
+  std::uint64_t count = 1;
+  check(rbd_get_stripe_count(image_, &count), "read layout");
+  return count;
+}
+
+void Image::show(const Snapshot& snapshot) {
+  check(rbd_snap_set_by_id(image_, snapshot.id), "open snapshot");
+}
+
+void Image::require_snapshot(const Snapshot& snapshot, const std::string& operation) const {
+  const std::string subject = subject_ + "@" + snapshot.name;
+  std::uint64_t id = 0;
+  const int result = rbd_snap_get_id(image_, snapshot.name.c_str(), &id);
+  if (result == -ENOENT) throw Error(ErrorCode::not_found, operation, subject, "there is no such snapshot");
+  rbd::check(result, operation.c_str(), subject);
+  if (id != snapshot.id) {
+    throw Error(ErrorCode::conflict, operation, subject,
+                fmt::format("the name now means snapshot {} instead of {}", id, snapshot.id));
+  }
+}
+
+std::vector<std::string> foreign_watchers(const Image& image) {
+  std::vector<rbd_image_watcher_t> watchers(16);
+  std::size_t count = watchers.size();
+  for (;;) {
+    const int result = rbd_watchers_list(image.get(), watchers.data(), &count);
+    if (result != -ERANGE) {
+      image.check(result, "list watchers");
+      break;
+    }
+    watchers.resize(count);
+  }
+  std::vector<std::string> out;
+  const std::uint64_t own = image.context().cluster().instance_id();
+  for (std::size_t index = 0; index < count; ++index) {
+    if (static_cast<std::uint64_t>(watchers[index].id) != own) out.emplace_back(watchers[index].addr);
+  }
+  rbd_watchers_list_cleanup(watchers.data(), count);
+  return out;
+}
+
+void Image::require_unwatched(const std::string& operation) const {
+  const std::vector<std::string> watchers = foreign_watchers(*this);
+  if (watchers.empty()) return;
+  throw Error(ErrorCode::in_use, operation, subject_,
+              fmt::format("open for writing by {}", fmt::join(watchers, ", ")), true);
+}
+
+}  // namespace crossover::rbd

@@ -1,0 +1,125 @@
+#include "rbd/librbd_lister.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "crossover/error.hpp"
+
+namespace crossover::rbd {
+
+namespace {
+
+constexpr std::uint64_t objects_per_range = 256;
+constexpr std::size_t ranges_ahead = 3;
+
+struct Listing {
+  const std::stop_token& stop;
+  std::vector<Extent> extents;
+  std::exception_ptr failure;
+};
+
+int take_extent(std::uint64_t offset, std::size_t length, int exists, void* context) noexcept {
+  Listing& listing = *static_cast<Listing*>(context);
+  if (listing.stop.stop_requested()) return -ECANCELED;
+  try {
+    listing.extents.push_back({offset, length, exists != 0});
+    return 0;
+  } catch (...) {
+    listing.failure = std::current_exception();
+    return -ENOMEM;
+  }
+}
+
+/// Joins neighbours of one kind in place.
+void join(std::vector<Extent>& extents) {
+  // Inside a stripe period the pieces of several objects interleave.
+  std::sort(extents.begin(), extents.end(), [](const Extent& a, const Extent& b) { return a.offset < b.offset; });
+  std::size_t kept = 0;
+  for (const Extent& extent : extents) {
+    if (extent.length == 0) continue;
+    if (kept > 0) {
+      Extent& last = extents[kept - 1];
+      if (last.offset + last.length == extent.offset && last.exists == extent.exists) {
+        last.length += extent.length;
+        continue;
+      }
+    }
+    extents[kept++] = extent;
+  }
+  extents.resize(kept);
+}
+
+}  // namespace
+
+std::vector<Extent> list_diff(const Image& image, const std::optional<Snapshot>& from, std::uint64_t offset,
+                              std::uint64_t length, const std::stop_token& stop) {
+  if (stop.stop_requested()) throw Cancelled{};
+  Listing listing{stop, {}, {}};
+  // Without a start the parent's content belongs to a clone's.
+  const int result = rbd_diff_iterate2(image.get(), from ? from->name.c_str() : nullptr, offset, length, 1, 0,
+                                       take_extent, &listing);
+  if (listing.failure) std::rethrow_exception(listing.failure);
+  if (stop.stop_requested()) throw Cancelled{};
+  image.check(result, "list changes");
+  join(listing.extents);
+  for (std::size_t index = 0; index < listing.extents.size(); ++index) {
+    const Extent& extent = listing.extents[index];
+    const std::uint64_t after =
+        index == 0 ? offset : listing.extents[index - 1].offset + listing.extents[index - 1].length;
+    if (extent.offset < after || extent.offset + extent.length > offset + length) {
+      throw Error(ErrorCode::io, "list changes", image.subject(),
+                  fmt::format("the listing of {} bytes at {} names {} bytes at {} after {}", length, offset,
+                              extent.length, extent.offset, after));
+    }
+  }
+  return std::move(listing.extents);
+}
+
+std::uint64_t list_range_bytes(const Image& image) {
+  const std::uint64_t stripes = std::max<std::uint64_t>(1, image.stripe_count());
+  return image.object_bytes() * stripes * std::max<std::uint64_t>(1, objects_per_range / stripes);
+}
+
+DiffLister::DiffLister(const Image& image, std::optional<Snapshot> from)
+    : image_(image), from_(std::move(from)), thread_([this](const std::stop_token& stop) { run(stop); }) {}
+
+void DiffLister::run(const std::stop_token& stop) {
+  try {
+    const std::uint64_t size = image_.size_bytes();
+    const std::uint64_t step = list_range_bytes(image_);
+    for (std::uint64_t offset = 0; offset < size; offset += std::min(step, size - offset)) {
+      std::vector<Extent> extents = list_diff(image_, from_, offset, std::min(step, size - offset), stop);
+      if (extents.empty()) continue;
+      std::unique_lock lock(mutex_);
+      if (!changed_.wait(lock, stop, [this] { return ranges_.size() < ranges_ahead; })) return;
+      ranges_.push_back(std::move(extents));
+      changed_.notify_all();
+    }
+  } catch (const Cancelled&) {
+    return;  // only the destructor stops this thread
+  } catch (...) {
+    const std::lock_guard lock(mutex_);
+    failure_ = std::current_exception();
+  }
+  const std::lock_guard lock(mutex_);
+  ended_ = true;
+  changed_.notify_all();
+}
+
+std::optional<std::vector<Extent>> DiffLister::next(const std::stop_token& stop) {
+  std::unique_lock lock(mutex_);
+  if (!changed_.wait(lock, stop, [this] { return !ranges_.empty() || ended_; })) throw Cancelled{};
+  if (ranges_.empty()) {
+    if (failure_) std::rethrow_exception(failure_);
+    return std::nullopt;
+  }
+  std::vector<Extent> extents = std::move(ranges_.front());
+  ranges_.pop_front();
+  changed_.notify_all();
+  return extents;
+}
+
+}  // namespace crossover::rbd

@@ -1,0 +1,26 @@
+/// \file
+/// Reads diffs through librbd.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stop_token>
+
+#include "engine/image_store.hpp"
+#include "rbd/librbd_handles.hpp"
+
+namespace crossover::rbd {
+
+/// How much is in flight.
+struct ReadWindow {
+  std::uint64_t max_bytes = 64U << 20;  ///< in buffers, read or being read
+  std::size_t max_reads = 256;
+};
+
+/// Gives what differs between `from` (or nothing) and the snapshot that `image` shows to `sink`: its size, then
+/// data and zeroes in ascending order. Does not call finish(). One thread lists ahead, reads run many at a time,
+/// and the sink is only called from the calling thread.
+void read_image_diff(const Image& image, const std::optional<Snapshot>& from, DiffSink& sink,
+                     const ReadWindow& window, const std::stop_token& stop);
+
+}  // namespace crossover::rbd

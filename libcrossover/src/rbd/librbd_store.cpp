@@ -1,0 +1,225 @@
+#include "rbd/librbd_store.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <exception>
+#include <memory>
+#include <thread>
+#include <utility>
+
+#include "crossover/error.hpp"
+#include "rbd/image_layout.hpp"
+#include "rbd/librbd_capacity.hpp"
+#include "rbd/librbd_lister.hpp"
+#include "rbd/librbd_state.hpp"
+#include "rbd/rbd_error.hpp"
+
+namespace crossover {
+
+using rbd::error_of_return;
+using rbd::Image;
+
+namespace {
+
+constexpr std::size_t max_lookers = 8;
+
+/// Options of a new image.
+class CreateOptions {
+ public:
+  CreateOptions() { rbd_image_options_create(&options_); }
+  ~CreateOptions() { rbd_image_options_destroy(options_); }
+  CreateOptions(const CreateOptions&) = delete;
+  CreateOptions& operator=(const CreateOptions&) = delete;
+
+  void set(int option, std::uint64_t value) { check(rbd_image_options_set_uint64(options_, option, value)); }
+  void set(int option, const std::string& value) {
+    check(rbd_image_options_set_string(options_, option, value.c_str()));
+  }
+  [[nodiscard]] rbd_image_options_t get() const noexcept { return options_; }
+
+ private:
+  static void check(int result) {
+    if (result < 0) throw error_of_return(result, "set image option", {});
+  }
+  rbd_image_options_t options_ = nullptr;
+};
+
+void check_stop(const std::stop_token& stop) {
+  if (stop.stop_requested()) throw Cancelled{};
+}
+
+}  // namespace
+
+LibrbdStore::LibrbdStore(CephAccess access, rbd::ReadWindow reads, rbd::WriteWindow writes)
+    : access_(std::move(access)), reads_(reads), writes_(writes) {}
+
+std::shared_ptr<rbd::Cluster> LibrbdStore::cluster() {
+  const std::lock_guard lock(mutex_);
+  if (!cluster_) cluster_ = std::make_shared<rbd::Cluster>(access_);
+  return cluster_;
+}
+
+rbd::IoContext LibrbdStore::context(const ImageSpec& image) {
+  return rbd::IoContext(cluster(), image.pool, image.rados_namespace);
+}
+
+Image LibrbdStore::open(const ImageSpec& image, Image::Mode mode) {
+  return Image(context(image), image, mode);
+}
+
+std::string LibrbdStore::fsid() {
+  return cluster()->fsid();
+}
+
+std::optional<ImageState> LibrbdStore::find(const ImageSpec& spec) {
+  const std::optional<Image> image = Image::open_if_exists(context(spec), spec, Image::Mode::read);
+  if (!image) return std::nullopt;
+  return rbd::read_state(*image);
+}
+
+std::vector<std::optional<ImageState>> LibrbdStore::find_all(std::span<const ImageSpec> images) {
+  std::vector<std::optional<ImageState>> states(images.size());
+  std::vector<std::exception_ptr> failures(images.size());
+  std::atomic<std::size_t> next{0};
+  const auto look = [&] {
+    for (std::size_t index = next++; index < images.size(); index = next++) {
+      try {
+        states[index] = find(images[index]);
+      } catch (...) {
+        failures[index] = std::current_exception();
+      }
+    }
+  };
+  {
+    std::vector<std::jthread> lookers;
+    for (std::size_t count = 1; count < std::min(max_lookers, images.size()); ++count) lookers.emplace_back(look);
+    look();
+  }
+  for (const std::exception_ptr& failure : failures) {
+    if (failure) std::rethrow_exception(failure);
+  }
+  return states;
+}
+
+std::uint64_t LibrbdStore::available_bytes(const std::string& pool) {
+  return rbd::available_bytes(*cluster(), pool);
+}
+
+void LibrbdStore::create(const ImageSpec& image, const ImageLayout& layout) {
+  const rbd::IoContext pool = context(image);
+  CreateOptions options;
+  options.set(RBD_IMAGE_OPTION_FORMAT, 2);
+  options.set(RBD_IMAGE_OPTION_ORDER, layout.order);
+  options.set(RBD_IMAGE_OPTION_FEATURES, rbd::features_to_create(layout));
+  if (rbd::is_striped(layout)) {
+    options.set(RBD_IMAGE_OPTION_STRIPE_UNIT,
+                layout.stripe_unit != 0 ? layout.stripe_unit : std::uint64_t{1} << layout.order);
+    options.set(RBD_IMAGE_OPTION_STRIPE_COUNT, layout.stripe_count);
+  }
+  if (!layout.data_pool.empty()) options.set(RBD_IMAGE_OPTION_DATA_POOL, layout.data_pool);
+  const int result = rbd_create4(pool.get(), image.name.c_str(), layout.size_bytes, options.get());
+  if (result < 0) throw error_of_return(result, "create image", to_string(image));
+}
+
+void LibrbdStore::remove(const ImageSpec& image) {
+  const rbd::IoContext pool = context(image);
+  const int result = rbd_remove(pool.get(), image.name.c_str());
+  if (result < 0) throw error_of_return(result, "remove image", to_string(image));
+}
+
+Snapshot LibrbdStore::create_snapshot(const ImageSpec& spec, const std::string& name) {
+  const Image image = open(spec, Image::Mode::write);
+  const std::string subject = to_string(spec) + "@" + name;
+  int result = rbd_snap_create(image.get(), name.c_str());
+  if (result < 0) throw error_of_return(result, "create snapshot", subject);
+  Snapshot snapshot;
+  snapshot.name = name;
+  result = rbd_snap_get_id(image.get(), name.c_str(), &snapshot.id);
+  if (result < 0) throw error_of_return(result, "create snapshot", subject);
+  // The head may have been resized meanwhile; the snapshot says what it has.
+  for (const Snapshot& listed : rbd::list_snapshots(image)) {
+    if (listed.id == snapshot.id) return listed;
+  }
+  throw Error(ErrorCode::not_found, "create snapshot", subject, "it was removed right after it was made");
+}
+
+void LibrbdStore::remove_snapshot(const ImageSpec& spec, const Snapshot& snapshot) {
+  const std::optional<Image> image = Image::open_if_exists(context(spec), spec, Image::Mode::write);
+  if (!image) return;
+  const std::string subject = to_string(spec) + "@" + snapshot.name;
+  std::uint64_t id = 0;
+  if (rbd_snap_get_id(image->get(), snapshot.name.c_str(), &id) == -ENOENT) return;
+  image->require_snapshot(snapshot, "remove snapshot");
+  int is_protected = 0;
+  int result = rbd_snap_is_protected(image->get(), snapshot.name.c_str(), &is_protected);
+  if (result >= 0 && is_protected != 0) {
+    throw Error(ErrorCode::conflict, "remove snapshot", subject, "it is protected");
+  }
+  if (result >= 0) result = rbd_snap_remove(image->get(), snapshot.name.c_str());
+  if (result < 0 && result != -ENOENT) throw error_of_return(result, "remove snapshot", subject);
+}
+
+void LibrbdStore::roll_back(const ImageSpec& spec, const Snapshot& snapshot, std::stop_token stop) {
+  check_stop(stop);
+  const Image image = open(spec, Image::Mode::write);
+  image.require_snapshot(snapshot, "roll back");
+  image.require_unwatched("roll back");
+  // librbd does not ask its progress callback whether to go on: a rollback runs to its end.
+  const int result = rbd_snap_rollback(image.get(), snapshot.name.c_str());
+  if (result < 0) throw error_of_return(result, "roll back", to_string(spec) + "@" + snapshot.name);
+  check_stop(stop);
+}
+
+void LibrbdStore::set_metadata(const ImageSpec& spec, const std::string& key, const std::string& value) {
+  const Image image = open(spec, Image::Mode::write);
+  image.check(rbd_metadata_set(image.get(), key.c_str(), value.c_str()), "set metadata");
+}
+
+void LibrbdStore::remove_metadata(const ImageSpec& spec, const std::string& key) {
+  const Image image = open(spec, Image::Mode::write);
+  const int result = rbd_metadata_remove(image.get(), key.c_str());
+  if (result != -ENOENT) image.check(result, "remove metadata");
+}
+
+bool LibrbdStore::head_unchanged_since(const ImageSpec& spec, const Snapshot& snapshot, std::stop_token stop) {
+  const Image image = open(spec, Image::Mode::read);
+  image.require_snapshot(snapshot, "compare with snapshot");
+  const std::uint64_t size = image.size_bytes();
+  if (size != snapshot.size_bytes) return false;
+  const std::uint64_t step = rbd::list_range_bytes(image);
+  for (std::uint64_t offset = 0; offset < size; offset += std::min(step, size - offset)) {
+    if (!rbd::list_diff(image, snapshot, offset, std::min(step, size - offset), stop).empty()) return false;
+  }
+  return true;
+}
+
+void LibrbdStore::read_diff(const ImageSpec& spec, const std::optional<Snapshot>& from, const Snapshot& to,
+                            DiffSink& sink, std::stop_token stop) {
+  const auto require_both = [&](const Image& image) {
+    image.require_snapshot(to, "read diff");
+    if (from) image.require_snapshot(*from, "read diff");
+  };
+  if (from && from->id >= to.id) {
+    throw Error(ErrorCode::usage, "read diff", to_string(spec),
+                fmt::format("{} is not older than {}", from->name, to.name));
+  }
+  Image image = open(spec, Image::Mode::read);
+  require_both(image);
+  image.show(to);
+  rbd::read_image_diff(image, from, sink, reads_, stop);
+  // What is read of a snapshot that is removed meanwhile is zeroes, without an error. A handle for reading does not
+  // learn of removals, so this looks with a new one.
+  require_both(open(spec, Image::Mode::read));
+  check_stop(stop);
+  sink.finish();
+}
+
+std::unique_ptr<DiffSink> LibrbdStore::write_diff(const ImageSpec& image, std::stop_token stop) {
+  check_stop(stop);
+  return rbd::make_librbd_writer(open(image, Image::Mode::write), writes_, std::move(stop));
+}
+
+}  // namespace crossover

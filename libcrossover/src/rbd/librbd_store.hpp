@@ -1,0 +1,55 @@
+/// \file
+/// Images of a cluster that this process reaches itself, through librbd.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/image_store.hpp"
+#include "rbd/librbd_handles.hpp"
+#include "rbd/librbd_reader.hpp"
+#include "rbd/librbd_writer.hpp"
+
+namespace crossover {
+
+/// ImageStore through librbd. Connects when it is first used. What waits on the cluster can be cancelled between
+/// operations, not inside one that hangs.
+class LibrbdStore final : public ImageStore {
+ public:
+  explicit LibrbdStore(CephAccess access, rbd::ReadWindow reads = {}, rbd::WriteWindow writes = {});
+
+  std::string fsid() override;
+  std::optional<ImageState> find(const ImageSpec& image) override;
+  std::vector<std::optional<ImageState>> find_all(std::span<const ImageSpec> images) override;
+  /// The pool's MAX AVAIL where a manager reports it, otherwise the cluster's free space by the number of copies;
+  /// ErrorCode::unsupported if the cluster reports neither.
+  std::uint64_t available_bytes(const std::string& pool) override;
+  void create(const ImageSpec& image, const ImageLayout& layout) override;
+  void remove(const ImageSpec& image) override;
+  Snapshot create_snapshot(const ImageSpec& image, const std::string& name) override;
+  void remove_snapshot(const ImageSpec& image, const Snapshot& snapshot) override;
+  void roll_back(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
+  void set_metadata(const ImageSpec& image, const std::string& key, const std::string& value) override;
+  void remove_metadata(const ImageSpec& image, const std::string& key) override;
+  bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
+  void read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to, DiffSink& sink,
+                 std::stop_token stop) override;
+  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, std::stop_token stop) override;
+
+ private:
+  std::shared_ptr<rbd::Cluster> cluster();
+  rbd::IoContext context(const ImageSpec& image);
+  rbd::Image open(const ImageSpec& image, rbd::Image::Mode mode);
+
+  CephAccess access_;
+  rbd::ReadWindow reads_;
+  rbd::WriteWindow writes_;
+  std::mutex mutex_;
+  std::shared_ptr<rbd::Cluster> cluster_;
+};
+
+}  // namespace crossover

@@ -1,0 +1,215 @@
+#include "rbd/librbd_writer.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "crossover/error.hpp"
+#include "rbd/data_gatherer.hpp"
+#include "rbd/rbd_error.hpp"
+
+namespace crossover::rbd {
+
+namespace {
+
+constexpr int op_flags = LIBRADOS_OP_FLAG_FADVISE_NOCACHE;
+// librbd makes an operation per object of a range of zeroes, all at once.
+constexpr std::uint64_t objects_per_zero = 16;
+constexpr std::uint64_t max_write_bytes = 4U << 20;
+
+/// Writes in flight to one image. The first that fails is kept.
+class WriteQueue {
+ public:
+  WriteQueue(const Image& image, const WriteWindow& window) : image_(image), window_(window) {}
+  WriteQueue(const WriteQueue&) = delete;
+  WriteQueue& operator=(const WriteQueue&) = delete;
+
+  ~WriteQueue() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return writes_ == 0; });
+  }
+
+  void write(std::uint64_t offset, std::vector<std::byte> bytes, const std::stop_token& stop) {
+    auto write = std::make_unique<Write>(*this, offset, std::move(bytes));
+    const std::size_t length = write->bytes.size();
+    const char* data = reinterpret_cast<const char*>(write->bytes.data());
+    start(std::move(write), stop, [&](rbd_completion_t completion) {
+      return rbd_aio_write2(image_.get(), offset, length, data, completion, op_flags);
+    });
+  }
+
+  /// Never a discard: librbd skips the parts of one that are smaller than its granularity.
+  void zero(std::uint64_t offset, std::uint64_t length, const std::stop_token& stop) {
+    start(std::make_unique<Write>(*this, offset, std::vector<std::byte>{}), stop, [&](rbd_completion_t completion) {
+      return rbd_aio_write_zeroes(image_.get(), offset, length, completion, 0, op_flags);
+    });
+  }
+
+  void drain(const std::stop_token& stop) {
+    std::unique_lock lock(mutex_);
+    if (!changed_.wait(lock, stop, [this] { return writes_ == 0; })) throw Cancelled{};
+    throw_failure();
+  }
+
+ private:
+  struct Write {
+    Write(WriteQueue& owner, std::uint64_t at, std::vector<std::byte> content)
+        : queue(owner), offset(at), bytes(std::move(content)) {}
+    WriteQueue& queue;
+    std::uint64_t offset;
+    std::vector<std::byte> bytes;
+  };
+
+  template <typename Submit>
+  void start(std::unique_ptr<Write> write, const std::stop_token& stop, const Submit& submit) {
+    const std::size_t length = write->bytes.size();
+    enter(length, stop);
+    rbd_completion_t completion = nullptr;
+    int result = rbd_aio_create_completion(write.get(), &WriteQueue::completed, &completion);
+    if (result >= 0) {
+      result = submit(completion);
+      if (result >= 0) {
+        static_cast<void>(write.release());  // completed() owns it now
+        return;
+      }
+      rbd_aio_release(completion);
+    }
+    leave(length, 0, 0);
+    image_.check(result, "write");
+  }
+
+  void enter(std::size_t length, const std::stop_token& stop) {
+    std::unique_lock lock(mutex_);
+    const auto has_room = [&] {
+      return failure_ < 0 || writes_ == 0 || (writes_ < window_.max_writes && bytes_ + length <= window_.max_bytes);
+    };
+    if (stop.stop_requested() || !changed_.wait(lock, stop, has_room)) throw Cancelled{};
+    throw_failure();
+    ++writes_;
+    bytes_ += length;
+  }
+
+  void leave(std::size_t length, std::uint64_t offset, int result) {
+    const std::lock_guard lock(mutex_);
+    --writes_;
+    bytes_ -= length;
+    if (result < 0 && failure_ == 0) {
+      failure_ = result;
+      failure_offset_ = offset;
+    }
+    changed_.notify_all();
+  }
+
+  static void completed(rbd_completion_t completion, void* context) noexcept {
+    const std::unique_ptr<Write> write(static_cast<Write*>(context));
+    const auto result = static_cast<int>(std::min<ssize_t>(0, rbd_aio_get_return_value(completion)));
+    rbd_aio_release(completion);
+    write->queue.leave(write->bytes.size(), write->offset, result);
+  }
+
+  void throw_failure() const {
+    if (failure_ == 0) return;
+    const Error error = error_of_return(failure_, "write", image_.subject());
+    throw Error(error.code(), error.operation(), error.subject(),
+                fmt::format("at {}: {}", failure_offset_, error.cause()), error.retryable());
+  }
+
+  const Image& image_;
+  WriteWindow window_;
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::size_t writes_ = 0;
+  std::uint64_t bytes_ = 0;
+  int failure_ = 0;
+  std::uint64_t failure_offset_ = 0;
+};
+
+class LibrbdWriter final : public DiffSink {
+ public:
+  LibrbdWriter(Image image, const WriteWindow& window, std::stop_token stop)
+      : image_(std::move(image)),
+        object_bytes_(image_.object_bytes()),
+        queue_(image_, window),
+        gatherer_(std::min(object_bytes_, max_write_bytes),
+                  [this](std::uint64_t offset, std::vector<std::byte> bytes) {
+                    queue_.write(offset, std::move(bytes), stop_);
+                  }),
+        stop_(std::move(stop)) {
+    image_.require_unwatched("write diff");
+    if ((image_.features() & image_feature::exclusive_lock) != 0) {
+      image_.check(rbd_lock_acquire(image_.get(), RBD_LOCK_MODE_EXCLUSIVE), "lock image");
+      // Who opened the image between the two looks has lost the lock to us by now, but would be written under.
+      image_.require_unwatched("write diff");
+    }
+  }
+
+  void size(std::uint64_t size_bytes) override {
+    if (sized_) fail("a second size");
+    if (image_.size_bytes() != size_bytes) image_.check(rbd_resize(image_.get(), size_bytes), "resize image");
+    size_bytes_ = size_bytes;
+    sized_ = true;
+  }
+
+  void data(std::uint64_t offset, std::span<const std::byte> bytes) override {
+    take(offset, bytes.size());
+    gatherer_.data(offset, bytes);
+  }
+
+  void zero(std::uint64_t offset, std::uint64_t length_bytes) override {
+    take(offset, length_bytes);
+    gatherer_.flush();
+    const std::uint64_t step = object_bytes_ * objects_per_zero;
+    const std::uint64_t end = offset + length_bytes;
+    while (offset < end) {
+      const std::uint64_t to_boundary = step - offset % step;
+      const std::uint64_t length = std::min(end - offset, to_boundary);
+      queue_.zero(offset, length, stop_);
+      offset += length;
+    }
+  }
+
+  void finish() override {
+    if (!sized_) fail("an end before a size");
+    gatherer_.flush();
+    queue_.drain(stop_);
+    image_.check(rbd_flush(image_.get()), "flush image");
+    if (const std::uint64_t size = image_.size_bytes(); size != size_bytes_) {
+      throw Error(ErrorCode::io, "write diff", image_.subject(),
+                  fmt::format("the image has {} bytes instead of {}", size, size_bytes_));
+    }
+  }
+
+ private:
+  [[noreturn]] void fail(const char* cause) const {
+    throw Error(ErrorCode::usage, "write diff", image_.subject(), cause);
+  }
+
+  /// librbd cuts writes at the image's end without a word.
+  void take(std::uint64_t offset, std::uint64_t length) {
+    if (!sized_) fail("content before a size");
+    if (offset < position_) fail("content that is not in ascending order");
+    if (offset > size_bytes_ || length > size_bytes_ - offset) fail("content past the image's end");
+    position_ = offset + length;
+  }
+
+  Image image_;
+  std::uint64_t object_bytes_;
+  WriteQueue queue_;
+  DataGatherer gatherer_;
+  std::stop_token stop_;
+  bool sized_ = false;
+  std::uint64_t size_bytes_ = 0;
+  std::uint64_t position_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<DiffSink> make_librbd_writer(Image image, const WriteWindow& window, std::stop_token stop) {
+  return std::make_unique<LibrbdWriter>(std::move(image), window, std::move(stop));
+}
+
+}  // namespace crossover::rbd

@@ -1,0 +1,24 @@
+/// \file
+/// Writes diffs through librbd.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <stop_token>
+
+#include "engine/image_store.hpp"
+#include "rbd/librbd_handles.hpp"
+
+namespace crossover::rbd {
+
+/// How much is in flight.
+struct WriteWindow {
+  std::uint64_t max_bytes = 64U << 20;
+  std::size_t max_writes = 128;
+};
+
+/// A sink that writes to the image's head. It refuses an image that another client has open for writing, and holds
+/// the exclusive lock explicitly while it lives, since a lock taken automatically is given away to who asks.
+std::unique_ptr<DiffSink> make_librbd_writer(Image image, const WriteWindow& window, std::stop_token stop);
+
+}  // namespace crossover::rbd

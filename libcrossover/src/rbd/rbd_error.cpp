@@ -1,0 +1,130 @@
+#include "rbd/rbd_error.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace crossover::rbd {
+
+namespace {
+
+std::string words_of_errno(int error_number) {
+  switch (error_number) {
+    case EROFS:
+      return "another client holds the image's exclusive lock, or it is opened read-only";
+    case EBUSY:
+      return "it is in use: a client has it open, or something depends on it";
+    case ENOTEMPTY:
+      return "it still has snapshots";
+    case ENOSPC:
+      return "no space left in the cluster";
+    case EDQUOT:
+      return "a quota or the limit of snapshots is reached";
+    case ESHUTDOWN:
+      return "this client was blocklisted by the cluster";
+    default:
+      break;
+  }
+  std::array<char, 256> buffer{};
+  return strerror_r(error_number, buffer.data(), buffer.size());
+}
+
+bool is_retryable(ErrorCode code) {
+  return code == ErrorCode::timeout || code == ErrorCode::unreachable || code == ErrorCode::in_use;
+}
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  std::transform(out.begin(), out.end(), out.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  return out;
+}
+
+/// Exit statuses that mean something else than an errno, or an errno that another cause explains better.
+ErrorCode code_of_text(const std::string& text, int exit_status) {
+  const auto says = [&text](std::string_view words) { return text.find(words) != std::string::npos; };
+  if (exit_status == 127 || says("command not found")) return ErrorCode::unsupported;
+  if (says("couldn't connect to the cluster") || says("error connecting to the cluster")) {
+    if (says("permission denied") || says("operation not permitted")) return ErrorCode::permission;
+    if (says("no such file or directory") || says("unable to find a keyring")) return ErrorCode::authentication;
+    return ErrorCode::unreachable;
+  }
+  if (says("unable to find a keyring")) return ErrorCode::authentication;
+  if (says("is protected from removal")) return ErrorCode::conflict;
+  if (says("unrecognised option") || says("invalid command")) return ErrorCode::unsupported;
+  if (exit_status > 0 && exit_status < 126) return code_of_errno(exit_status);
+  return ErrorCode::command;
+}
+
+}  // namespace
+
+ErrorCode code_of_errno(int error_number) {
+  switch (error_number) {
+    case ENOENT:
+      return ErrorCode::not_found;
+    case EEXIST:
+      return ErrorCode::already_exists;
+    case EPERM:
+    case EACCES:
+      return ErrorCode::permission;
+    case EROFS:
+    case EBUSY:
+      return ErrorCode::in_use;
+    case ENOTEMPTY:
+      return ErrorCode::conflict;
+    case ETIMEDOUT:
+      return ErrorCode::timeout;
+    case ENOTCONN:
+    case ECONNREFUSED:
+    case ESHUTDOWN:
+      return ErrorCode::unreachable;
+    case EINVAL:
+    case ERANGE:
+      return ErrorCode::usage;
+    case ENOSYS:
+    case EOPNOTSUPP:
+      return ErrorCode::unsupported;
+    default:
+      return ErrorCode::io;
+  }
+}
+
+Error error_of_return(int return_value, std::string operation, std::string subject) {
+  const int error_number = -return_value;
+  const ErrorCode code = code_of_errno(error_number);
+  return {code, std::move(operation), std::move(subject),
+          fmt::format("{} (errno {})", words_of_errno(error_number), error_number), is_retryable(code)};
+}
+
+std::string cause_of_errors(std::string_view errors) {
+  std::string last;
+  while (!errors.empty()) {
+    const std::size_t end = errors.find('\n');
+    std::string_view line = errors.substr(0, end);
+    errors.remove_prefix(end == std::string_view::npos ? errors.size() : end + 1);
+    // Progress overwrites its line: "Importing image diff: 20% complete...\r"
+    if (const std::size_t start = line.rfind('\r'); start != std::string_view::npos) line.remove_prefix(start + 1);
+    while (!line.empty() && (line.back() == ' ' || line.back() == '\r')) line.remove_suffix(1);
+    if (line.empty() || line.find("% complete") != std::string_view::npos) continue;
+    if (line.starts_with("did not load config file")) continue;
+    if (!last.empty()) last += "; ";
+    last += line;
+  }
+  constexpr std::size_t longest = 1000;
+  if (last.size() > longest) last.erase(0, last.size() - longest);
+  return last;
+}
+
+Error error_of_command(const CommandResult& result, std::string operation, std::string subject) {
+  const ErrorCode code = code_of_text(lower(result.errors), result.exit_status);
+  std::string cause = cause_of_errors(result.errors);
+  cause = cause.empty() ? fmt::format("exit status {}", result.exit_status)
+                        : fmt::format("{} (exit status {})", cause, result.exit_status);
+  return {code, std::move(operation), std::move(subject), std::move(cause), is_retryable(code)};
+}
+
+}  // namespace crossover::rbd

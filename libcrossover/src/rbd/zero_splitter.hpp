@@ -1,0 +1,35 @@
+/// \file
+/// Finds the zeroes in what is read.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "engine/image_store.hpp"
+
+namespace crossover::rbd {
+
+/// Stands before a sink: data that reads as zeroes goes on as zero(), and neighbouring runs of zeroes become one.
+/// Zeroes are looked for in blocks of 4 KiB (aligned in the image). A run inside data goes on as data unless it is
+/// at least 16 KiB: cutting one write in three costs the other side more than the zeroes.
+class ZeroSplitter {
+ public:
+  static constexpr std::uint64_t block_bytes = 4096;
+  static constexpr std::uint64_t min_inner_run_bytes = 16384;
+
+  /// `sink` must outlive the splitter.
+  explicit ZeroSplitter(DiffSink& sink) : sink_(sink) {}
+
+  void data(std::uint64_t offset, std::span<const std::byte> bytes);
+  void zero(std::uint64_t offset, std::uint64_t length_bytes);
+  /// Gives what is held back to the sink; call it at the end.
+  void flush();
+
+ private:
+  DiffSink& sink_;
+  std::uint64_t zero_offset_ = 0;  // the run held back
+  std::uint64_t zero_bytes_ = 0;
+};
+
+}  // namespace crossover::rbd
