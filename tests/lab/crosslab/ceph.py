@@ -8,12 +8,16 @@ import glob
 import json
 import os
 import shutil
+import socket
 import struct
 import subprocess
 import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+
+import rados
+import rbd
 
 from . import process
 from .process import LabError, wait_until
@@ -92,6 +96,10 @@ ms_async_op_threads = 2
 {extra}"""
 
 PORTS = 64
+
+
+class MonitorEnded(LabError):
+    """The monitor did not come up; most likely its port was taken."""
 
 
 @dataclass
@@ -205,7 +213,6 @@ class Commander:
     """Monitor commands over one connection; the `ceph` program costs half a second a call."""
 
     def __init__(self, cluster):
-        import rados
         self._client = rados.Rados(conffile=str(cluster.config), name="client.admin")
         self._client.connect(timeout=20)
 
@@ -217,12 +224,10 @@ class Commander:
 
     def prepare_pool(self, name):
         """What `rbd pool init` does; it is also the proof that the pool takes writes."""
-        import rbd
         with self._client.open_ioctx(name) as pool:
             rbd.RBD().pool_init(pool, True)
 
     def create_namespace(self, pool, name):
-        import rbd
         with self._client.open_ioctx(pool) as context:
             rbd.RBD().namespace_create(context, name)
 
@@ -265,15 +270,22 @@ def up(cluster):
 
 def _connect(cluster, monitor):
     """Waits for the monitor's port first: a client that finds nobody there waits seconds before it tries again."""
+    def ended():
+        if monitor.poll() is None:
+            return False
+        log = (cluster.folder / "log" / "mon.a.log").read_text(errors="replace").strip().splitlines()
+        raise MonitorEnded("the monitor ended: " + " | ".join(log[-3:]))
+
     def listening():
-        if monitor.poll() is not None:
-            log = (cluster.folder / "log" / "mon.a.log").read_text(errors="replace").strip().splitlines()
-            raise LabError("the monitor ended: " + " | ".join(log[-3:]))
-        import socket
         with socket.socket() as probe:
-            return probe.connect_ex((cluster.address, cluster.port)) == 0
-    wait_until(listening, "the monitor", timeout=30)
-    return Commander(cluster)
+            return not ended() and probe.connect_ex((cluster.address, cluster.port)) == 0
+
+    wait_until(listening, "the monitor")
+    try:
+        return Commander(cluster)
+    except rados.Error as error:
+        # Somebody else's monitor may listen there; then ours is about to end.
+        wait_until(ended, f"connection to the monitor ({error})", timeout=5)
 
 
 def down(folder):
