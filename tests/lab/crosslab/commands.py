@@ -6,7 +6,6 @@ import sys
 from . import lifecycle, network, node, process
 from .layout import BY_NAME, CLUSTERS, NODES, State
 from .process import LabError
-from .shared_tree import SharedTree
 
 DOWN = 3
 
@@ -77,8 +76,7 @@ def _cost(state, options):
 def _parser():
     parser = argparse.ArgumentParser(
         prog="lab", description="Two Proxmox VE look-alike clusters with real Ceph on this machine.",
-        epilog="lab exec NODE COMMAND... runs a command in a node. The lab lives in $CROSSOVER_LAB_STATE "
-               "(default /var/lib/crossover-lab).")
+        epilog="The lab lives in $CROSSOVER_LAB_STATE (default /var/lib/crossover-lab).")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name, run, text, of=commands):
@@ -92,7 +90,10 @@ def _parser():
     start.add_argument("--ec", action="store_true", help="give west three OSDs and an erasure-coded pool")
     command("down", _down, "stop the lab and remove everything of it")
     command("status", _status, f"show what is up; exit status 0 all, 1 a part is down, {DOWN} the lab is down")
-    command("exec", None, "run a command in a node: exec NODE COMMAND...")
+    # Only for the usage text: `exec` never comes this far.
+    run = command("exec", None, "run a command in a node")
+    run.add_argument("node", choices=NODES)
+    run.add_argument("command", nargs="+")
 
     net = command("net", None, "the link between the clusters").add_subparsers(
         required=True, dest="action", metavar="ACTION")

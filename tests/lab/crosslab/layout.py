@@ -3,18 +3,16 @@
 The addresses exist only inside a lab's namespaces, so every lab uses the same ones.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from .environment import state_folder
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 LAB = REPOSITORY / "tests" / "lab"
 STAND_INS = LAB / "pve" / "bin"
 GUEST_BUILD = LAB / "guest" / "build"
 GUEST_CACHE = REPOSITORY / "build" / "lab-guest"
-
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "USER": "root", "LANG": "C.UTF-8"}
 
 
 @dataclass(frozen=True)
@@ -59,10 +57,10 @@ BY_NAME = {cluster.name: cluster for cluster in CLUSTERS}
 
 
 class State:
-    """The lab's folder, the only place on the host it writes to."""
+    """The lab's folder and the places in it."""
 
-    def __init__(self, folder=None):
-        self.folder = Path(folder or os.environ.get("CROSSOVER_LAB_STATE") or "/var/lib/crossover-lab").resolve()
+    def __init__(self):
+        self.folder = Path(state_folder())
 
     def record(self, sandbox):
         """Where the PID 1 of a sandbox is remembered: `lab`, a node, `switch-CLUSTER` or `storage-CLUSTER`."""

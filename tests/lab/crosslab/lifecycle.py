@@ -7,9 +7,10 @@ import shutil
 import subprocess
 
 from . import ceph, network, node, process, pve_files, sandbox
-from .layout import CLUSTERS, EAST, GUEST_BUILD, GUEST_CACHE, LAB, NODES, WEST, State
+from .layout import CLUSTERS, GUEST_BUILD, GUEST_CACHE, NODES, WEST
+from .namespaces import MS_NODEV, MS_NOEXEC, MS_NOSUID, mount
 from .process import LabError
-from .sandbox import MS_NODEV, MS_NOEXEC, MS_NOSUID, Task, mount
+from .sandbox import Task
 
 
 @contextlib.contextmanager

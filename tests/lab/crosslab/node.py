@@ -8,13 +8,13 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 from . import keys, network, process, sandbox
-from .layout import BY_NAME, EAST, ENVIRONMENT, GUEST_CACHE, LAB, NODES, PATH, REPOSITORY, STAND_INS
+from .environment import ENVIRONMENT, PATH
+from .layout import BY_NAME, EAST, GUEST_CACHE, LAB, NODES, REPOSITORY, STAND_INS
+from .namespaces import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REMOUNT, mount, pivot_root
 from .process import LabError, wait_until
-from .sandbox import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REC, MS_REMOUNT, mount
 
 COMMANDS = {name: f"usr/sbin/{name}" for name in
             ("qm", "pvesm", "pvesh", "pvecm", "ha-manager", "pct", "pve-guests", "pve-ha")}
@@ -25,6 +25,8 @@ OWN = {"root": 0o700, "tmp": 0o1777, "etc/ceph": 0o755, "etc/pve": 0o755, "etc/s
        "var/lib/ceph": 0o755, "var/log": 0o755, "var/lib/vz": 0o755, "var/lib/pve-cluster": 0o755, "home": 0o755}
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "kvm", "fuse", "net/tun", "vhost-net")
+
+START_ALL_SECONDS = 120
 
 SSHD_CONFIG = f"""\
 HostKey /etc/ssh/ssh_host_rsa_key
@@ -129,7 +131,7 @@ def _mount_root(state, node):
     mount("tmpfs", root / "run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=256m")
     for name in ("lock/qemu-server", "lock/lxc", "qemu-server", "sshd", "shm"):
         (root / "run" / name).mkdir(parents=True)
-    sandbox.pivot_root(str(root))
+    pivot_root(str(root))
 
 
 def _bind(source, root, target=None, read_only=False):
@@ -174,7 +176,7 @@ def _start_services(node_name):
     if os.path.exists("/usr/sbin/pve-ha"):
         _start("/usr/sbin/pve-ha", "daemon")
     if os.path.exists("/usr/sbin/pve-guests"):
-        code = _start("/usr/sbin/pve-guests", "startall").wait()
+        code = _start("/usr/sbin/pve-guests", "startall").wait(timeout=START_ALL_SECONDS)
         if code:
             raise LabError(f"pve-guests startall on {node_name}: exit status {code}, see its /var/log/pve-guests.log")
 

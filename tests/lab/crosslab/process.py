@@ -4,7 +4,6 @@ import os
 import select
 import signal
 import time
-from pathlib import Path
 
 
 class LabError(Exception):
@@ -14,7 +13,8 @@ class LabError(Exception):
 def start_time(pid):
     """The kernel's start time of a process, in ticks since boot, or None when there is no such process."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        with open(f"/proc/{pid}/stat") as source:
+            stat = source.read()
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat[stat.rindex(")") + 2:].split()
@@ -23,18 +23,19 @@ def start_time(pid):
 
 def remember(path, pid):
     """Writes what `alive` and `kill` need to know the process again."""
-    temporary = Path(f"{path}.new")
-    temporary.write_text(f"{pid} {start_time(pid)}\n")
-    temporary.rename(path)
+    with open(f"{path}.new", "w") as out:
+        out.write(f"{pid} {start_time(pid)}\n")
+    os.rename(f"{path}.new", path)
 
 
 def alive(path):
     """The number of the remembered process while it lives, else None."""
     try:
-        pid, started = Path(path).read_text().split()
+        with open(path) as record:
+            pid, started = record.read().split()
     except (FileNotFoundError, ValueError):
         return None
-    return int(pid) if start_time(pid) is not None and str(start_time(pid)) == started else None
+    return int(pid) if str(start_time(pid)) == started else None
 
 
 def kill(path, timeout=10):

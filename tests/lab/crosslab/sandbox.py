@@ -4,7 +4,6 @@ Kill that process and everything in it dies at once, as in a power failure, and 
 """
 
 import array
-import ctypes
 import json
 import os
 import signal
@@ -13,54 +12,8 @@ import sys
 import traceback
 
 from . import process
+from .namespaces import ALL, MS_PRIVATE, MS_REC, enter, mount, unshare
 from .process import LabError
-
-NEWNS, NEWUTS, NEWIPC, NEWPID, NEWNET = 0x00020000, 0x04000000, 0x08000000, 0x20000000, 0x40000000
-ALL = NEWNS | NEWUTS | NEWIPC | NEWPID | NEWNET
-
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = \
-    1, 2, 4, 8, 32, 4096, 16384, 1 << 18
-MNT_DETACH = 2
-PR_SET_PDEATHSIG = 1
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _check(result, what):
-    if result == -1:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
-
-
-def mount(source, target, kind=None, flags=0, options=None):
-    encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind)]
-    _check(_libc.mount(*encoded, ctypes.c_ulong(flags), options.encode() if options else None), f"mount {target}")
-
-
-def pivot_root(new_root):
-    """Makes new_root the root of this mount namespace and lets go of the old one."""
-    os.chdir(new_root)
-    _check(_libc.pivot_root(b".", b"."), "pivot_root")
-    _check(_libc.umount2(b".", MNT_DETACH), "umount")
-    os.chdir("/")
-
-
-def die_with_parent():
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _unshare(flags):
-    _check(_libc.unshare(flags), "unshare")
-
-
-def enter(pid):
-    """Moves this process into all namespaces of a sandbox; only children made afterwards are in its PID namespace."""
-    handle = os.pidfd_open(pid)
-    try:
-        _check(_libc.setns(handle, ALL), f"setns {pid}")
-    finally:
-        os.close(handle)
-
 
 def create(record, setup, log, within=None):
     """Starts a sandbox, inside the sandbox `within` if that is given, and returns the number of its PID 1 on the host.
@@ -115,7 +68,7 @@ def _become_sandbox(channel, setup, log, within):
         enter(within)
         if os.fork():
             return
-    _unshare(ALL)
+    unshare(ALL)
     if os.fork():
         return
     _detach(channel, log)
@@ -194,27 +147,3 @@ class Task:
         if "error" in answer:
             raise LabError(answer["error"])
         return answer["value"]
-
-
-def execute(pid, command, environment, folder):
-    """Runs a command in a sandbox with our standard streams and returns its exit status as a shell would."""
-    enter(pid)
-    child = os.fork()
-    if child == 0:
-        try:
-            die_with_parent()
-            os.chdir(folder)
-            os.execvpe(command[0], command, environment)
-        except FileNotFoundError:
-            print(f"lab: {command[0]}: command not found", file=sys.stderr, flush=True)
-            os._exit(127)
-        except OSError as error:
-            print(f"lab: {command[0]}: {error.strerror}", file=sys.stderr, flush=True)
-            os._exit(126)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, lambda received, _: os.kill(child, received))
-    # The terminal sends these to the command as well; we only wait for what it makes of them.
-    for number in (signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)
-    status = os.waitpid(child, 0)[1]
-    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
