@@ -41,6 +41,7 @@ class Pmxcfs:
                      ".clusterlog": lambda: CLUSTERLOG, ".rrd": lambda: "", ".debug": lambda: "0\n"}
 
     def __call__(self, operation, path, *arguments):
+        """How fusepy calls us. Its first path comes without the leading slash to the methods below."""
         if not hasattr(type(self), operation):
             refuse(errno.EFAULT)
         return getattr(self, operation)(path[1:], *arguments)
@@ -164,6 +165,7 @@ class Pmxcfs:
         self.tree.rmdir(path)
 
     def rename(self, old, new):
+        new = new[1:]
         self._own(old, new)
         self.tree.rename(old, new)
 
