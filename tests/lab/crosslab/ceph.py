@@ -56,7 +56,7 @@ mon_osd_cache_size_min = 4M
 rocksdb_cache_size = 16M
 mon_warn_on_pool_no_redundancy = false
 # A port that is taken is an error at once, not after retries.
-ms_bind_retry_count = 0
+ms_bind_retry_count = 1
 # A snapshot needs a map change: 0.06 s instead of one second.
 paxos_propose_interval = 0.01
 paxos_min_wait = 0.005
