@@ -77,6 +77,8 @@ def plain(text):
 
 
 def test_transcript(cluster):
+    """Left out of what was recorded: `mv` to a name that is refused, whose message is mv's guess (it takes "exists" for
+    a file it can look at); the rename itself is there."""
     assert cluster.shell('echo "name: a" > nodes/pve1/qemu-server/200.conf').returncode == 0
     recorded = (HERE / "data/pmxcfs.txt").read_text()
     for command, output, code in transcript(recorded):

@@ -73,6 +73,11 @@ def _cost(state, options):
     node.set_command_cost(state, options.seconds)
 
 
+def _seconds(text):
+    float(text)
+    return text
+
+
 def _parser():
     parser = argparse.ArgumentParser(
         prog="lab", description="Two Proxmox VE look-alike clusters with real Ceph on this machine.",
@@ -111,7 +116,8 @@ def _parser():
     quorum = command("quorum", _quorum, "take a cluster's quorum or give it back")
     quorum.add_argument("cluster", choices=BY_NAME)
     quorum.add_argument("state", choices=("lost", "restored"))
-    command("cost", _cost, "seconds every Proxmox command takes before it works").add_argument("seconds", type=float)
+    command("cost", _cost, "seconds every Proxmox command takes before it works").add_argument(
+        "seconds", type=_seconds)
     return parser
 
 
