@@ -68,7 +68,9 @@ def test_down_leaves_nothing(own):
     own("exec", "pve01", "sh", "-c", "touch /etc/changed /etc/pve/x; rbd create --size 8M ssdpool/a; sleep 1000 >&- 2>&- &")
     own("down")
     assert machine() == before
-    assert not inside & namespaces(Path("/proc").glob("[0-9]*"))
+    left = {entry.name: (entry / "cmdline").read_bytes() for entry in Path("/proc").glob("[0-9]*")
+            if inside & namespaces([entry]) and process.start_time(entry.name) is not None}
+    assert not left
     assert not processes_naming(own.folder) and not own.folder.exists()
     own("down")
     assert own("status", check=False).returncode == 3
