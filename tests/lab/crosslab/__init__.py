@@ -1,0 +1,1 @@
+"""Two small Proxmox VE look-alike clusters with real Ceph on one machine."""
