@@ -10,6 +10,9 @@ import sys
 from . import drives, guests, node
 from .errors import Die
 
+# What a pool is said to have free where no ceph-mgr counts: the lab runs none.
+UNCOUNTED = 100 << 30
+
 RBD_NAME = re.compile(r"((base-(\d+)-\S+)/)?((base)?(vm)?-(\d+)-\S+)")
 
 
@@ -238,12 +241,15 @@ class Rbd:
         return f"{base}/{new}"
 
     def usage(self):
-        """(total, used, available) in bytes, from `ceph df`."""
+        """(total, used, available) in bytes, from `ceph df`; without a ceph-mgr that lists no pools."""
         command = ["/usr/bin/ceph", *self.connection(), "--connect-timeout", "5", "df", "--format", "json"]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode:
             raise Die(done.stderr.strip() or "ceph df failed")
-        for pool in json.loads(done.stdout)["pools"]:
+        pools = json.loads(done.stdout)["pools"]
+        if not pools:
+            return UNCOUNTED, 0, UNCOUNTED
+        for pool in pools:
             if pool["name"] == self.pool:
                 used = pool["stats"].get("stored", pool["stats"].get("bytes_used", 0))
                 return used + pool["stats"]["max_avail"], used, pool["stats"]["max_avail"]
@@ -300,6 +306,7 @@ class Folder:
         return sorted(found)
 
     def usage(self):
+        os.makedirs(node.path(self.root), exist_ok=True)
         usage = os.statvfs(node.path(self.root))
         total, free = usage.f_blocks * usage.f_frsize, usage.f_bavail * usage.f_frsize
         return total, total - usage.f_bfree * usage.f_frsize, free
