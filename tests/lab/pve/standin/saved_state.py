@@ -1,0 +1,160 @@
+"""Suspend to disk: RAM and devices in a volume vm-ID-state-suspend-DATE.
+
+Proxmox's QEMU saves with savevm-start while the guest runs; this one migrates to a file that is then imported into the
+RBD volume, with the guest stopped for the last part only."""
+import os
+import subprocess
+import tempfile
+import time
+
+from . import drives, guests, node, qemu, storage
+from .errors import Die
+
+# The stream is preceded by its length, so that loading reads no more of the volume than was saved.
+HEADER = 4096
+
+
+def state_storage(conf, chosen):
+    """The option, else vmstatestorage, else the storage of the first disk."""
+    if chosen or conf.get("vmstatestorage"):
+        return chosen or conf["vmstatestorage"]
+    for _, drive in drives.each(conf):
+        volid = drives.volume_id(drive)
+        if volid and not drives.is_cdrom(drive):
+            return storage.split(volid)[0]
+    return "local"
+
+
+def suspend(vmid, chosen, skiplock):
+    with guests.lock(vmid):
+        config = guests.load(vmid)
+        if not skiplock:
+            guests.check_lock(config)
+        for key in config.main:
+            if key.startswith(("hostpci", "usb")):
+                raise Die(f"cannot suspend VM to disk due to passed-through device: {key}")
+        before = dict(config.main)
+        config.main["lock"] = "suspending"
+        target = state_storage(config.main, chosen)
+        day = time.strftime("%Y-%m-%d")
+        volid = storage.allocate(target, vmid, 2 * (qemu.memory_mib(config.main) << 20) + (500 << 20),
+                                 f"vm-{vmid}-state-suspend-{day}")
+        config.main.update(vmstate=volid, runningmachine=running_machine(vmid), runningcpu="kvm64,enforce")
+        guests.save(vmid, config)
+    try:
+        save(vmid, volid)
+    except Die:
+        with guests.lock(vmid):
+            if qemu.pid(vmid):
+                qemu.qmp(vmid, "cont")
+            config = guests.load(vmid)
+            free(volid)
+            config.main = {**{key: value for key, value in config.main.items()
+                              if key not in ("vmstate", "runningmachine", "runningcpu")},
+                           **{key: before[key] for key in ("runningmachine", "runningcpu") if key in before}}
+            guests.save(vmid, config)
+        raise
+    with guests.lock(vmid):
+        qemu.qmp(vmid, "quit")
+        if not qemu.wait_end(vmid, 30):
+            qemu.terminate(vmid)
+        qemu.tidy(vmid)
+        config = guests.load(vmid)
+        config.main["lock"] = "suspended"
+        guests.save(vmid, config)
+
+
+def running_machine(vmid):
+    """The versioned machine type, as PVE records it."""
+    qom_type = qemu.qmp(vmid, "qom-get", path="/machine", property="type")
+    return qom_type.removesuffix("-machine")
+
+
+def save(vmid, volid):
+    """Migrates to a file of this node, then copies that into the volume."""
+    with tempfile.NamedTemporaryFile(prefix=f"{vmid}-state-", dir=node.run_dir(), delete=False) as file:
+        temporary = file.name
+    try:
+        with qemu.Monitor(vmid, 30) as monitor:
+            monitor("migrate-set-parameters", max_bandwidth=1 << 40)
+            # A volatile copy: the path has no character a shell would read otherwise.
+            monitor("migrate", uri=f"exec:cat > {temporary}")
+            while True:
+                state = monitor("query-migrate").get("status")
+                if state == "completed":
+                    break
+                if state in ("failed", "cancelled"):
+                    raise Die(f"unable to save VM state and RAM - migration {state}")
+                time.sleep(0.1)
+        length = os.path.getsize(temporary)
+        with open(temporary, "r+b") as file:
+            # The header goes in front by copying through qemu-img at an offset, see write_volume.
+            write_volume(volid, file, length)
+    except OSError as error:
+        raise Die(f"unable to save VM state and RAM - {error}") from None
+    finally:
+        os.unlink(temporary)
+
+
+def write_volume(volid, file, length):
+    store, name = storage.of(volid)
+    with tempfile.NamedTemporaryFile(dir=node.run_dir()) as image:
+        image.write(b"crossover-lab-state %020d" % length)
+        image.seek(HEADER)
+        while data := file.read(1 << 20):
+            image.write(data)
+        image.truncate(-(-image.tell() // 512) * 512)
+        image.flush()
+        copy(image.name, store.path(name, real=True), "-n")
+
+
+def copy(source, target, *options):
+    done = subprocess.run(["qemu-img", "convert", *options, "-f", "raw", "-O", "raw", source, target],
+                          capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Die(f"copying the saved state failed: {done.stderr.strip()}")
+
+
+def incoming(volid):
+    """Options that make QEMU wait for the saved state."""
+    store, name = storage.of(volid)
+    store.size(name)
+    return ("-incoming", "defer")
+
+
+def finish_load(vmid, timeout=None):
+    """Fetches the state from the volume and lets the guest go on."""
+    config = guests.load(vmid, warn=False)
+    store, name = storage.of(config.main["vmstate"])
+    with tempfile.TemporaryDirectory(dir=node.run_dir()) as folder:
+        raw, stream = f"{folder}/volume", f"{folder}/state"
+        copy(store.path(name, real=True), raw)
+        with open(raw, "rb") as volume, open(stream, "wb") as file:
+            length = int(volume.read(40).split()[-1])
+            volume.seek(HEADER)
+            while length > 0 and (data := volume.read(min(length, 1 << 20))):
+                file.write(data)
+                length -= len(data)
+        with qemu.Monitor(vmid, 60) as monitor:
+            monitor("migrate-incoming", uri=f"exec:cat {stream}")
+            deadline = time.monotonic() + max(60, timeout or 0)
+            while (state := monitor("query-migrate").get("status")) != "completed":
+                if state == "failed" or time.monotonic() > deadline:
+                    raise Die(f"loading the saved state failed ({state})")
+                time.sleep(0.1)
+            monitor("cont")
+
+
+def free(volid):
+    store, name = storage.of(volid)
+    store.free(name)
+
+
+def forget(vmid, config):
+    """After a start from it: the volume is freed, lock and keys go."""
+    free(config.main["vmstate"])
+    for key in ("vmstate", "runningmachine", "runningcpu", "running-nets-host-mtu"):
+        config.main.pop(key, None)
+    if config.main.get("lock") == "suspended":
+        del config.main["lock"]
+    guests.save(vmid, config)
