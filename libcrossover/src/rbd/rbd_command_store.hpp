@@ -1,0 +1,63 @@
+/// \file
+/// Images of a cluster that another host reaches with the stock `rbd` command.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/image_store.hpp"
+#include "engine/shell.hpp"
+
+namespace crossover {
+
+/// ImageStore through `rbd` and `ceph` on a host, as of Ceph 16. Slower than librbd and with less protection:
+/// nothing holds an image's lock between the look for other clients and the end of a write. Metadata values must
+/// not be empty: `rbd image-meta set` refuses them (ErrorCode::usage).
+class RbdCommandStore final : public ImageStore {
+ public:
+  RbdCommandStore(std::shared_ptr<Shell> shell, CephAccess access);
+
+  std::string fsid() override;
+  std::optional<ImageState> find(const ImageSpec& image) override;
+  std::vector<std::optional<ImageState>> find_all(std::span<const ImageSpec> images) override;
+  /// MAX AVAIL of `ceph df`; ErrorCode::unsupported where no manager reports it.
+  std::uint64_t available_bytes(const std::string& pool) override;
+  void create(const ImageSpec& image, const ImageLayout& layout) override;
+  void remove(const ImageSpec& image) override;
+  Snapshot create_snapshot(const ImageSpec& image, const std::string& name) override;
+  void remove_snapshot(const ImageSpec& image, const Snapshot& snapshot) override;
+  void roll_back(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
+  void set_metadata(const ImageSpec& image, const std::string& key, const std::string& value) override;
+  void remove_metadata(const ImageSpec& image, const std::string& key) override;
+  bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
+  void read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to, DiffSink& sink,
+                 std::stop_token stop) override;
+  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, std::stop_token stop) override;
+
+ private:
+  CommandResult run(const std::vector<std::string>& argv, std::chrono::milliseconds limit,
+                    std::stop_token stop = {});
+  /// Runs `rbd` on an image and throws for an exit status that is neither 0 nor `accepted`.
+  CommandResult rbd(const ImageSpec& image, const std::vector<std::string>& words, const std::string& operation,
+                    std::chrono::milliseconds limit, std::stop_token stop = {}, int accepted = 0);
+  [[nodiscard]] std::vector<std::string> command(const ImageSpec& image,
+                                                 const std::vector<std::string>& words) const;
+  std::vector<std::optional<ImageState>> survey(std::span<const ImageSpec> images);
+  /// The image, with its snapshots checked by id.
+  ImageState require(const ImageSpec& image, std::span<const Snapshot> snapshots, const std::string& operation);
+  std::int64_t pool_id(const std::string& pool);
+
+  std::shared_ptr<Shell> shell_;
+  CephAccess access_;
+  std::mutex mutex_;
+  std::map<std::string, std::int64_t> pool_ids_;
+};
+
+}  // namespace crossover

@@ -1,0 +1,20 @@
+#include "contract/ceph_harness.hpp"
+#include "contract/memory_harness.hpp"
+#include "contract/store_harness.hpp"
+
+namespace crossover::test {
+
+const std::vector<std::unique_ptr<StoreHarness>>& harnesses() {
+  static const std::vector<std::unique_ptr<StoreHarness>> all = [] {
+    std::vector<std::unique_ptr<StoreHarness>> made;
+    made.push_back(make_memory_harness());
+    if (LabCluster* cluster = lab_cluster()) {
+      made.push_back(make_librbd_harness(*cluster));
+      made.push_back(make_rbd_command_harness(*cluster));
+    }
+    return made;
+  }();
+  return all;
+}
+
+}  // namespace crossover::test

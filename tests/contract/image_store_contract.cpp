@@ -1,0 +1,628 @@
+// The contract of ImageStore: every store this run can reach is put through every case.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <map>
+#include <optional>
+#include <random>
+#include <span>
+#include <stdexcept>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "contract/store_harness.hpp"
+#include "crossover/error.hpp"
+
+using namespace crossover;
+using namespace crossover::test;
+
+namespace {
+
+constexpr std::uint64_t mib = 1U << 20;
+
+std::vector<std::byte> pattern(std::uint64_t bytes, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<std::byte> out(bytes);
+  for (std::byte& byte : out) byte = static_cast<std::byte>(1 + random() % 255);
+  return out;
+}
+
+ImageLayout plain(std::uint64_t size_bytes) {
+  ImageLayout layout;
+  layout.size_bytes = size_bytes;
+  layout.features = image_feature::layering | image_feature::exclusive_lock;
+  return layout;
+}
+
+ImageSpec make_image(StoreHarness& harness, const ImageLayout& layout) {
+  const ImageSpec image = harness.new_image();
+  harness.store().create(image, layout);
+  return image;
+}
+
+template <typename Action>
+std::string code_of(const Action& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    CHECK(!error.cause().empty());
+    return std::string(to_string(error.code()));
+  }
+  return "none";
+}
+
+/// Keeps what it is given and checks the rules of a sink's caller.
+class RecordingSink final : public DiffSink {
+ public:
+  struct Record {
+    std::uint64_t offset;
+    std::uint64_t length;
+    bool is_zero;
+  };
+  std::uint64_t size_bytes = 0;
+  int sizes = 0;
+  int ends = 0;
+  std::vector<Record> records;
+
+  void size(std::uint64_t size) override {
+    size_bytes = size;
+    ++sizes;
+  }
+  void data(std::uint64_t offset, std::span<const std::byte> bytes) override { take(offset, bytes.size(), false); }
+  void zero(std::uint64_t offset, std::uint64_t length) override { take(offset, length, true); }
+  void finish() override { ++ends; }
+
+  [[nodiscard]] std::uint64_t bytes(bool is_zero) const {
+    std::uint64_t sum = 0;
+    for (const Record& record : records) {
+      if (record.is_zero == is_zero) sum += record.length;
+    }
+    return sum;
+  }
+
+ private:
+  void take(std::uint64_t offset, std::uint64_t length, bool is_zero) {
+    REQUIRE(sizes == 1);
+    REQUIRE(ends == 0);
+    REQUIRE(length > 0);
+    if (!records.empty()) REQUIRE(offset >= records.back().offset + records.back().length);
+    REQUIRE(offset + length <= size_bytes);
+    records.push_back({offset, length, is_zero});
+  }
+};
+
+/// Passes records on and does something at the first.
+class InterruptingSink final : public DiffSink {
+ public:
+  explicit InterruptingSink(std::function<void()> at_first) : at_first_(std::move(at_first)) {}
+  void size(std::uint64_t) override {}
+  void data(std::uint64_t, std::span<const std::byte>) override { interrupt(); }
+  void zero(std::uint64_t, std::uint64_t) override { interrupt(); }
+  void finish() override { finished = true; }
+  bool finished = false;
+
+ private:
+  void interrupt() {
+    if (at_first_) std::exchange(at_first_, nullptr)();
+  }
+  std::function<void()> at_first_;
+};
+
+/// Brings `from`..`to` of one image to another and makes the end snapshot there.
+Snapshot replicate(StoreHarness& source, const ImageSpec& image, const std::optional<Snapshot>& from,
+                   const Snapshot& to, StoreHarness& target, const ImageSpec& replica) {
+  {
+    const auto sink = target.store().write_diff(replica, {});
+    source.store().read_diff(image, from, to, *sink, {});
+  }
+  return target.store().create_snapshot(replica, to.name);
+}
+
+void check_same(StoreHarness& source, const ImageSpec& image, StoreHarness& target, const ImageSpec& replica,
+                const std::string& snapshot) {
+  // Not CHECK(a == b), which would print both.
+  const bool is_same = source.content(image, snapshot) == target.content(replica, snapshot);
+  CHECK(is_same);
+}
+
+/// Runs a case with each store.
+template <typename Case>
+void each_store(const Case& run) {
+  for (const auto& harness : harnesses()) {
+    CAPTURE(harness->name());
+    run(*harness);
+  }
+}
+
+/// Runs a case with each store as the source and each as the target.
+template <typename Case>
+void each_pair(const Case& run) {
+  for (const auto& source : harnesses()) {
+    for (const auto& target : harnesses()) {
+      CAPTURE(source->name());
+      CAPTURE(target->name());
+      run(*source, *target);
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a store knows its cluster") {
+  each_store([](StoreHarness& harness) {
+    const std::string fsid = harness.store().fsid();
+    CHECK(fsid.size() == 36);
+    CHECK(harness.store().fsid() == fsid);
+  });
+}
+
+TEST_CASE("an image is made once, found as it was made, and removed") {
+  each_store([](StoreHarness& harness) {
+    ImageStore& store = harness.store();
+    ImageLayout layout;
+    layout.size_bytes = 5 * mib + 12345;
+    layout.order = 20;
+    layout.features = image_feature::layering | image_feature::exclusive_lock | image_feature::object_map |
+                      image_feature::fast_diff | image_feature::deep_flatten | image_feature::journaling;
+    const ImageSpec image = harness.new_image();
+    CHECK_FALSE(store.find(image));
+    store.create(image, layout);
+    CHECK(code_of([&] { store.create(image, layout); }) == "already_exists");
+    const std::optional<ImageState> state = store.find(image);
+    REQUIRE(state);
+    CHECK(!state->id.empty());
+    CHECK(state->pool_id > 0);
+    CHECK(state->layout.size_bytes == layout.size_bytes);
+    CHECK(state->layout.order == 20);
+    CHECK(state->layout.features == (layout.features & ~image_feature::journaling));
+    CHECK(state->layout.stripe_count == 0);
+    CHECK(state->layout.data_pool.empty());
+    CHECK(state->parent.empty());
+    CHECK(state->snapshots.empty());
+    CHECK(state->metadata.empty());
+    CHECK(state->watchers.empty());
+    store.remove(image);
+    CHECK_FALSE(store.find(image));
+    CHECK(code_of([&] { store.remove(image); }) == "not_found");
+  });
+}
+
+TEST_CASE("an image gets the exclusive lock, and no feature without those it needs") {
+  each_store([](StoreHarness& harness) {
+    ImageLayout layout;
+    layout.size_bytes = mib;
+    const ImageSpec image = make_image(harness, layout);
+    CHECK((harness.store().find(image)->layout.features & image_feature::exclusive_lock) != 0);
+  });
+}
+
+TEST_CASE("stripes are kept") {
+  each_store([](StoreHarness& harness) {
+    ImageLayout layout = plain(8 * mib);
+    layout.order = 18;
+    layout.stripe_unit = 16384;
+    layout.stripe_count = 5;
+    const ImageSpec image = make_image(harness, layout);
+    const ImageLayout made = harness.store().find(image)->layout;
+    CHECK(made.order == 18);
+    CHECK(made.stripe_unit == 16384);
+    CHECK(made.stripe_count == 5);
+    CHECK((made.features & image_feature::striping) != 0);
+  });
+}
+
+TEST_CASE("many images are found in their order, missing ones too") {
+  each_store([](StoreHarness& harness) {
+    std::vector<ImageSpec> images;
+    for (int count = 0; count < 9; ++count) {
+      images.push_back(count % 3 == 1 ? harness.new_image()
+                                      : make_image(harness, plain(mib * (1 + images.size()))));
+    }
+    const auto states = harness.store().find_all(images);
+    REQUIRE(states.size() == images.size());
+    for (std::size_t index = 0; index < images.size(); ++index) {
+      CHECK(states[index].has_value() == (index % 3 != 1));
+      CHECK(states[index] == harness.store().find(images[index]));
+      if (states[index]) CHECK(states[index]->layout.size_bytes == mib * (1 + index));
+    }
+    CHECK(harness.store().find_all({}).empty());
+  });
+}
+
+TEST_CASE("metadata comes back as it was set") {
+  each_store([](StoreHarness& harness) {
+    ImageStore& store = harness.store();
+    const ImageSpec image = make_image(harness, plain(mib));
+    std::map<std::string, std::string> expected{
+        {"crossover.record", R"({"name":"a \"b\"","list":[1,2],"path":"C:\\x"})"},
+        {"crossover.lines", "first\nsecond\n\n\tfourth\r\nlast\n"},
+        {"crossover.dash", "--help"},
+        {"crossover.space", "  two spaces around  "},
+        {"crossover.unicode", "Größe 大きさ \xF0\x9F\x92\xBE"},
+        {"crossover.shell", "$(touch /tmp/no) `id` 'single' \"double\" ; & | * ? \\"},
+        {"crossover.config.mirror-job-20240102T030405Z", std::string(20000, 'x') + "\n"},
+    };
+    for (const auto& [key, value] : expected) store.set_metadata(image, key, value);
+    CHECK(store.find(image)->metadata == expected);
+    store.set_metadata(image, "crossover.record", "new");
+    expected["crossover.record"] = "new";
+    store.remove_metadata(image, "crossover.lines");
+    store.remove_metadata(image, "crossover.lines");
+    store.remove_metadata(image, "crossover.never");
+    expected.erase("crossover.lines");
+    store.set_metadata(image, "other.key", "not ours");
+    CHECK(store.find(image)->metadata == expected);
+    ImageSpec missing = harness.new_image();
+    CHECK(code_of([&] { store.set_metadata(missing, "crossover.a", "b"); }) == "not_found");
+    CHECK(code_of([&] { store.remove_metadata(missing, "crossover.a"); }) == "not_found");
+  });
+}
+
+TEST_CASE("snapshots are known by name and id") {
+  each_store([](StoreHarness& harness) {
+    ImageStore& store = harness.store();
+    const ImageSpec image = make_image(harness, plain(mib));
+    const Snapshot z = store.create_snapshot(image, "z-first");
+    harness.resize(image, 2 * mib);
+    const Snapshot a = store.create_snapshot(image, "a-second");
+    CHECK(z.id < a.id);
+    CHECK(z.name == "z-first");
+    CHECK(z.size_bytes == mib);
+    CHECK(a.size_bytes == 2 * mib);
+    CHECK(store.find(image)->snapshots == std::vector{z, a});
+    CHECK(code_of([&] { store.create_snapshot(image, "a-second"); }) == "already_exists");
+    CHECK(code_of([&] { store.create_snapshot(harness.new_image(), "a"); }) == "not_found");
+    CHECK(code_of([&] { store.remove(image); }) != "none");
+    CHECK(store.find(image)->snapshots == std::vector{z, a});
+
+    Snapshot other = z;
+    other.id += 1000;
+    CHECK(code_of([&] { store.remove_snapshot(image, other); }) == "conflict");
+    store.remove_snapshot(image, z);
+    store.remove_snapshot(image, z);
+    CHECK(store.find(image)->snapshots == std::vector{a});
+    const Snapshot again = store.create_snapshot(image, "z-first");
+    CHECK(again.id > a.id);
+    CHECK(code_of([&] { store.remove_snapshot(image, z); }) == "conflict");
+
+    harness.protect(image, "a-second", true);
+    CHECK(code_of([&] { store.remove_snapshot(image, a); }) == "conflict");
+    harness.protect(image, "a-second", false);
+    store.remove_snapshot(image, a);
+    store.remove_snapshot(image, again);
+    store.remove(image);
+    store.remove_snapshot(image, a);
+  });
+}
+
+TEST_CASE("what a store reads every store can write") {
+  each_pair([](StoreHarness& source, StoreHarness& target) {
+    const ImageSpec image = make_image(source, plain(20 * mib + 1000));
+    source.write(image, 0, pattern(100, 1));
+    source.write(image, 4 * mib - 50, pattern(100, 2));
+    source.write(image, 9 * mib + 4096, pattern(300000, 3));
+    source.write(image, 20 * mib, pattern(1000, 4));
+    const Snapshot one = source.store().create_snapshot(image, "one");
+    const ImageSpec replica = make_image(target, plain(mib));
+    replicate(source, image, std::nullopt, one, target, replica);
+    check_same(source, image, target, replica, "one");
+
+    source.write(image, 4 * mib, pattern(10, 5));
+    source.zero(image, 9 * mib + 8192, 100000);
+    source.discard(image, 0, 4 * mib);
+    const Snapshot two = source.store().create_snapshot(image, "two");
+    replicate(source, image, one, two, target, replica);
+    check_same(source, image, target, replica, "two");
+
+    source.resize(image, 9 * mib + 5000);
+    const Snapshot three = source.store().create_snapshot(image, "three");
+    source.resize(image, 24 * mib);
+    source.write(image, 23 * mib, pattern(5000, 6));
+    const Snapshot four = source.store().create_snapshot(image, "four");
+    replicate(source, image, two, three, target, replica);
+    check_same(source, image, target, replica, "three");
+    replicate(source, image, three, four, target, replica);
+    check_same(source, image, target, replica, "four");
+
+    // All of it once more, in one step.
+    const ImageSpec second = make_image(target, plain(20 * mib + 1000));
+    replicate(source, image, std::nullopt, two, target, second);
+    replicate(source, image, two, four, target, second);
+    check_same(source, image, target, second, "four");
+  });
+}
+
+TEST_CASE("an image without content is one size, and an unchanged one nothing more") {
+  each_store([](StoreHarness& harness) {
+    const ImageSpec image = make_image(harness, plain(40 * mib));
+    const Snapshot one = harness.store().create_snapshot(image, "one");
+    const Snapshot two = harness.store().create_snapshot(image, "two");
+    for (const auto& from : {std::optional<Snapshot>{}, std::optional{one}}) {
+      RecordingSink sink;
+      harness.store().read_diff(image, from, two, sink, {});
+      CHECK(sink.size_bytes == 40 * mib);
+      CHECK(sink.sizes == 1);
+      CHECK(sink.ends == 1);
+      CHECK(sink.records.empty());
+    }
+  });
+}
+
+TEST_CASE("a diff holds what was written and little more") {
+  each_store([](StoreHarness& harness) {
+    const ImageSpec image = make_image(harness, plain(64 * mib));
+    harness.write(image, 0, pattern(16 * mib, 1));
+    const Snapshot one = harness.store().create_snapshot(image, "one");
+    harness.write(image, 5 * mib + 512, pattern(1024, 2));
+    harness.write(image, 12 * mib, std::vector<std::byte>(65536));
+    harness.discard(image, 8 * mib, 4 * mib);
+    const Snapshot two = harness.store().create_snapshot(image, "two");
+    RecordingSink full;
+    harness.store().read_diff(image, std::nullopt, one, full, {});
+    CHECK(full.bytes(false) == 16 * mib);
+    CHECK(full.bytes(true) == 0);
+    RecordingSink sink;
+    harness.store().read_diff(image, one, two, sink, {});
+    CHECK(sink.bytes(false) <= 4096);
+    CHECK(sink.bytes(true) == 4 * mib + 65536);
+    // Neighbouring zeroes are one record, wherever they came from.
+    CHECK(sink.records.size() == 2);
+  });
+}
+
+TEST_CASE("a diff is refused for snapshots that are not what they were") {
+  each_store([](StoreHarness& harness) {
+    ImageStore& store = harness.store();
+    const ImageSpec image = make_image(harness, plain(mib));
+    const Snapshot one = store.create_snapshot(image, "one");
+    const Snapshot two = store.create_snapshot(image, "two");
+    store.remove_snapshot(image, one);
+    RecordingSink sink;
+    CHECK(code_of([&] { store.read_diff(image, one, two, sink, {}); }) == "not_found");
+    const Snapshot again = store.create_snapshot(image, "one");
+    CHECK(code_of([&] { store.read_diff(image, one, two, sink, {}); }) == "conflict");
+    CHECK(code_of([&] { store.read_diff(image, std::nullopt, one, sink, {}); }) == "conflict");
+    CHECK(code_of([&] { store.read_diff(image, again, two, sink, {}); }) == "usage");
+    CHECK(code_of([&] { store.read_diff(image, two, two, sink, {}); }) == "usage");
+    CHECK(code_of([&] { store.read_diff(harness.new_image(), {}, two, sink, {}); }) == "not_found");
+    CHECK(code_of([&] { store.head_unchanged_since(image, one, {}); }) == "conflict");
+    CHECK(code_of([&] { store.roll_back(image, one, {}); }) == "conflict");
+    CHECK(sink.ends == 0);
+  });
+}
+
+TEST_CASE("a head is unchanged until it is written or resized") {
+  each_store([](StoreHarness& harness) {
+    ImageStore& store = harness.store();
+    const ImageSpec image = make_image(harness, plain(300 * mib));
+    harness.write(image, 200 * mib, pattern(5000, 1));
+    Snapshot base = store.create_snapshot(image, "one");
+    CHECK(store.head_unchanged_since(image, base, {}));
+    harness.write(image, 299 * mib, pattern(512, 2));
+    CHECK_FALSE(store.head_unchanged_since(image, base, {}));
+    base = store.create_snapshot(image, "two");
+    CHECK(store.head_unchanged_since(image, base, {}));
+    harness.resize(image, 301 * mib);
+    CHECK_FALSE(store.head_unchanged_since(image, base, {}));
+    base = store.create_snapshot(image, "three");
+    harness.resize(image, 150 * mib);
+    CHECK_FALSE(store.head_unchanged_since(image, base, {}));
+    base = store.create_snapshot(image, "four");
+    harness.write(image, 0, pattern(1, 1));
+    CHECK_FALSE(store.head_unchanged_since(image, base, {}));
+  });
+}
+
+TEST_CASE("a head is rolled back, size included") {
+  each_store([](StoreHarness& harness) {
+    ImageStore& store = harness.store();
+    const ImageSpec image = make_image(harness, plain(8 * mib));
+    harness.write(image, 1000, pattern(5 * mib, 1));
+    const Snapshot one = store.create_snapshot(image, "one");
+    const auto before = harness.content(image, "");
+    harness.write(image, 0, pattern(4096, 2));
+    harness.resize(image, 2 * mib);
+    store.roll_back(image, one, {});
+    const bool is_same = harness.content(image, "") == before;
+    CHECK(is_same);
+    store.roll_back(image, one, {});
+    CHECK(store.find(image)->layout.size_bytes == 8 * mib);
+  });
+}
+
+TEST_CASE("changes around a rollback are not missed") {
+  each_pair([](StoreHarness& source, StoreHarness& target) {
+    ImageLayout layout = plain(8 * mib);
+    layout.features |= image_feature::object_map | image_feature::fast_diff;
+    const ImageSpec image = make_image(source, layout);
+    source.write(image, 0, pattern(4 * mib, 1));
+    source.store().create_snapshot(image, "s0");
+    const Snapshot s1 = source.store().create_snapshot(image, "s1");
+    source.write(image, 0, pattern(4 * mib, 2));
+    const Snapshot s2 = source.store().create_snapshot(image, "s2");
+    source.store().roll_back(image, s1, {});
+    const Snapshot s3 = source.store().create_snapshot(image, "s3");
+    const ImageSpec replica = make_image(target, layout);
+    replicate(source, image, std::nullopt, s2, target, replica);
+    replicate(source, image, s2, s3, target, replica);
+    check_same(source, image, target, replica, "s3");
+
+    source.resize(image, mib);
+    source.store().create_snapshot(image, "s4");
+    source.resize(image, 8 * mib);
+    const Snapshot s5 = source.store().create_snapshot(image, "s5");
+    replicate(source, image, s3, s5, target, replica);
+    check_same(source, image, target, replica, "s5");
+  });
+}
+
+TEST_CASE("a transfer that broke off is repeated") {
+  each_store([](StoreHarness& harness) {
+    ImageStore& store = harness.store();
+    const ImageSpec image = make_image(harness, plain(8 * mib));
+    const ImageSpec replica = make_image(harness, plain(8 * mib));
+    harness.write(image, 0, pattern(8 * mib, 1));
+    const Snapshot one = store.create_snapshot(image, "one");
+    {
+      const auto sink = store.write_diff(replica, {});
+      sink->size(8 * mib);
+      sink->data(0, pattern(mib, 9));
+      sink->data(mib, pattern(4 * mib, 9));
+    }
+    CHECK(store.find(replica)->snapshots.empty());
+    // The stock command may still be busy with what it was given.
+    for (int attempt = 0; attempt < 50 && !store.find(replica)->watchers.empty(); ++attempt) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+    replicate(harness, image, std::nullopt, one, harness, replica);
+    check_same(harness, image, harness, replica, "one");
+  });
+}
+
+TEST_CASE("a sink refuses what is out of order or out of the image") {
+  each_store([](StoreHarness& harness) {
+    const ImageSpec image = make_image(harness, plain(mib));
+    const auto bytes = pattern(4096, 1);
+    const auto refuses = [&](const std::function<void(DiffSink&)>& action) {
+      const auto sink = harness.store().write_diff(image, {});
+      return code_of([&] { action(*sink); });
+    };
+    CHECK(refuses([&](DiffSink& sink) { sink.data(0, bytes); }) == "usage");
+    CHECK(refuses([&](DiffSink& sink) { sink.finish(); }) == "usage");
+    CHECK(refuses([&](DiffSink& sink) {
+            sink.size(mib);
+            sink.size(mib);
+          }) == "usage");
+    CHECK(refuses([&](DiffSink& sink) {
+            sink.size(mib);
+            sink.data(mib - 4095, bytes);
+          }) == "usage");
+    CHECK(refuses([&](DiffSink& sink) {
+            sink.size(mib);
+            sink.zero(mib, 1);
+          }) == "usage");
+    CHECK(refuses([&](DiffSink& sink) {
+            sink.size(mib);
+            sink.zero(8192, ~0ULL - 8191);
+          }) == "usage");
+    CHECK(refuses([&](DiffSink& sink) {
+            sink.size(mib);
+            sink.data(8192, bytes);
+            sink.zero(8192 + 4095, 1);
+          }) == "usage");
+    CHECK(code_of([&] { harness.store().write_diff(harness.new_image(), {}); }) == "not_found");
+  });
+}
+
+TEST_CASE("what a sink throws comes out of the reading") {
+  each_store([](StoreHarness& harness) {
+    const ImageSpec image = make_image(harness, plain(64 * mib));
+    for (std::uint64_t offset = 0; offset < 64; offset += 4)
+      harness.write(image, offset * mib, pattern(mib, offset));
+    const Snapshot one = harness.store().create_snapshot(image, "one");
+    InterruptingSink refusing([] { throw std::domain_error("no"); });
+    CHECK_THROWS_AS(harness.store().read_diff(image, std::nullopt, one, refusing, {}), std::domain_error);
+    CHECK_FALSE(refusing.finished);
+    RecordingSink sink;
+    harness.store().read_diff(image, std::nullopt, one, sink, {});
+    CHECK(sink.bytes(false) == 16 * mib);
+  });
+}
+
+TEST_CASE("a transfer is cancelled") {
+  each_store([](StoreHarness& harness) {
+    ImageStore& store = harness.store();
+    const ImageSpec image = make_image(harness, plain(64 * mib));
+    for (std::uint64_t offset = 0; offset < 64; offset += 4)
+      harness.write(image, offset * mib, pattern(mib, offset));
+    const Snapshot one = store.create_snapshot(image, "one");
+    std::stop_source during;
+    InterruptingSink stopping([&] { during.request_stop(); });
+    CHECK_THROWS_AS(store.read_diff(image, std::nullopt, one, stopping, during.get_token()), Cancelled);
+    CHECK_FALSE(stopping.finished);
+
+    std::stop_source before;
+    before.request_stop();
+    RecordingSink sink;
+    CHECK_THROWS_AS(store.read_diff(image, std::nullopt, one, sink, before.get_token()), Cancelled);
+    CHECK_THROWS_AS(store.write_diff(image, before.get_token()), Cancelled);
+    CHECK_THROWS_AS(store.roll_back(image, one, before.get_token()), Cancelled);
+    CHECK_THROWS_AS(store.head_unchanged_since(image, one, before.get_token()), Cancelled);
+
+    const ImageSpec replica = make_image(harness, plain(8 * mib));
+    std::stop_source writing;
+    const auto target = store.write_diff(replica, writing.get_token());
+    target->size(8 * mib);
+    target->data(0, pattern(mib, 1));
+    writing.request_stop();
+    const auto write_on = [&] {
+      target->data(mib, pattern(6 * mib, 2));
+      target->finish();
+    };
+    CHECK_THROWS_AS(write_on(), Cancelled);
+  });
+}
+
+TEST_CASE("random chains of changes arrive whole, from every store in every store") {
+  std::uint64_t seed = 1;
+  each_pair([&seed](StoreHarness& source, StoreHarness& target) {
+    std::mt19937_64 random(seed++);
+    const auto up_to = [&](std::uint64_t limit) {
+      return std::uniform_int_distribution<std::uint64_t>(0, limit)(random);
+    };
+    ImageLayout layout = plain(6 * mib + up_to(8 * mib));
+    layout.order = static_cast<std::uint8_t>(16 + up_to(6));
+    if (up_to(2) == 0) {
+      layout.stripe_unit = (std::uint64_t{1} << layout.order) >> up_to(3);
+      layout.stripe_count = 2 + up_to(5);
+    }
+    if (up_to(1) == 0) layout.features |= image_feature::object_map | image_feature::fast_diff;
+    CAPTURE(int{layout.order});
+    CAPTURE(layout.stripe_unit);
+    CAPTURE(layout.stripe_count);
+    const ImageSpec image = make_image(source, layout);
+    const ImageSpec replica = make_image(target, plain(mib));
+    std::vector<Snapshot> snapshots;
+    std::uint64_t size = layout.size_bytes;
+    std::optional<Snapshot> base;
+    for (int step = 0; step < 10; ++step) {
+      for (std::uint64_t count = up_to(6); count > 0; --count) {
+        const std::uint64_t offset = up_to(size - 1);
+        const std::uint64_t length =
+            1 + up_to(std::min<std::uint64_t>(size - offset - 1, up_to(3) == 0 ? mib : 9000));
+        switch (up_to(5)) {
+          case 0:
+            source.zero(image, offset, length);
+            break;
+          case 1:
+            source.discard(image, offset, length);
+            break;
+          default:
+            source.write(image, offset, pattern(length, random()));
+            break;
+        }
+      }
+      if (up_to(3) == 0) {
+        size = mib + up_to(14 * mib);
+        source.resize(image, size);
+      }
+      if (!snapshots.empty() && up_to(4) == 0) {
+        const Snapshot& back = snapshots[up_to(snapshots.size() - 1)];
+        source.store().roll_back(image, back, {});
+        size = back.size_bytes;
+      }
+      const Snapshot next = source.store().create_snapshot(image, "step-" + std::to_string(step));
+      snapshots.push_back(next);
+      // Now and then a snapshot is passed over.
+      if (up_to(3) == 0) continue;
+      replicate(source, image, base, next, target, replica);
+      check_same(source, image, target, replica, next.name);
+      base = next;
+    }
+  });
+}

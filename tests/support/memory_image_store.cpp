@@ -1,0 +1,401 @@
+#include "support/memory_image_store.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace crossover::test {
+
+namespace {
+
+void check_stop(const std::stop_token& stop) {
+  if (stop.stop_requested()) throw Cancelled{};
+}
+
+}  // namespace
+
+/// Writes to the head as it is given.
+class MemoryImageStore::Sink final : public DiffSink {
+ public:
+  Sink(MemoryImageStore& store, ImageSpec spec, std::stop_token stop)
+      : store_(store), spec_(std::move(spec)), stop_(std::move(stop)) {}
+
+  void size(std::uint64_t size_bytes) override {
+    step("size", [&](StoredImage& image) {
+      if (sized_) fail("a second size");
+      change_size(image, size_bytes);
+      size_bytes_ = size_bytes;
+      sized_ = true;
+    });
+  }
+  void data(std::uint64_t offset, std::span<const std::byte> bytes) override {
+    step("data", [&](StoredImage& image) {
+      take(offset, bytes.size());
+      change(image, offset, bytes.size(), bytes.data());
+    });
+  }
+  void zero(std::uint64_t offset, std::uint64_t length_bytes) override {
+    step("zero", [&](StoredImage& image) {
+      take(offset, length_bytes);
+      change(image, offset, length_bytes, nullptr);
+    });
+  }
+  void finish() override {
+    step("finish", [&](const StoredImage& image) {
+      if (!sized_) fail("an end before a size");
+      if (image.layout.size_bytes != size_bytes_) {
+        throw Error(ErrorCode::io, "write diff", to_string(spec_), "the image has another size");
+      }
+    });
+  }
+
+ private:
+  template <typename Action>
+  void step(const char* operation, const Action& action) {
+    check_stop(stop_);
+    const std::lock_guard lock(store_.mutex_);
+    store_.enter(operation);
+    action(store_.image(spec_, "write diff"));
+  }
+  [[noreturn]] void fail(const char* cause) const {
+    throw Error(ErrorCode::usage, "write diff", to_string(spec_), cause);
+  }
+  void take(std::uint64_t offset, std::uint64_t length) {
+    if (!sized_) fail("content before a size");
+    if (offset < position_) fail("content that is not in ascending order");
+    if (offset > size_bytes_ || length > size_bytes_ - offset) fail("content past the image's end");
+    position_ = offset + length;
+  }
+
+  MemoryImageStore& store_;
+  ImageSpec spec_;
+  std::stop_token stop_;
+  bool sized_ = false;
+  std::uint64_t size_bytes_ = 0;
+  std::uint64_t position_ = 0;
+};
+
+MemoryImageStore::MemoryImageStore(std::string fsid, std::uint64_t available_bytes)
+    : fsid_(std::move(fsid)), available_bytes_(available_bytes) {}
+
+void MemoryImageStore::enter(const std::string& operation) {
+  const int call = ++calls_[operation];
+  const auto fault = faults_.find({operation, call});
+  if (fault == faults_.end()) return;
+  const Error error = fault->second;
+  faults_.erase(fault);
+  throw error;
+}
+
+void MemoryImageStore::fail_call(const std::string& operation, int nth, Error error) {
+  const std::lock_guard lock(mutex_);
+  faults_.insert_or_assign({operation, calls_[operation] + nth}, std::move(error));
+}
+
+int MemoryImageStore::calls(const std::string& operation) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = calls_.find(operation);
+  return found == calls_.end() ? 0 : found->second;
+}
+
+const MemoryImageStore::StoredImage& MemoryImageStore::image(const ImageSpec& spec,
+                                                             const std::string& operation) const {
+  const auto found = images_.find(spec);
+  if (found == images_.end())
+    throw Error(ErrorCode::not_found, operation, to_string(spec), "there is no such image");
+  return found->second;
+}
+
+MemoryImageStore::StoredImage& MemoryImageStore::image(const ImageSpec& spec, const std::string& operation) {
+  return const_cast<StoredImage&>(std::as_const(*this).image(spec, operation));
+}
+
+MemoryImageStore::StoredSnapshot& MemoryImageStore::snapshot(StoredImage& image, const ImageSpec& spec,
+                                                             const Snapshot& wanted, const std::string& operation) {
+  const std::string subject = to_string(spec) + "@" + wanted.name;
+  for (StoredSnapshot& stored : image.snapshots) {
+    if (stored.snapshot.name != wanted.name) continue;
+    if (stored.snapshot.id == wanted.id) return stored;
+    throw Error(ErrorCode::conflict, operation, subject, "the name now means another snapshot");
+  }
+  throw Error(ErrorCode::not_found, operation, subject, "there is no such snapshot");
+}
+
+void MemoryImageStore::change(StoredImage& image, std::uint64_t offset, std::uint64_t length,
+                              const std::byte* bytes) {
+  const std::uint64_t end = offset + length;
+  while (offset < end) {
+    const std::uint64_t number = offset / block_bytes;
+    const std::uint64_t start = offset % block_bytes;
+    const std::uint64_t count = std::min(block_bytes - start, end - offset);
+    const auto old = image.head.find(number);
+    const bool has_content = old != image.head.end() && old->second;
+    if (bytes == nullptr && (!has_content || count == block_bytes)) {
+      if (old != image.head.end()) old->second = nullptr;
+    } else {
+      auto block = has_content ? std::make_shared<Block>(*old->second) : std::make_shared<Block>();
+      if (bytes != nullptr) {
+        std::memcpy(block->data() + start, bytes, count);
+        bytes += count;
+      } else {
+        std::memset(block->data() + start, 0, count);
+      }
+      image.head.insert_or_assign(number, std::move(block));
+    }
+    offset += count;
+  }
+}
+
+void MemoryImageStore::change_size(StoredImage& image, std::uint64_t size_bytes) {
+  if (size_bytes < image.layout.size_bytes) {
+    const std::uint64_t whole = (size_bytes + block_bytes - 1) / block_bytes;
+    change(image, size_bytes, std::min(whole * block_bytes, image.layout.size_bytes) - size_bytes, nullptr);
+    image.head.erase(image.head.lower_bound(whole), image.head.end());
+  }
+  image.layout.size_bytes = size_bytes;
+}
+
+void MemoryImageStore::require_unwatched(const StoredImage& image, const ImageSpec& spec,
+                                         const std::string& operation) {
+  if (image.watchers.empty()) return;
+  throw Error(ErrorCode::in_use, operation, to_string(spec), "open for writing by " + image.watchers.front(), true);
+}
+
+std::string MemoryImageStore::fsid() {
+  const std::lock_guard lock(mutex_);
+  enter("fsid");
+  return fsid_;
+}
+
+std::optional<ImageState> MemoryImageStore::find(const ImageSpec& spec) {
+  const std::lock_guard lock(mutex_);
+  enter("find");
+  const auto found = images_.find(spec);
+  if (found == images_.end()) return std::nullopt;
+  const StoredImage& stored = found->second;
+  ImageState state;
+  state.id = stored.id;
+  state.pool_id = pools_.at(spec.pool);
+  state.layout = stored.layout;
+  for (const StoredSnapshot& entry : stored.snapshots) state.snapshots.push_back(entry.snapshot);
+  for (const auto& [key, value] : stored.metadata) {
+    if (key.starts_with("crossover.")) state.metadata.emplace(key, value);
+  }
+  state.watchers = stored.watchers;
+  return state;
+}
+
+std::uint64_t MemoryImageStore::available_bytes(const std::string&) {
+  const std::lock_guard lock(mutex_);
+  enter("available_bytes");
+  return available_bytes_;
+}
+
+void MemoryImageStore::create(const ImageSpec& spec, const ImageLayout& layout) {
+  const std::lock_guard lock(mutex_);
+  enter("create");
+  if (images_.contains(spec)) {
+    throw Error(ErrorCode::already_exists, "create image", to_string(spec), "an image of that name exists");
+  }
+  pools_.try_emplace(spec.pool, static_cast<std::int64_t>(pools_.size()) + 1);
+  StoredImage stored;
+  stored.id = fmt::format("{:012x}", next_image_++);
+  stored.layout = layout;
+  stored.layout.features |= image_feature::exclusive_lock;
+  stored.layout.features &= ~image_feature::journaling;
+  if (layout.stripe_count > 1) stored.layout.features |= image_feature::striping;
+  if (!layout.data_pool.empty()) stored.layout.features |= image_feature::data_pool;
+  images_.emplace(spec, std::move(stored));
+}
+
+void MemoryImageStore::remove(const ImageSpec& spec) {
+  const std::lock_guard lock(mutex_);
+  enter("remove");
+  const StoredImage& stored = image(spec, "remove image");
+  if (!stored.snapshots.empty()) {
+    throw Error(ErrorCode::conflict, "remove image", to_string(spec), "it still has snapshots");
+  }
+  require_unwatched(stored, spec, "remove image");
+  images_.erase(spec);
+}
+
+Snapshot MemoryImageStore::create_snapshot(const ImageSpec& spec, const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  enter("create_snapshot");
+  StoredImage& stored = image(spec, "create snapshot");
+  for (const StoredSnapshot& entry : stored.snapshots) {
+    if (entry.snapshot.name == name) {
+      throw Error(ErrorCode::already_exists, "create snapshot", to_string(spec) + "@" + name, "it exists");
+    }
+  }
+  const Snapshot made{next_snapshot_++, name, stored.layout.size_bytes};
+  stored.snapshots.push_back({made, stored.head, false});
+  return made;
+}
+
+void MemoryImageStore::remove_snapshot(const ImageSpec& spec, const Snapshot& wanted) {
+  const std::lock_guard lock(mutex_);
+  enter("remove_snapshot");
+  const auto found = images_.find(spec);
+  if (found == images_.end()) return;
+  auto& snapshots = found->second.snapshots;
+  const auto has_name = [&](const StoredSnapshot& entry) { return entry.snapshot.name == wanted.name; };
+  if (std::none_of(snapshots.begin(), snapshots.end(), has_name)) return;
+  const StoredSnapshot& stored = snapshot(found->second, spec, wanted, "remove snapshot");
+  if (stored.is_protected) {
+    throw Error(ErrorCode::conflict, "remove snapshot", to_string(spec) + "@" + wanted.name, "it is protected");
+  }
+  snapshots.erase(std::find_if(snapshots.begin(), snapshots.end(), has_name));
+}
+
+void MemoryImageStore::roll_back(const ImageSpec& spec, const Snapshot& wanted, std::stop_token stop) {
+  check_stop(stop);
+  const std::lock_guard lock(mutex_);
+  enter("roll_back");
+  StoredImage& stored = image(spec, "roll back");
+  const StoredSnapshot& target = snapshot(stored, spec, wanted, "roll back");
+  require_unwatched(stored, spec, "roll back");
+  stored.head = target.blocks;
+  stored.layout.size_bytes = target.snapshot.size_bytes;
+}
+
+void MemoryImageStore::set_metadata(const ImageSpec& spec, const std::string& key, const std::string& value) {
+  const std::lock_guard lock(mutex_);
+  enter("set_metadata");
+  image(spec, "set metadata").metadata.insert_or_assign(key, value);
+}
+
+void MemoryImageStore::remove_metadata(const ImageSpec& spec, const std::string& key) {
+  const std::lock_guard lock(mutex_);
+  enter("remove_metadata");
+  image(spec, "remove metadata").metadata.erase(key);
+}
+
+bool MemoryImageStore::head_unchanged_since(const ImageSpec& spec, const Snapshot& wanted, std::stop_token stop) {
+  check_stop(stop);
+  const std::lock_guard lock(mutex_);
+  enter("head_unchanged_since");
+  StoredImage& stored = image(spec, "compare with snapshot");
+  const StoredSnapshot& base = snapshot(stored, spec, wanted, "compare with snapshot");
+  return stored.layout.size_bytes == base.snapshot.size_bytes && stored.head == base.blocks;
+}
+
+void MemoryImageStore::read_diff(const ImageSpec& spec, const std::optional<Snapshot>& from, const Snapshot& to,
+                                 DiffSink& sink, std::stop_token stop) {
+  check_stop(stop);
+  Blocks before;
+  Blocks after;
+  {
+    const std::lock_guard lock(mutex_);
+    enter("read_diff");
+    if (from && from->id >= to.id) {
+      throw Error(ErrorCode::usage, "read diff", to_string(spec), from->name + " is not older than " + to.name);
+    }
+    StoredImage& stored = image(spec, "read diff");
+    after = snapshot(stored, spec, to, "read diff").blocks;
+    if (from) before = snapshot(stored, spec, *from, "read diff").blocks;
+  }
+  sink.size(to.size_bytes);
+  std::vector<std::uint64_t> changed;
+  for (const auto& [number, block] : after) {
+    const auto old = before.find(number);
+    if (old == before.end() || old->second != block) changed.push_back(number);
+  }
+  for (const auto& [number, block] : before) {
+    if (block && !after.contains(number)) changed.push_back(number);
+  }
+  std::sort(changed.begin(), changed.end());
+  // Neighbouring zeroes become one record.
+  std::uint64_t zero_offset = 0;
+  std::uint64_t zero_bytes = 0;
+  const auto give_zeroes = [&] {
+    if (zero_bytes != 0) sink.zero(zero_offset, zero_bytes);
+    zero_bytes = 0;
+  };
+  for (const std::uint64_t number : changed) {
+    check_stop(stop);
+    const std::uint64_t offset = number * block_bytes;
+    if (offset >= to.size_bytes) break;
+    const std::uint64_t length = std::min(block_bytes, to.size_bytes - offset);
+    const auto block = after.find(number);
+    const bool is_zero = block == after.end() || !block->second || *block->second == Block{};
+    if (!is_zero || offset != zero_offset + zero_bytes) give_zeroes();
+    if (!is_zero) {
+      sink.data(offset, std::span(*block->second).first(length));
+      continue;
+    }
+    if (zero_bytes == 0) zero_offset = offset;
+    zero_bytes += length;
+  }
+  give_zeroes();
+  check_stop(stop);
+  sink.finish();
+}
+
+std::unique_ptr<DiffSink> MemoryImageStore::write_diff(const ImageSpec& spec, std::stop_token stop) {
+  check_stop(stop);
+  const std::lock_guard lock(mutex_);
+  enter("write_diff");
+  require_unwatched(image(spec, "write diff"), spec, "write diff");
+  return std::make_unique<Sink>(*this, spec, std::move(stop));
+}
+
+void MemoryImageStore::write(const ImageSpec& spec, std::uint64_t offset, std::span<const std::byte> bytes) {
+  const std::lock_guard lock(mutex_);
+  change(image(spec, "write"), offset, bytes.size(), bytes.data());
+}
+
+void MemoryImageStore::zero(const ImageSpec& spec, std::uint64_t offset, std::uint64_t length_bytes) {
+  const std::lock_guard lock(mutex_);
+  change(image(spec, "zero"), offset, length_bytes, nullptr);
+}
+
+void MemoryImageStore::resize(const ImageSpec& spec, std::uint64_t size_bytes) {
+  const std::lock_guard lock(mutex_);
+  change_size(image(spec, "resize"), size_bytes);
+}
+
+void MemoryImageStore::protect(const ImageSpec& spec, const std::string& name, bool is_protected) {
+  const std::lock_guard lock(mutex_);
+  for (StoredSnapshot& entry : image(spec, "protect").snapshots) {
+    if (entry.snapshot.name == name) entry.is_protected = is_protected;
+  }
+}
+
+void MemoryImageStore::set_watchers(const ImageSpec& spec, std::vector<std::string> watchers) {
+  const std::lock_guard lock(mutex_);
+  image(spec, "set watchers").watchers = std::move(watchers);
+}
+
+std::vector<std::byte> MemoryImageStore::content(const ImageSpec& spec, const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  const StoredImage& stored = image(spec, "read");
+  const Blocks* blocks = &stored.head;
+  std::uint64_t size = stored.layout.size_bytes;
+  if (!name.empty()) {
+    const auto found = std::find_if(stored.snapshots.begin(), stored.snapshots.end(),
+                                    [&](const StoredSnapshot& entry) { return entry.snapshot.name == name; });
+    if (found == stored.snapshots.end())
+      throw Error(ErrorCode::not_found, "read", name, "there is no such snapshot");
+    blocks = &found->blocks;
+    size = found->snapshot.size_bytes;
+  }
+  std::vector<std::byte> out(size);
+  for (const auto& [number, block] : *blocks) {
+    const std::uint64_t offset = number * block_bytes;
+    if (block && offset < size)
+      std::memcpy(out.data() + offset, block->data(), std::min(block_bytes, size - offset));
+  }
+  return out;
+}
+
+std::vector<ImageSpec> MemoryImageStore::images() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<ImageSpec> out;
+  for (const auto& [spec, stored] : images_) out.push_back(spec);
+  return out;
+}
+
+}  // namespace crossover::test

@@ -1,0 +1,103 @@
+/// \file
+/// Images in memory: what the engine's tests run against, and what the contract tests compare with.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "crossover/error.hpp"
+#include "engine/image_store.hpp"
+
+namespace crossover::test {
+
+/// ImageStore of sparse images in memory, with faults on request. Thread-safe.
+///
+/// A diff lists the blocks of 4 KiB that were written between its ends, whether or not their content changed, as
+/// the byte-level listing of RBD does; a block of zeroes is listed as zero.
+class MemoryImageStore final : public ImageStore {
+ public:
+  explicit MemoryImageStore(std::string fsid = "11111111-2222-3333-4444-555555555555",
+                            std::uint64_t available_bytes = std::uint64_t{1} << 40);
+
+  std::string fsid() override;
+  std::optional<ImageState> find(const ImageSpec& image) override;
+  std::uint64_t available_bytes(const std::string& pool) override;
+  void create(const ImageSpec& image, const ImageLayout& layout) override;
+  void remove(const ImageSpec& image) override;
+  Snapshot create_snapshot(const ImageSpec& image, const std::string& name) override;
+  void remove_snapshot(const ImageSpec& image, const Snapshot& snapshot) override;
+  void roll_back(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
+  void set_metadata(const ImageSpec& image, const std::string& key, const std::string& value) override;
+  void remove_metadata(const ImageSpec& image, const std::string& key) override;
+  bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
+  void read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to, DiffSink& sink,
+                 std::stop_token stop) override;
+  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, std::stop_token stop) override;
+
+  /// The `nth` call from now (1: the next one) of an operation throws `error` instead of being done. Operations are
+  /// the members' names, and of a sink "size", "data", "zero" and "finish".
+  void fail_call(const std::string& operation, int nth, Error error);
+  /// How often an operation was called.
+  [[nodiscard]] int calls(const std::string& operation) const;
+
+  // What a guest or an administrator would do to an image.
+  void write(const ImageSpec& image, std::uint64_t offset, std::span<const std::byte> bytes);
+  void zero(const ImageSpec& image, std::uint64_t offset, std::uint64_t length_bytes);
+  void resize(const ImageSpec& image, std::uint64_t size_bytes);
+  void protect(const ImageSpec& image, const std::string& snapshot, bool is_protected);
+  void set_watchers(const ImageSpec& image, std::vector<std::string> watchers);
+  /// All bytes of a snapshot, or of the head without one.
+  [[nodiscard]] std::vector<std::byte> content(const ImageSpec& image, const std::string& snapshot = {}) const;
+  [[nodiscard]] std::vector<ImageSpec> images() const;
+
+ private:
+  class Sink;
+  static constexpr std::uint64_t block_bytes = 4096;
+  using Block = std::array<std::byte, block_bytes>;
+  /// By number. Blocks are shared between head and snapshots and never changed; one that is not there is zeroes
+  /// that were never written, a null one zeroes that were.
+  using Blocks = std::map<std::uint64_t, std::shared_ptr<const Block>>;
+
+  struct StoredSnapshot {
+    Snapshot snapshot;
+    Blocks blocks;
+    bool is_protected = false;
+  };
+  struct StoredImage {
+    std::string id;
+    ImageLayout layout;
+    Blocks head;
+    std::vector<StoredSnapshot> snapshots;
+    std::map<std::string, std::string> metadata;
+    std::vector<std::string> watchers;
+  };
+
+  // All of these want the lock held.
+  void enter(const std::string& operation);
+  StoredImage& image(const ImageSpec& spec, const std::string& operation);
+  [[nodiscard]] const StoredImage& image(const ImageSpec& spec, const std::string& operation) const;
+  static StoredSnapshot& snapshot(StoredImage& image, const ImageSpec& spec, const Snapshot& wanted,
+                                  const std::string& operation);
+  static void change(StoredImage& image, std::uint64_t offset, std::uint64_t length, const std::byte* bytes);
+  static void change_size(StoredImage& image, std::uint64_t size_bytes);
+  static void require_unwatched(const StoredImage& image, const ImageSpec& spec, const std::string& operation);
+
+  const std::string fsid_;
+  const std::uint64_t available_bytes_;
+  mutable std::mutex mutex_;
+  std::map<ImageSpec, StoredImage> images_;
+  std::map<std::string, std::int64_t> pools_;
+  std::uint64_t next_image_ = 1;
+  std::uint64_t next_snapshot_ = 1;
+  std::map<std::string, int> calls_;
+  std::map<std::pair<std::string, int>, Error> faults_;
+};
+
+}  // namespace crossover::test
