@@ -400,7 +400,9 @@ TEST_CASE("ssh: throughput of bulk writes and reads" * doctest::skip()) {
     call();
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   };
-  const auto report = [&](const char* what, double time) { MESSAGE(what, ": ", total / time / 1e6, " MB/s"); };
+  const auto report = [&](const char* what, double time) {
+    MESSAGE(std::string(what), ": ", total / time / 1e6, " MB/s");
+  };
   const auto write = [&](Shell& shell, const std::vector<std::string>& argv) {
     const auto process = shell.start(argv, {});
     for (std::size_t at = 0; at < total; at += data.size()) process->write(bytes_of(data));
