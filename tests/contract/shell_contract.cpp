@@ -20,72 +20,6 @@ using namespace crossover;
 using namespace crossover::test;
 using namespace std::chrono_literals;
 
-namespace {
-
-constexpr auto ample = 60s;
-using Argv = std::vector<std::string>;
-
-std::span<const std::byte> bytes_of(std::string_view text) {
-  return std::as_bytes(std::span(text));
-}
-
-std::string random_bytes(std::size_t size, std::uint64_t seed) {
-  std::mt19937_64 random(seed);
-  std::string bytes(size, '\0');
-  std::size_t i = 0;
-  for (; i + 8 <= size; i += 8) {
-    const std::uint64_t word = random();
-    std::memcpy(bytes.data() + i, &word, 8);
-  }
-  for (; i < size; ++i) bytes[i] = static_cast<char>(random());
-  return bytes;
-}
-
-// Reads until `end` has been seen or the output is over.
-std::string read_until(Process& process, std::string_view end) {
-  std::string text;
-  std::array<std::byte, 4096> buffer;
-  while (text.find(end) == std::string::npos) {
-    const std::size_t count = process.read(buffer);
-    if (count == 0) break;
-    text.append(reinterpret_cast<const char*>(buffer.data()), count);
-  }
-  return text;
-}
-
-std::string read_all(Process& process) {
-  std::string text;
-  std::vector<std::byte> buffer(std::size_t{256} << 10);
-  while (const std::size_t count = process.read(buffer)) {
-    text.append(reinterpret_cast<const char*>(buffer.data()), count);
-  }
-  return text;
-}
-
-template <typename Call>
-ErrorCode code_of(Call&& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    INFO(error.what());
-    return error.code();
-  }
-  FAIL("no error");
-  return ErrorCode::usage;
-}
-
-// Whether the process with that id is gone (both kinds of host under test are this machine).
-bool gone_within(pid_t pid, std::chrono::seconds limit) {
-  const auto end = std::chrono::steady_clock::now() + limit;
-  while (::kill(pid, 0) == 0) {
-    if (std::chrono::steady_clock::now() > end) return false;
-    std::this_thread::sleep_for(10ms);
-  }
-  return true;
-}
-
-}  // namespace
-
 TEST_CASE_TEMPLATE("shell: a command's output, errors and exit status arrive", Host, CROSSOVER_SHELLS) {
   const auto shell = Host::make();
   CHECK_FALSE(shell->host().empty());
@@ -200,8 +134,8 @@ TEST_CASE_TEMPLATE("shell: a running command is written to and read from", Host,
 TEST_CASE_TEMPLATE("shell: what was not read comes with wait()", Host, CROSSOVER_SHELLS) {
   const auto shell = Host::make();
   const auto process = shell->start({"sh", "-c", "echo first; cat"}, {});
+  CHECK(read_until(*process, "first\n") == "first\n");
   process->write(bytes_of("second"));
-  CHECK(read_until(*process, "first\n").substr(0, 6) == "first\n");
   CHECK(process->wait().output == "second");
 }
 
@@ -218,6 +152,26 @@ TEST_CASE_TEMPLATE("shell: 64 MiB are streamed in and out of running commands", 
   CHECK(zeros.size() == 67108864);
   CHECK((zeros.find_first_not_of('\0') == std::string::npos));
   CHECK(source->wait().exit_status == 0);
+}
+
+TEST_CASE_TEMPLATE("shell: write() takes in what the command answers", Host, CROSSOVER_SHELLS) {
+  const auto shell = Host::make();
+  const auto process = shell->start({"cat"}, {});
+  // More than the pipes between hold, and as much as is promised.
+  const std::string data = random_bytes(std::size_t{1} << 20, 11);
+  process->write(bytes_of(data));
+  CHECK((process->wait().output == data));
+}
+
+TEST_CASE_TEMPLATE("shell: an error does not show arguments", Host, CROSSOVER_SHELLS) {
+  const auto shell = Host::make();
+  try {
+    shell->run({"sleep", "60", "token=abc"}, "", 50ms, {});
+    FAIL("no error");
+  } catch (const Error& error) {
+    CHECK(std::string(error.what()).find("sleep") != std::string::npos);
+    CHECK(std::string(error.what()).find("token") == std::string::npos);
+  }
 }
 
 TEST_CASE_TEMPLATE("shell: standard error never blocks, and its last 64 KiB are kept", Host, CROSSOVER_SHELLS) {
