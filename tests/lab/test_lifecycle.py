@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import HERE, Lab
+from labtest import HERE, Lab
 from crosslab import process
 
 NAMESPACES = ("mnt", "net", "pid", "uts", "ipc")
