@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conftest import HERE
+from labtest import HERE
 
 
 def ceph_cluster(*words, check=True):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import HERE, Lab
+from labtest import HERE, Lab
 from crosslab import process
 
 NAMESPACES = ("mnt", "net", "pid", "uts", "ipc")
@@ -112,7 +112,11 @@ def test_failed_up_takes_itself_down(own):
 
 
 def test_two_labs_side_by_side(lab, own):
-    own("up", "--memstore")
+    """The second one has what the first has not: an erasure-coded pool."""
+    own("up", "--memstore", "--ec")
+    assert "data-pool ecdata" in own.run("pve04", "cat", "/etc/pve/storage.cfg")
+    own("exec", "pve04", "sh", "-c", "rbd create --size 8M --data-pool ecdata ecmeta/a && "
+        "rbd bench --io-type write --io-size 64K --io-total 1M --io-pattern rand ecmeta/a")
     own("exec", "pve01", "touch", "/etc/pve/mine", "/root/mine")
     own("exec", "pve01", "rbd", "create", "--size", "8M", "ssdpool/mine")
     assert lab.run("pve01", "sh", "-c", "ls /etc/pve/mine /root/mine 2>/dev/null; rbd ls ssdpool") == ""

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from conftest import HERE
+from labtest import HERE
 from crosslab import process
 from crosslab.shared_tree import SharedTree
 

@@ -1,6 +1,7 @@
 """The command line of the lab."""
 
 import argparse
+import os
 import sys
 
 from . import lifecycle, network, node, process
@@ -123,6 +124,9 @@ def _parser():
 
 def main():
     options = _parser().parse_args()
+    if os.geteuid():
+        print("lab: namespaces and mounts need root", file=sys.stderr)
+        return 1
     try:
         return options.run(State(), options) or 0
     except LabError as error:

@@ -46,6 +46,8 @@ def _storage(cluster):
 
 def _ceph_cluster(state, cluster, store, ec):
     with_ec = ec and cluster is WEST
+    if with_ec:
+        store = "bluestore"  # The only one that can overwrite in an erasure-coded pool.
     return ceph.Cluster(state.ceph(cluster), cluster.storage, store=store, osds=3 if with_ec else 1,
                         pools=pve_files.pools(cluster, ec), ec_pool="ecdata" if with_ec else "")
 
