@@ -78,49 +78,64 @@ json parse_versioned(std::string_view text, std::string_view what) {
   }
 }
 
-/// Runs `read` on the image's record if it has one of that role.
-template <typename Read>
-auto read_record(const ImageState& image, std::string_view role, Read read)
-    -> std::optional<decltype(read(json{}))> {
-  const auto found = image.metadata.find(std::string(record_key));
-  if (found == image.metadata.end()) return std::nullopt;
-  const json value = parse_versioned(found->second, record_key);
-  try {
-    if (value.at("role") != role) return std::nullopt;
-    return read(value);
-  } catch (const json::exception& error) {
-    throw Error(ErrorCode::format, "read", std::string(record_key), error.what());
-  }
-}
-
-}  // namespace
-
-std::string render_record(const ReplicaRecord& record) {
+json to_json(const ReplicaRecord& record) {
   json points = json::array();
   for (const PointIds& point : record.points) {
     points.push_back({{"name", point.name}, {"source_id", point.source_id}, {"replica_id", point.replica_id}});
   }
-  return json{{"version", version},
-              {"role", "replica"},
-              {"source", to_json(record.source)},
-              {"source_image", record.source_image},
-              {"job", record.job},
-              {"target_vmid", record.target_vmid},
-              {"image_id", record.image_id},
-              {"pool_id", record.pool_id},
-              {"state", name_of(record.state)},
-              {"end_snapshot", record.end_snapshot},
-              {"end_source_id", record.end_source_id},
-              {"points", points}}
-      .dump();
+  return {{"source", to_json(record.source)},
+          {"source_image", record.source_image},
+          {"job", record.job},
+          {"target_vmid", record.target_vmid},
+          {"image_id", record.image_id},
+          {"pool_id", record.pool_id},
+          {"state", name_of(record.state)},
+          {"end_snapshot", record.end_snapshot},
+          {"end_source_id", record.end_source_id},
+          {"points", points}};
 }
 
-std::string render_record(const SourceRecord& record) {
+ReplicaRecord replica_from(const json& value) {
+  ReplicaRecord record;
+  record.source = identity_from(value.at("source"));
+  record.source_image = value.at("source_image");
+  record.job = value.at("job");
+  record.target_vmid = value.at("target_vmid");
+  record.image_id = value.at("image_id");
+  record.pool_id = value.at("pool_id");
+  record.state = state_of(value.at("state").get<std::string>());
+  record.end_snapshot = value.at("end_snapshot");
+  record.end_source_id = value.at("end_source_id");
+  for (const json& point : value.at("points")) {
+    record.points.push_back({point.at("name"), point.at("source_id"), point.at("replica_id")});
+  }
+  return record;
+}
+
+json to_json(const SourceRecord& record) {
   json jobs = json::object();
   for (const auto& [label, job] : record.jobs) {
     jobs[label] = {{"job", job.job}, {"destination_fsid", job.destination_fsid}, {"target_vmid", job.target_vmid}};
   }
-  return json{{"version", version}, {"role", "source"}, {"source", to_json(record.source)}, {"jobs", jobs}}.dump();
+  return {{"source", to_json(record.source)}, {"jobs", jobs}};
+}
+
+SourceRecord source_from(const json& value) {
+  SourceRecord record;
+  record.source = identity_from(value.at("source"));
+  for (const auto& [label, job] : value.at("jobs").items()) {
+    record.jobs[label] = {job.at("job"), job.at("destination_fsid"), job.at("target_vmid")};
+  }
+  return record;
+}
+
+}  // namespace
+
+std::string render_record(const ImageRecord& record) {
+  json value{{"version", version}};
+  if (record.replica) value["replica"] = to_json(*record.replica);
+  if (record.source) value["source"] = to_json(*record.source);
+  return value.dump();
 }
 
 std::string render_point(const PointConfig& point) {
@@ -133,34 +148,25 @@ std::string render_point(const PointConfig& point) {
   return value.dump();
 }
 
-std::optional<ReplicaRecord> replica_record(const ImageState& image) {
-  return read_record(image, "replica", [](const json& value) {
-    ReplicaRecord record;
-    record.source = identity_from(value.at("source"));
-    record.source_image = value.at("source_image");
-    record.job = value.at("job");
-    record.target_vmid = value.at("target_vmid");
-    record.image_id = value.at("image_id");
-    record.pool_id = value.at("pool_id");
-    record.state = state_of(value.at("state").get<std::string>());
-    record.end_snapshot = value.at("end_snapshot");
-    record.end_source_id = value.at("end_source_id");
-    for (const json& point : value.at("points")) {
-      record.points.push_back({point.at("name"), point.at("source_id"), point.at("replica_id")});
+ImageRecord image_record(const ImageState& image) {
+  const auto found = image.metadata.find(std::string(record_key));
+  if (found == image.metadata.end()) return {};
+  const json value = parse_versioned(found->second, record_key);
+  try {
+    ImageRecord record;
+    if (value.contains("replica")) record.replica = replica_from(value.at("replica"));
+    if (value.contains("source")) record.source = source_from(value.at("source"));
+    if (record.replica && (record.replica->image_id != image.id || record.replica->pool_id != image.pool_id)) {
+      record.replica.reset();
+    }
+    if (record.source &&
+        (record.source->source.image_id != image.id || record.source->source.pool_id != image.pool_id)) {
+      record.source.reset();
     }
     return record;
-  });
-}
-
-std::optional<SourceRecord> source_record(const ImageState& image) {
-  return read_record(image, "source", [](const json& value) {
-    SourceRecord record;
-    record.source = identity_from(value.at("source"));
-    for (const auto& [label, job] : value.at("jobs").items()) {
-      record.jobs[label] = {job.at("job"), job.at("destination_fsid"), job.at("target_vmid")};
-    }
-    return record;
-  });
+  } catch (const json::exception& error) {
+    throw Error(ErrorCode::format, "read", std::string(record_key), error.what());
+  }
 }
 
 PointConfig parse_point(std::string_view text) {
@@ -176,14 +182,6 @@ PointConfig parse_point(std::string_view text) {
   } catch (const json::exception& error) {
     throw Error(ErrorCode::format, "read", std::string(point_key_prefix), error.what());
   }
-}
-
-bool belongs_to(const ReplicaRecord& record, const ImageState& image) {
-  return record.image_id == image.id && record.pool_id == image.pool_id;
-}
-
-bool belongs_to(const SourceRecord& record, const ImageState& image) {
-  return record.source.image_id == image.id && record.source.pool_id == image.pool_id;
 }
 
 }  // namespace crossover

@@ -91,19 +91,23 @@ struct PointConfig {
   bool operator==(const PointConfig&) const = default;
 };
 
+/// All that is recorded on one image. It can be both at once: a replica that is itself mirrored, or a guest on its
+/// way back.
+struct ImageRecord {
+  std::optional<ReplicaRecord> replica;
+  std::optional<SourceRecord> source;
+
+  bool operator==(const ImageRecord&) const = default;
+};
+
 /// One line of JSON with a version each.
-std::string render_record(const ReplicaRecord& record);
-std::string render_record(const SourceRecord& record);
+std::string render_record(const ImageRecord& record);
 std::string render_point(const PointConfig& point);
 
-/// What an image's record says it is. ErrorCode::format if there is one that cannot be read, ErrorCode::unsupported
-/// if a newer version wrote it: neither may be taken for "no record".
-std::optional<ReplicaRecord> replica_record(const ImageState& image);
-std::optional<SourceRecord> source_record(const ImageState& image);
+/// What is recorded on an image. Parts that were copied with another image's metadata are left out.
+/// ErrorCode::format if there is a record that cannot be read, ErrorCode::unsupported if a newer version wrote it:
+/// neither may be taken for "no record".
+ImageRecord image_record(const ImageState& image);
 PointConfig parse_point(std::string_view json);
-
-/// True if the record was written for this image and not copied with another one's metadata.
-bool belongs_to(const ReplicaRecord& record, const ImageState& image);
-bool belongs_to(const SourceRecord& record, const ImageState& image);
 
 }  // namespace crossover

@@ -1,0 +1,76 @@
+#include "command_line.hpp"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <sstream>
+
+#include "crossover/migrator.hpp"
+#include "exit_status.hpp"
+
+namespace crossover::cli {
+
+namespace {
+
+void add_option(CLI::App& command, MirrorOptions& options, const OptionDescription& description) {
+  const std::string name = fmt::format("--{}", description.name);
+  const std::string help(description.help);
+  std::visit(
+      [&](auto pointer) {
+        auto& member = options.*pointer;
+        if constexpr (std::is_same_v<std::decay_t<decltype(member)>, bool>) {
+          command.add_flag(name, member, help);
+        } else if constexpr (std::is_same_v<std::decay_t<decltype(member)>, std::string>) {
+          CLI::Option* option = command.add_option(name, member, help);
+          option->type_name(std::string(description.value));
+          if (!member.empty()) option->capture_default_str();
+        } else {
+          // Each value is one argument: a rule may hold commas and begin with anything.
+          command.add_option(name, member, help)
+              ->type_name(std::string(description.value))
+              ->expected(1)
+              ->allow_extra_args(false)
+              ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+        }
+      },
+      description.pointer);
+}
+
+}  // namespace
+
+std::variant<Invocation, Answer> parse_command_line(int argc, const char* const* argv) {
+  Invocation invocation;
+  CLI::App app("Replicates Proxmox VE guests on Ceph from this cluster to another one.", "crossover");
+  app.require_subcommand(1);
+  app.set_help_flag("-h,--help", "print this help");
+
+  CLI::App* mirror = app.add_subcommand("mirror", "bring the replicas of guests up to date");
+  CLI::App* check = app.add_subcommand("check", "look at everything a mirror run would need; change nothing");
+  CLI::App* version_command = app.add_subcommand("version", "print the version");
+  CLI::App* help = app.add_subcommand("help", "print help");
+  for (CLI::App* command : {mirror, check}) {
+    for (const OptionDescription& description : option_list())
+      add_option(*command, invocation.options, description);
+    command->add_flag("--json", invocation.json, "print the report as JSON, and nothing else, on standard output");
+    command->add_flag("--debug", invocation.debug, "print each step as well");
+  }
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp& call) {
+    std::ostringstream out;
+    app.exit(call, out, out);
+    return Answer{out.str()};
+  } catch (const CLI::ParseError& error) {
+    return Answer{fmt::format("crossover: {}; 'crossover help' lists commands and options\n", error.what()), true,
+                  exit_usage};
+  }
+  if (*version_command) return Answer{fmt::format("crossover {}\n", version())};
+  if (*help) return Answer{app.help("", CLI::AppFormatMode::All)};
+  invocation.command = *check ? Command::check : Command::mirror;
+  // A check without guests is about the two clusters and everything on the first.
+  if (*check && invocation.options.vmid.empty() && invocation.options.tag.empty()) invocation.options.vmid = "all";
+  return invocation;
+}
+
+}  // namespace crossover::cli

@@ -1,0 +1,32 @@
+/// \file
+/// The command line as a value.
+#pragma once
+
+#include <string>
+#include <variant>
+
+#include "crossover/options.hpp"
+
+namespace crossover::cli {
+
+enum class Command { mirror, check };
+
+/// What was asked for.
+struct Invocation {
+  Command command = Command::mirror;
+  MirrorOptions options;
+  bool json = false;
+  bool debug = false;
+};
+
+/// What to print instead of doing anything, and the exit status.
+struct Answer {
+  std::string text;
+  bool to_stderr = false;
+  int exit_status = 0;
+};
+
+/// Reads the command line. Options come from the library's option list.
+std::variant<Invocation, Answer> parse_command_line(int argc, const char* const* argv);
+
+}  // namespace crossover::cli

@@ -1,0 +1,120 @@
+// The crossover command: the only place that prints, handles signals and decides on exit statuses.
+#include <fmt/format.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "command_line.hpp"
+#include "crossover/error.hpp"
+#include "crossover/migrator.hpp"
+#include "exit_status.hpp"
+#include "renderer.hpp"
+
+namespace {
+
+using namespace crossover;
+using namespace crossover::cli;
+
+/// SIGINT, SIGTERM and SIGHUP ask the run to stop; it then thaws and unlocks before it ends.
+class SignalStop {
+ public:
+  SignalStop() {
+    sigemptyset(&signals_);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) sigaddset(&signals_, signal);
+    // Blocked before any thread is started, so that every thread inherits it and only the waiting one sees them.
+    pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
+    waiting_ = std::thread([this] {
+      for (int signal = 0; sigwait(&signals_, &signal) == 0 && signal != SIGUSR1;) source_.request_stop();
+    });
+  }
+
+  ~SignalStop() {
+    pthread_kill(waiting_.native_handle(), SIGUSR1);
+    waiting_.join();
+  }
+
+  SignalStop(const SignalStop&) = delete;
+  SignalStop& operator=(const SignalStop&) = delete;
+
+  [[nodiscard]] std::stop_token token() const { return source_.get_token(); }
+
+ private:
+  sigset_t signals_{};
+  std::stop_source source_;
+  std::thread waiting_;
+};
+
+class NullSink final : public EventSink {
+ public:
+  void on_event(const Event& /*event*/) override {}
+};
+
+int exit_status(const MirrorReport& report) {
+  const auto any = [&](Outcome outcome) {
+    return std::any_of(report.guests.begin(), report.guests.end(),
+                       [outcome](const GuestReport& guest) { return guest.outcome == outcome; });
+  };
+  if (any(Outcome::conflict)) return exit_conflict;
+  if (any(Outcome::failed)) return exit_failed;
+  return exit_ok;
+}
+
+int mirror(const Invocation& invocation, std::stop_token stop) {
+  Migrator migrator(invocation.options);
+  const bool quiet = invocation.json || invocation.options.dry_run;
+  Renderer renderer(stdout, invocation.options, invocation.debug);
+  NullSink null;
+  const MirrorReport report = migrator.mirror(quiet ? static_cast<EventSink&>(null) : renderer, std::move(stop));
+  if (quiet) {
+    for (const GuestReport& guest : report.guests) {
+      if (!guest.error.empty()) {
+        fmt::print(
+            stderr, "crossover: {}\n",
+            guest.error.starts_with("VM ") ? guest.error : fmt::format("VM {}: {}", guest.vmid, guest.error));
+      }
+    }
+  }
+  if (invocation.json) {
+    fmt::print("{}\n", to_json(report));
+  } else if (invocation.options.dry_run) {
+    fmt::print("{}", render_plan(report));
+  } else {
+    renderer.summary(report);
+  }
+  return exit_status(report);
+}
+
+int check(const Invocation& invocation, std::stop_token stop) {
+  const CheckReport report = Migrator(invocation.options).check(std::move(stop));
+  fmt::print("{}", invocation.json ? to_json(report) + "\n" : render_check(report));
+  return report.ok() ? exit_ok : exit_failed;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto parsed = parse_command_line(argc, argv);
+  if (const auto* answer = std::get_if<Answer>(&parsed)) {
+    fmt::print(answer->to_stderr ? stderr : stdout, "{}", answer->text);
+    return answer->exit_status;
+  }
+  const auto& invocation = std::get<Invocation>(parsed);
+  // A reader that goes away must not end a run in the middle: what is printed then is lost, the run is not.
+  signal(SIGPIPE, SIG_IGN);
+  const SignalStop signals;
+  try {
+    return invocation.command == Command::check ? check(invocation, signals.token())
+                                                : mirror(invocation, signals.token());
+  } catch (const Cancelled&) {
+    fmt::print(stderr, "crossover: interrupted; guests are thawed and unlocked\n");
+    return exit_interrupted;
+  } catch (const Error& error) {
+    fmt::print(stderr, "crossover: {}\n", error.what());
+    return error.code() == ErrorCode::usage ? exit_usage : exit_nothing_done;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "crossover: internal error: {}\n", error.what());
+    return exit_nothing_done;
+  }
+}

@@ -1,0 +1,161 @@
+#include "renderer.hpp"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <ctime>
+
+#include "crossover/byte_size.hpp"
+
+namespace crossover::cli {
+
+namespace {
+
+std::string local_time() {
+  return fmt::format("{:%Y-%m-%d %H:%M:%S}", fmt::localtime(std::time(nullptr)));
+}
+
+std::string rate(std::uint64_t bytes, std::chrono::milliseconds elapsed) {
+  const auto milliseconds = std::max<std::int64_t>(elapsed.count(), 1);
+  return format_bytes(bytes * 1000 / static_cast<std::uint64_t>(milliseconds)) + "/s";
+}
+
+std::string clock_time(std::chrono::milliseconds elapsed) {
+  const auto seconds = elapsed.count() / 1000;
+  return fmt::format("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+}
+
+std::string transfer_line(const Event& event) {
+  return fmt::format("VM {} - {} {}: e:{} a:[{}] {}", event.vmid, event.full ? "F" : "I", event.subject,
+                     clock_time(event.elapsed), rate(event.bytes, event.elapsed), format_bytes(event.bytes));
+}
+
+}  // namespace
+
+Renderer::Renderer(std::FILE* out, const MirrorOptions& options, bool debug)
+    : out_(out), options_(options), debug_(debug), terminal_(isatty(fileno(out)) == 1) {}
+
+void Renderer::line(const std::string& text) {
+  if (progress_shown_) fmt::print(out_, "\r\033[K");
+  progress_shown_ = false;
+  fmt::print(out_, "{}\n", text);
+  std::fflush(out_);
+}
+
+void Renderer::on_event(const Event& event) {
+  const std::uint32_t vmid = event.vmid;
+  switch (event.kind) {
+    case EventKind::run_started:
+      line(options_.online ? "ACTION: Onlinemirror" : "ACTION: Mirror");
+      return line(fmt::format("Start mirror {}", local_time()));
+    case EventKind::guest_started:
+      return line(fmt::format("VM {} - Starting mirror for {}", vmid, event.subject));
+    case EventKind::target_checked:
+      return line(fmt::format("VM {} - Checking for VM {} on destination cluster {} /etc/pve/nodes/*/qemu-server",
+                              vmid, event.target_vmid, options_.destination));
+    case EventKind::source_locked:
+      return line(fmt::format("VM {} - locked {} [rc:0] on source", vmid, vmid));
+    case EventKind::replica_locked:
+      return line(fmt::format("VM {} - locked {} [rc:0] on destination", vmid, event.target_vmid));
+    case EventKind::source_unlocked:
+      return line(fmt::format("VM {} - unlocked source VM {} [rc:0]", vmid, vmid));
+    case EventKind::replica_unlocked:
+      return line(fmt::format("VM {} - Unlocking destination VM {}", event.target_vmid, event.target_vmid));
+    case EventKind::frozen:
+      return line(fmt::format("VM {} - file systems frozen", vmid));
+    case EventKind::thawed:
+      return line(fmt::format("VM {} - file systems thawed, frozen for {} ms", vmid, event.elapsed.count()));
+    case EventKind::not_frozen:
+      return line(fmt::format("VM {} - file systems not frozen: {}", vmid, event.text));
+    case EventKind::snapshot_created:
+      return line(fmt::format("VM {} - Creating snapshot {}", vmid, event.subject));
+    case EventKind::transfer_started:
+      return;
+    case EventKind::transfer_progress:
+      if (!terminal_) return;
+      fmt::print(out_, "\r\033[K{}", transfer_line(event));
+      std::fflush(out_);
+      progress_shown_ = true;
+      return;
+    case EventKind::transfer_finished:
+      line(transfer_line(event));
+      return line(fmt::format("VM {} - Disk Summary: Took {} Seconds to transfer {} in {} run", vmid,
+                              event.elapsed.count() / 1000, format_bytes(event.bytes),
+                              event.full ? "a full" : "an incremental"));
+    case EventKind::config_written:
+      return line(fmt::format("VM {} - Transmitting config to destination {} VMID {}", vmid, event.host,
+                              event.target_vmid));
+    case EventKind::left_out:
+      return line(fmt::format("VM {} - Not replicated: {}: {}", vmid, event.subject, event.text));
+    case EventKind::housekeeping:
+      return line(fmt::format("VM {} - Housekeeping: {} {}, keeping Snapshots for {}", vmid, event.host,
+                              event.subject, event.text));
+    case EventKind::snapshot_removed:
+      return line(fmt::format("VM {} - Removing Snapshot {} {} ({}s) [rc:0]", vmid, event.host, event.subject,
+                              event.elapsed.count() / 1000));
+    case EventKind::guest_finished:
+      if (event.text != "ok") {
+        std::fflush(out_);
+        fmt::print(stderr, "crossover: {}\n",
+                   event.text.starts_with("VM ") ? event.text : fmt::format("VM {}: {}", vmid, event.text));
+      }
+      return;
+    case EventKind::run_finished:
+      return line(fmt::format("Finished mirror {}", local_time()));
+    case EventKind::warning:
+      std::fflush(out_);
+      return fmt::print(stderr, "crossover: warning: VM {}: {}\n", vmid, event.text);
+    case EventKind::debug:
+      if (debug_) line(fmt::format("VM {} - debug: {}", vmid, event.text));
+      return;
+  }
+}
+
+void Renderer::summary(const MirrorReport& report) {
+  const MirrorTotals& totals = report.totals;
+  std::size_t disks = 0;
+  for (const GuestReport& guest : report.guests) {
+    disks += static_cast<std::size_t>(
+        std::count_if(guest.disks.begin(), guest.disks.end(), [](const DiskReport& d) { return d.transferred; }));
+  }
+  const auto seconds = report.duration.count() / 1000;
+  line(fmt::format(
+      "Job Summary: Bytes transferred {} for {} Disks on {} VMs in {:02} hours {:02} minutes {:02} seconds",
+      format_bytes(totals.full_bytes + totals.incremental_bytes), disks, report.guests.size(), seconds / 3600,
+      seconds / 60 % 60, seconds % 60));
+  line(fmt::format("VMs OK/failed.............: {}/{}", totals.guests_ok, totals.guests_failed));
+  line(fmt::format("VM Freeze OK/failed.......: {}/{}", totals.freeze_ok, totals.freeze_failed));
+  line(fmt::format("RBD Snapshot OK/failed....: {}/{}", totals.snapshot_ok, totals.snapshot_failed));
+  line(fmt::format("RBD export-full OK/failed.: {}/{}", totals.full_ok, totals.full_failed));
+  line(fmt::format("RBD export-diff OK/failed.: {}/{}", totals.incremental_ok, totals.incremental_failed));
+  line(fmt::format("Full xmitted..............: {}", format_bytes(totals.full_bytes)));
+  line(fmt::format("Differential Bytes .......: {}", format_bytes(totals.incremental_bytes)));
+}
+
+std::string render_plan(const MirrorReport& report) {
+  std::string text;
+  for (const GuestReport& guest : report.guests) {
+    text +=
+        fmt::format("VM {} - {} to VM {} on {}\n", guest.vmid, guest.name, guest.target_vmid, guest.target_node);
+    for (const LeftOut& left_out : guest.left_out) {
+      text += fmt::format("VM {} - Not replicated: {}: {}\n", guest.vmid, left_out.key, left_out.reason);
+    }
+    for (const std::string& step : guest.steps) text += fmt::format("VM {} - would {}\n", guest.vmid, step);
+  }
+  return text + "Dry run: nothing was changed\n";
+}
+
+std::string render_check(const CheckReport& report) {
+  std::string text;
+  for (const CheckItem& item : report.items) {
+    const char* result = item.result == CheckItem::Result::ok        ? "ok     "
+                         : item.result == CheckItem::Result::warning ? "warning"
+                                                                     : "FAILED ";
+    text += fmt::format("{}  {}: {}\n", result, item.subject, item.text);
+  }
+  return text;
+}
+
+}  // namespace crossover::cli

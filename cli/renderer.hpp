@@ -1,0 +1,42 @@
+/// \file
+/// What a run prints while it goes on, and the summary at its end. The lines say what the shell tool's lines say.
+#pragma once
+
+#include <cstdio>
+#include <string>
+
+#include "crossover/events.hpp"
+#include "crossover/migrator.hpp"
+#include "crossover/options.hpp"
+#include "crossover/report.hpp"
+
+namespace crossover::cli {
+
+/// Prints each event as a line on `out`; warnings go to standard error. On a terminal a transfer shows its
+/// progress.
+class Renderer final : public EventSink {
+ public:
+  Renderer(std::FILE* out, const MirrorOptions& options, bool debug);
+
+  void on_event(const Event& event) override;
+
+  /// The summary of a run.
+  void summary(const MirrorReport& report);
+
+ private:
+  void line(const std::string& text);
+
+  std::FILE* out_;
+  MirrorOptions options_;
+  bool debug_;
+  bool terminal_;
+  bool progress_shown_ = false;
+};
+
+/// A plan that was not carried out, for people.
+std::string render_plan(const MirrorReport& report);
+
+/// What a preflight found, for people.
+std::string render_check(const CheckReport& report);
+
+}  // namespace crossover::cli

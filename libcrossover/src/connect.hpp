@@ -1,0 +1,24 @@
+/// \file
+/// From options to real adapters.
+#pragma once
+
+#include <memory>
+
+#include "engine/ports.hpp"
+#include "plan/mirror_request.hpp"
+
+namespace crossover {
+
+/// Both sides of a run, connected as they are used.
+class Connection {
+ public:
+  virtual ~Connection() = default;
+  virtual Side source() = 0;
+  virtual Side destination() = 0;
+};
+
+/// The source is the cluster of this host: commands run here, or through ssh on its other nodes, and images are
+/// read through librbd. The destination is reached through ssh: commands, and the stock `rbd` for its images.
+std::unique_ptr<Connection> connect(const MirrorRequest& request);
+
+}  // namespace crossover

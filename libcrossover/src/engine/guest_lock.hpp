@@ -1,0 +1,37 @@
+/// \file
+/// PVE's lock on a guest, held while this object lives.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "engine/ports.hpp"
+
+namespace crossover {
+
+/// `lock: backup` on the source guest. It is taken only if there is no lock, and released only while the
+/// configuration is exactly what taking it wrote: otherwise somebody else has taken over.
+class SourceLock {
+ public:
+  /// Waits up to `wait` for another's lock to go. ErrorCode::locked if it stays, ErrorCode::conflict if the
+  /// configuration is not `seen` any more apart from a lock that came and went: the plan was made for another one.
+  SourceLock(const Ports& ports, std::string node, std::uint32_t vmid, const std::string& seen,
+             std::chrono::seconds wait, std::stop_token stop);
+  ~SourceLock();
+  SourceLock(const SourceLock&) = delete;
+  SourceLock& operator=(const SourceLock&) = delete;
+
+  /// Puts the configuration back as it was. ErrorCode::conflict if somebody changed it: the lock then stays for
+  /// them.
+  void release();
+
+ private:
+  const Ports& ports_;
+  std::string node_;
+  std::uint32_t vmid_;
+  std::string before_;
+  ConfigVersion held_;
+  bool holds_ = false;
+};
+
+}  // namespace crossover

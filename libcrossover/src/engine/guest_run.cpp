@@ -1,0 +1,525 @@
+#include "engine/guest_run.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <future>
+
+#include "crossover/error.hpp"
+#include "engine/counting_sink.hpp"
+#include "engine/guest_lock.hpp"
+#include "plan/replica_config.hpp"
+
+namespace crossover {
+
+namespace {
+
+using std::chrono::duration_cast;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr const char* replica_lock = "migrate";
+
+/// Problems a human has to decide about; trying again does not help and nothing was changed.
+bool is_conflict(ErrorCode code) {
+  return code == ErrorCode::conflict || code == ErrorCode::in_use || code == ErrorCode::already_exists;
+}
+
+class GuestRun {
+ public:
+  GuestRun(const MirrorRequest& request, const GuestPlan& plan, const Ports& ports, MirrorTotals& totals,
+           std::stop_token stop)
+      : request_(request), plan_(plan), ports_(ports), totals_(totals), stop_(std::move(stop)) {
+    if (plan.replica_config_before) replica_ = ConfigVersion{*plan.replica_config_before, ""};
+    ends_.resize(plan.disks.size());
+    records_.reserve(plan.disks.size());
+    for (const DiskPlan& disk : plan.disks) records_.push_back(disk.replica_record);
+  }
+
+  GuestReport run() {
+    report_ = report_of(plan_);
+    tell({.kind = EventKind::guest_started, .subject = plan_.name});
+    tell({.kind = EventKind::target_checked});
+    for (const LeftOut& left_out : plan_.left_out) {
+      tell({.kind = EventKind::left_out, .subject = left_out.key, .text = left_out.reason});
+    }
+    for (const std::string& warning : plan_.warnings) warn(warning);
+    if (plan_.running) {
+      ++totals_.guests_running;
+    } else {
+      ++totals_.guests_stopped;
+    }
+    try {
+      if (plan_.problem) throw Error(plan_.problem->code, "mirror", "", plan_.problem->text);
+      for (const Step& step : plan_.steps) {
+        if (stop_.stop_requested()) throw Cancelled{};
+        tell({.kind = EventKind::debug, .text = describe(plan_, step)});
+        carry_out(step);
+      }
+      report_.outcome = Outcome::ok;
+      ++totals_.guests_ok;
+    } catch (const Error& error) {
+      report_.outcome = plan_.problem && is_conflict(error.code()) ? Outcome::conflict : Outcome::failed;
+      report_.error_code = error.code();
+      report_.error = plan_.problem ? plan_.problem->text : error.what();
+      ++totals_.guests_failed;
+      undo();
+    } catch (...) {
+      undo();
+      throw;
+    }
+    tell({.kind = EventKind::guest_finished,
+          .text = report_.outcome == Outcome::ok ? std::string("ok") : report_.error});
+    return std::move(report_);
+  }
+
+ private:
+  void carry_out(const Step& step) {
+    switch (step.kind) {
+      case StepKind::lock_replica:
+        return lock_replica();
+      case StepKind::create_image:
+        return create_image(step.disk);
+      case StepKind::check_head:
+        return check_head(step.disk);
+      case StepKind::roll_back:
+        return roll_back(step.disk);
+      case StepKind::record_source:
+        return record_source();
+      case StepKind::lock_source:
+        return lock_source();
+      case StepKind::freeze:
+        return freeze();
+      case StepKind::snapshot:
+        return make_snapshots();
+      case StepKind::thaw:
+        return thaw();
+      case StepKind::unlock_source:
+        return unlock_source();
+      case StepKind::transfer:
+        return transfer(step.disk);
+      case StepKind::commit:
+        return commit();
+      case StepKind::write_config:
+        return write_config();
+      case StepKind::remove:
+        return remove();
+    }
+  }
+
+  ImageStore& source(const DiskPlan& disk) const { return ports_.source.images.open(disk.disk.image.access); }
+  ImageStore& destination(const DiskPlan& disk) const {
+    return ports_.destination.images.open(disk.replica.access);
+  }
+
+  void tell(Event event) const {
+    event.vmid = plan_.vmid;
+    if (event.target_vmid == 0) event.target_vmid = plan_.target_vmid;
+    if (event.host.empty()) event.host = plan_.target_node;
+    ports_.events.on_event(event);
+  }
+
+  void warn(const std::string& text) const { tell({.kind = EventKind::warning, .text = text}); }
+
+  /// On every way out that is not success. The freeze and the lock undo themselves as well; here it is done in
+  /// order.
+  void undo() {
+    freeze_.reset();
+    source_lock_.reset();
+    if (replica_locked_ && !torn_ && replica_unlocked_) {
+      try {
+        ports_.destination.hypervisor.write_config(plan_.target_node, plan_.target_vmid, replica_,
+                                                   *replica_unlocked_, {});
+      } catch (const Error& error) {
+        note(error.what());
+      }
+    }
+  }
+
+  void note(const std::string& warning) {
+    report_.warnings.push_back(warning);
+    warn(warning);
+  }
+
+  void save_record(std::size_t index) {
+    const DiskPlan& disk = plan_.disks[index];
+    destination(disk).set_metadata(disk.replica.spec, std::string(record_key), render_record(records_[index]));
+  }
+
+  void lock_replica() {
+    const std::string bytes = plan_.replica_config_before.value_or(plan_.replica_config);
+    // A replica that was locked before this run is torn or locked on request: it is not for this run to unlock.
+    if (plan_.replica_config_before && without_lock(bytes) == bytes) replica_unlocked_ = bytes;
+    replica_ = ports_.destination.hypervisor.write_config(plan_.target_node, plan_.target_vmid, replica_,
+                                                          with_lock(bytes, replica_lock), stop_);
+    replica_locked_ = true;
+    tell({.kind = EventKind::replica_locked, .subject = replica_lock});
+  }
+
+  void create_image(std::size_t index) {
+    const DiskPlan& disk = plan_.disks[index];
+    ImageStore& store = destination(disk);
+    if (disk.replace) remove_unfinished(disk);
+    store.create(disk.replica.spec, disk.layout);
+    try {
+      const auto created = store.find(disk.replica.spec);
+      if (!created) throw Error(ErrorCode::conflict, "create image", to_string(disk.replica.spec), "it vanished");
+      ReplicaRecord record;
+      record.source = disk.identity;
+      record.source_image = to_string(disk.disk.image.spec);
+      record.job = request_.job_name;
+      record.target_vmid = plan_.target_vmid;
+      record.image_id = created->id;
+      record.pool_id = created->pool_id;
+      records_[index] = {record, std::nullopt};
+      save_record(index);
+    } catch (const Error&) {
+      // Without its record the image would be in the next run's way.
+      store.remove(disk.replica.spec);
+      throw;
+    }
+  }
+
+  /// The plan was made from a look that may be minutes old: look again before anything is removed.
+  void remove_unfinished(const DiskPlan& disk) {
+    ImageStore& store = destination(disk);
+    const auto image = store.find(disk.replica.spec);
+    if (!image) return;
+    check_unchanged(disk, *image);
+    for (const Snapshot& snapshot : image->snapshots) store.remove_snapshot(disk.replica.spec, snapshot);
+    store.remove(disk.replica.spec);
+  }
+
+  void check_unchanged(const DiskPlan& disk, const ImageState& image) const {
+    const std::string subject = to_string(disk.replica.spec);
+    if (image_record(image) != disk.replica_record) {
+      throw Error(ErrorCode::conflict, "check replica", subject, "its record changed since it was read; run again",
+                  true);
+    }
+    if (!image.watchers.empty()) {
+      throw Error(ErrorCode::in_use, "check replica", subject,
+                  fmt::format("it is open elsewhere, by {}", fmt::join(image.watchers, ", ")));
+    }
+  }
+
+  void check_head(std::size_t index) {
+    const DiskPlan& disk = plan_.disks[index];
+    const std::string subject = to_string(disk.replica.spec);
+    ImageStore& store = destination(disk);
+    const auto image = store.find(disk.replica.spec);
+    if (!image) throw Error(ErrorCode::conflict, "check replica", subject, "it is gone");
+    check_unchanged(disk, *image);
+    if (image->layout.size_bytes != disk.replica_newest->size_bytes ||
+        !store.head_unchanged_since(disk.replica.spec, *disk.replica_newest, stop_)) {
+      throw Error(
+          ErrorCode::conflict, "check replica", subject,
+          fmt::format("it was written to since its newest recovery point {}; it was not touched. If what was "
+                      "written is not wanted, 'rbd snap rollback {}@{}' on the destination drops it",
+                      disk.replica_newest->name, subject, disk.replica_newest->name));
+    }
+  }
+
+  void roll_back(std::size_t index) {
+    const DiskPlan& disk = plan_.disks[index];
+    note(fmt::format("{} is rolled back to {}: the last run left it unfinished", to_string(disk.replica.spec),
+                     disk.replica_base->name));
+    // Until the next point is complete the head is nobody's recovery point.
+    records_[index].replica->state = ReplicaState::applying;
+    records_[index].replica->end_snapshot.clear();
+    save_record(index);
+    torn_ = true;
+    destination(disk).roll_back(disk.replica.spec, *disk.replica_base, stop_);
+  }
+
+  void record_source() {
+    for (const DiskPlan& disk : plan_.disks) {
+      ImageRecord record = disk.source_record;
+      if (!record.source) record.source = SourceRecord{disk.identity, {}};
+      record.source->jobs[request_.job_label] = {request_.job_name, fsid_of_destination(disk), plan_.target_vmid};
+      if (record == disk.source_record) continue;
+      source(disk).set_metadata(disk.disk.image.spec, std::string(record_key), render_record(record));
+    }
+  }
+
+  std::string fsid_of_destination(const DiskPlan& disk) const { return destination(disk).fsid(); }
+
+  void lock_source() {
+    source_lock_.emplace(ports_, plan_.source_node, plan_.vmid, plan_.source_config, request_.lock_wait, stop_);
+    tell({.kind = EventKind::source_locked, .subject = "backup", .host = plan_.source_node});
+  }
+
+  void unlock_source() {
+    if (!source_lock_) return;
+    try {
+      source_lock_->release();
+      tell({.kind = EventKind::source_unlocked, .host = plan_.source_node});
+    } catch (const Error& error) {
+      note(error.what());
+    }
+    source_lock_.reset();
+  }
+
+  void freeze() {
+    try {
+      freeze_ = ports_.source.hypervisor.freeze(plan_.source_node, plan_.vmid, request_.freeze_timeout, stop_);
+      report_.frozen = true;
+      tell({.kind = EventKind::frozen, .host = plan_.source_node});
+    } catch (const Error& error) {
+      ++totals_.freeze_failed;
+      // No agent, or one that refuses, leaves a point as after a power cut, and the report says so. A guest that
+      // may still be frozen ends the run.
+      if (error.code() != ErrorCode::unsupported && error.code() != ErrorCode::command) throw;
+      report_.consistency = fmt::format("not frozen: {}", error.cause());
+      tell({.kind = EventKind::not_frozen, .text = error.cause()});
+      note(fmt::format("VM {} was not frozen: {}", plan_.vmid, error.cause()));
+    }
+  }
+
+  void thaw() {
+    if (!freeze_) return;
+    const std::unique_ptr<Freeze> freeze = std::move(freeze_);
+    try {
+      report_.frozen_for = freeze->thaw();
+      ++totals_.freeze_ok;
+      tell({.kind = EventKind::thawed, .host = plan_.source_node, .elapsed = report_.frozen_for});
+    } catch (const Error&) {
+      ++totals_.freeze_failed;
+      report_.frozen = false;
+      remove_snapshots();
+      throw;
+    }
+  }
+
+  /// All disks at the same time, so that a guest is frozen for the slowest of them and not for their sum.
+  void make_snapshots() {
+    std::vector<std::future<Snapshot>> making;
+    for (const DiskPlan& disk : plan_.disks) {
+      making.push_back(std::async(std::launch::async, [this, &disk] {
+        return source(disk).create_snapshot(disk.disk.image.spec, plan_.snapshot);
+      }));
+    }
+    std::optional<Error> failed;
+    for (std::size_t i = 0; i < making.size(); ++i) {
+      try {
+        ends_[i] = making[i].get();
+        ++totals_.snapshot_ok;
+      } catch (const Error& error) {
+        ++totals_.snapshot_failed;
+        failed = error;
+      }
+    }
+    if (failed) {
+      freeze_.reset();
+      remove_snapshots();
+      throw *failed;
+    }
+    report_.recovery_point = plan_.snapshot;
+    for (const DiskPlan& disk : plan_.disks) {
+      tell({.kind = EventKind::snapshot_created, .subject = point_name(disk.disk.image)});
+    }
+  }
+
+  std::string point_name(const ImageRef& image) const { return to_string(image.spec) + "@" + plan_.snapshot; }
+
+  /// Takes back the snapshots this run made on the source: a moment that not every disk has is none.
+  void remove_snapshots() {
+    report_.recovery_point.clear();
+    for (std::size_t i = 0; i < ends_.size(); ++i) {
+      if (!ends_[i]) continue;
+      const DiskPlan& disk = plan_.disks[i];
+      try {
+        source(disk).remove_snapshot(disk.disk.image.spec, *ends_[i]);
+      } catch (const Error& error) {
+        note(error.what());
+      }
+      ends_[i].reset();
+    }
+  }
+
+  void transfer(std::size_t index) {
+    const DiskPlan& disk = plan_.disks[index];
+    DiskReport& disk_report = report_.disks[index];
+    const std::string subject = point_name(disk.disk.image);
+    tell({.kind = EventKind::transfer_started, .subject = subject, .full = disk.full});
+    const auto begin = steady_clock::now();
+    const auto elapsed = [&] { return duration_cast<milliseconds>(steady_clock::now() - begin); };
+    ReplicaRecord& record = *records_[index].replica;
+    try {
+      record.state = ReplicaState::applying;
+      record.end_snapshot = plan_.snapshot;
+      record.end_source_id = ends_[index]->id;
+      save_record(index);
+      torn_ = true;
+      CountingSink sink(destination(disk).write_diff(disk.replica.spec, stop_), [&](std::uint64_t bytes) {
+        tell({.kind = EventKind::transfer_progress,
+              .subject = subject,
+              .full = disk.full,
+              .bytes = bytes,
+              .elapsed = elapsed()});
+      });
+      source(disk).read_diff(disk.disk.image.spec, disk.source_base, *ends_[index], sink, stop_);
+      disk_report.stream_bytes = sink.bytes();
+      disk_report.duration = elapsed();
+      record.state = ReplicaState::applied;
+      save_record(index);
+    } catch (const Error&) {
+      ++(disk.full ? totals_.full_failed : totals_.incremental_failed);
+      throw;
+    }
+    disk_report.transferred = true;
+    disk_report.size_bytes = ends_[index]->size_bytes;
+    ++(disk.full ? totals_.full_ok : totals_.incremental_ok);
+    (disk.full ? totals_.full_bytes : totals_.incremental_bytes) += disk_report.stream_bytes;
+    tell({.kind = EventKind::transfer_finished,
+          .subject = subject,
+          .full = disk.full,
+          .bytes = disk_report.stream_bytes,
+          .elapsed = disk_report.duration});
+  }
+
+  /// Every disk gets its end snapshot, then the point's configuration makes it a recovery point, then the records
+  /// follow.
+  void commit() {
+    std::vector<Snapshot> made;
+    PointConfig point;
+    for (const DiskPlan& disk : plan_.disks) {
+      const Snapshot snapshot = destination(disk).create_snapshot(disk.replica.spec, plan_.snapshot);
+      const std::uint64_t expected = report_.disks[made.size()].size_bytes;
+      if (snapshot.size_bytes != expected) {
+        throw Error(ErrorCode::conflict, "commit", point_name(disk.replica),
+                    fmt::format("its size is {} bytes, the source's {}", snapshot.size_bytes, expected));
+      }
+      made.push_back(snapshot);
+      point.images.push_back(to_string(disk.replica.spec));
+    }
+    point.target_vmid = plan_.target_vmid;
+    point.config = without_password(plan_.replica_config);
+    point.firewall = plan_.firewall;
+    point.onboot = plan_.onboot;
+    const DiskPlan& first = plan_.disks.front();
+    destination(first).set_metadata(first.replica.spec, std::string(point_key_prefix) + plan_.snapshot,
+                                    render_point(point));
+    for (std::size_t i = 0; i < made.size(); ++i) {
+      ReplicaRecord& record = *records_[i].replica;
+      record.state = ReplicaState::complete;
+      std::erase_if(record.points, [&](const PointIds& old) { return is_to_be_removed(i, old); });
+      record.points.push_back({plan_.snapshot, ends_[i]->id, made[i].id});
+      save_record(i);
+      report_.disks[i].committed = true;
+    }
+    torn_ = false;
+  }
+
+  /// The metadata of an image can be read by more people than /etc/pve, and `rbd` takes it as an argument.
+  static std::string without_password(const std::string& config) {
+    VmConfig changed = parse_vm_config(config);
+    changed.remove("cipassword");
+    return changed.to_bytes();
+  }
+
+  bool is_to_be_removed(std::size_t index, const PointIds& point) const {
+    return std::any_of(plan_.removals.begin(), plan_.removals.end(), [&](const Removal& removal) {
+      return !removal.on_source && removal.image == plan_.disks[index].replica &&
+             removal.snapshot.id == point.replica_id;
+    });
+  }
+
+  void write_config() {
+    const bool locked = request_.options.keep_destination_lock;
+    ports_.destination.hypervisor.write_config(
+        plan_.target_node, plan_.target_vmid, replica_,
+        locked ? with_lock(plan_.replica_config, replica_lock) : plan_.replica_config, stop_);
+    replica_locked_ = false;
+    if (plan_.write_firewall) {
+      ports_.destination.hypervisor.write_firewall(plan_.target_vmid, plan_.firewall, stop_);
+    }
+    tell({.kind = EventKind::config_written});
+    if (!locked && !plan_.disks.empty()) tell({.kind = EventKind::replica_unlocked});
+  }
+
+  /// What cannot be removed now can be removed by the next run: it costs space, not the recovery point.
+  void remove() {
+    const ImageRef* shown = nullptr;
+    for (const Removal& removal : plan_.removals) {
+      const std::string host = removal.on_source ? plan_.source_node : plan_.target_node;
+      if (shown == nullptr || *shown != removal.image) {
+        shown = &removal.image;
+        tell({.kind = EventKind::housekeeping,
+              .subject = to_string(removal.image.spec),
+              .host = host,
+              .text = removal.on_source ? request_.options.keep_local : request_.options.keep_remote});
+      }
+      ImageStores& stores = removal.on_source ? ports_.source.images : ports_.destination.images;
+      const std::string name = to_string(removal.image.spec) + "@" + removal.snapshot.name;
+      try {
+        ImageStore& store = stores.open(removal.image.access);
+        store.remove_snapshot(removal.image.spec, removal.snapshot);
+        if (removal.point_config) {
+          store.remove_metadata(removal.image.spec, std::string(point_key_prefix) + removal.snapshot.name);
+        }
+        report_.removed.push_back((removal.on_source ? "source " : "destination ") + name);
+        tell({.kind = EventKind::snapshot_removed,
+              .subject = name,
+              .host = host,
+              .elapsed = duration_cast<milliseconds>(removal.age)});
+      } catch (const Error& error) {
+        note(fmt::format("{} could not be removed: {}", name, error.what()));
+      }
+    }
+  }
+
+  const MirrorRequest& request_;
+  const GuestPlan& plan_;
+  const Ports& ports_;
+  MirrorTotals& totals_;
+  std::stop_token stop_;
+  GuestReport report_;
+  std::vector<ImageRecord> records_;             // as they stand on the replicas' images
+  std::vector<std::optional<Snapshot>> ends_;    // this run's snapshots on the source
+  std::optional<ConfigVersion> replica_;         // the replica's configuration as it stands
+  std::optional<std::string> replica_unlocked_;  // what an undo puts back
+  bool replica_locked_ = false;
+  bool torn_ = false;  // a replica's head is not a recovery point
+  std::unique_ptr<Freeze> freeze_;
+  std::optional<SourceLock> source_lock_;
+};
+
+}  // namespace
+
+GuestReport report_of(const GuestPlan& plan) {
+  GuestReport report;
+  report.vmid = plan.vmid;
+  report.target_vmid = plan.target_vmid;
+  report.name = plan.name;
+  report.source_node = plan.source_node;
+  report.target_node = plan.target_node;
+  report.running = plan.running;
+  report.consistency = plan.consistency;
+  report.left_out = plan.left_out;
+  report.warnings = plan.warnings;
+  for (const DiskPlan& disk : plan.disks) {
+    DiskReport one;
+    one.key = disk.disk.key;
+    one.source_image = to_string(disk.disk.image.spec);
+    one.replica_image = to_string(disk.replica.spec);
+    one.full = disk.full;
+    one.base = disk.source_base ? disk.source_base->name : "";
+    one.size_bytes = disk.layout.size_bytes;
+    report.disks.push_back(std::move(one));
+  }
+  for (const Step& step : plan.steps) report.steps.push_back(describe(plan, step));
+  report.outcome = Outcome::planned;
+  if (plan.problem) {
+    report.outcome = is_conflict(plan.problem->code) ? Outcome::conflict : Outcome::failed;
+    report.error_code = plan.problem->code;
+    report.error = plan.problem->text;
+  }
+  return report;
+}
+
+GuestReport run_guest(const MirrorRequest& request, const GuestPlan& plan, const Ports& ports, MirrorTotals& totals,
+                      std::stop_token stop) {
+  return GuestRun(request, plan, ports, totals, std::move(stop)).run();
+}
+
+}  // namespace crossover

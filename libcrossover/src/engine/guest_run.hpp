@@ -1,0 +1,21 @@
+/// \file
+/// Carrying out one guest's plan.
+#pragma once
+
+#include <stop_token>
+
+#include "crossover/report.hpp"
+#include "engine/ports.hpp"
+#include "plan/mirror_plan.hpp"
+
+namespace crossover {
+
+/// The report of a plan nothing was done for yet: what is planned, or why it cannot be.
+GuestReport report_of(const GuestPlan& plan);
+
+/// Walks the plan's steps. What fails is in the report; on every way out the source guest is thawed and unlocked,
+/// and a replica whose head is torn stays locked. Throws Cancelled only.
+GuestReport run_guest(const MirrorRequest& request, const GuestPlan& plan, const Ports& ports, MirrorTotals& totals,
+                      std::stop_token stop);
+
+}  // namespace crossover

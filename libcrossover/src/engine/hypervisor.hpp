@@ -1,0 +1,67 @@
+/// \file
+/// The port to one cluster's hypervisor. Implementation: pve/pve_cluster; the tests' cluster in memory.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+#include "plan/inventory.hpp"
+
+namespace crossover {
+
+/// A configuration file as it was after we wrote it: what has to be unchanged for us to change it again.
+struct ConfigVersion {
+  std::string bytes;
+  std::string modified;  ///< the file's modification time, opaque
+
+  bool operator==(const ConfigVersion&) const = default;
+};
+
+/// A guest whose file systems are frozen. Whatever happens to this object or to its process, the guest is thawed:
+/// the freeze is held by a process on the guest's node that thaws when its input ends or its deadline passes.
+class Freeze {
+ public:
+  virtual ~Freeze() = default;
+  /// Thaws and waits until the guest confirms it. Returns how long it was frozen. ErrorCode::timeout if the
+  /// deadline had passed before (what was done meanwhile was not done frozen), ErrorCode::command if the thaw is
+  /// not confirmed.
+  virtual std::chrono::milliseconds thaw() = 0;
+};
+
+/// One cluster. Thread-safe. Every call throws Error, or Cancelled once its stop token is triggered.
+class Hypervisor {
+ public:
+  virtual ~Hypervisor() = default;
+
+  /// Asks everything there is to know, with one command per node.
+  virtual ClusterInventory survey(std::stop_token stop) = 0;
+
+  /// A guest's configuration now, from the node that owns it; nothing if that node does not own it (any more).
+  virtual std::optional<ConfigVersion> read_config(const std::string& node, std::uint32_t vmid,
+                                                   std::stop_token stop) = 0;
+
+  /// Replaces a guest's configuration under PVE's own lock, in one step, only if it still is `expected` (bytes, and
+  /// its time if that is set); without `expected` only if there is none. ErrorCode::conflict if it is something
+  /// else, ErrorCode::already_exists if another node or a container has that VMID, ErrorCode::locked if PVE's lock
+  /// stays taken.
+  virtual ConfigVersion write_config(const std::string& node, std::uint32_t vmid,
+                                     const std::optional<ConfigVersion>& expected, const std::string& bytes,
+                                     std::stop_token stop) = 0;
+
+  /// Replaces, or without `bytes` removes, the guest's firewall file.
+  virtual void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes,
+                              std::stop_token stop) = 0;
+
+  /// Freezes a running guest through its agent. ErrorCode::unsupported if the agent does not answer,
+  /// ErrorCode::command if it refuses, ErrorCode::timeout if it takes longer than `deadline`; the guest is thawed
+  /// in each case.
+  virtual std::unique_ptr<Freeze> freeze(const std::string& node, std::uint32_t vmid,
+                                         std::chrono::milliseconds deadline, std::stop_token stop) = 0;
+};
+
+}  // namespace crossover

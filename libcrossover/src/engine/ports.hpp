@@ -1,0 +1,44 @@
+/// \file
+/// Everything the engine touches the world through.
+#pragma once
+
+#include <chrono>
+#include <stop_token>
+
+#include "crossover/events.hpp"
+#include "engine/hypervisor.hpp"
+#include "engine/image_store.hpp"
+
+namespace crossover {
+
+/// Time. Thread-safe.
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  virtual std::chrono::sys_seconds now() = 0;
+  /// Waits; throws Cancelled as soon as `stop` is triggered.
+  virtual void wait(std::chrono::milliseconds duration, std::stop_token stop) = 0;
+};
+
+/// The image stores of one side. Thread-safe.
+class ImageStores {
+ public:
+  virtual ~ImageStores() = default;
+  /// The store that is reached by `access`; connected at the first use and kept.
+  virtual ImageStore& open(const CephAccess& access) = 0;
+};
+
+/// One side of a run.
+struct Side {
+  Hypervisor& hypervisor;
+  ImageStores& images;
+};
+
+struct Ports {
+  Side source;
+  Side destination;
+  Clock& clock;
+  EventSink& events;
+};
+
+}  // namespace crossover

@@ -1,0 +1,67 @@
+/// \file
+/// What a survey found: everything plans are made from.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "crossover/image.hpp"
+#include "crossover/storage_config.hpp"
+#include "crossover/vm_config.hpp"
+
+namespace crossover {
+
+/// Whether a guest's QEMU runs. A paused guest counts as running: its disks are open.
+enum class Power { stopped, running, unknown };
+
+/// One node of a cluster.
+struct NodeState {
+  std::string name;
+  std::string address;
+  bool online = false;      ///< as the cluster sees it
+  std::string unreachable;  ///< why we could not ask it; empty: we could
+  std::string pve_version;  ///< as `pveversion` prints it; empty if unknown
+  std::string ceph_version;
+  std::string known_hosts;  ///< its host keys as PVE keeps them; empty: none kept
+};
+
+/// One VM of a cluster.
+struct GuestState {
+  std::uint32_t vmid = 0;
+  std::string node;
+  std::string config;                   ///< the configuration file's bytes
+  std::optional<std::string> firewall;  ///< its firewall file's bytes
+  Power power = Power::unknown;
+  bool ha_managed = false;  ///< a resource whose state is not "ignored"
+};
+
+/// One cluster's hypervisor side.
+struct ClusterInventory {
+  std::string entry_node;  ///< the node we came in by, by its own name
+  std::string name;        ///< the cluster's name; empty: a node of its own
+  bool writable = false;   ///< /etc/pve can be written: the cluster has quorum
+  std::map<std::string, NodeState> nodes;
+  StorageConfig storages;
+  std::set<std::string> ceph_files;  ///< names in /etc/pve/priv/ceph: which storages have keyring and configuration
+  std::set<std::string>
+      snippets;  ///< volume ids of hook scripts and cloud-init snippets that exist on the entry node
+  std::map<std::uint32_t, std::string> containers;  ///< VMID -> node
+  std::map<std::uint32_t, GuestState> guests;
+};
+
+/// An image with the access that leads to its cluster.
+struct ImageRef {
+  CephAccess access;
+  ImageSpec spec;
+
+  auto operator<=>(const ImageRef&) const = default;
+};
+
+/// An image that was looked at; nothing: it does not exist.
+using ImageStates = std::map<ImageRef, std::optional<ImageState>>;
+
+}  // namespace crossover

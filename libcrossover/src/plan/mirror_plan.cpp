@@ -1,0 +1,524 @@
+#include "plan/mirror_plan.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "crossover/snapshot_name.hpp"
+#include "plan/removals.hpp"
+#include "plan/replica_config.hpp"
+
+namespace crossover {
+
+namespace {
+
+/// Thrown inside the planner only: the first thing that stands in a guest's way.
+struct Stop {
+  Problem problem;
+};
+
+template <typename... Arguments>
+[[noreturn]] void stop(ErrorCode code, fmt::format_string<Arguments...> text, Arguments&&... arguments) {
+  throw Stop{{code, fmt::format(text, std::forward<Arguments>(arguments)...)}};
+}
+
+const Snapshot* find_snapshot(const ImageState& image, const std::string& name, std::uint64_t id) {
+  const auto found = std::find_if(image.snapshots.begin(), image.snapshots.end(),
+                                  [&](const Snapshot& s) { return s.name == name && s.id == id; });
+  return found == image.snapshots.end() ? nullptr : &*found;
+}
+
+/// Features a replica gets: the source's, without what belongs to the source's own set-up.
+std::uint64_t replica_features(std::uint64_t source) {
+  using namespace image_feature;
+  constexpr std::uint64_t carried = layering | striping | exclusive_lock | object_map | fast_diff | deep_flatten;
+  return (source & carried) | exclusive_lock;
+}
+
+/// Points of a replica's disk, the last one included if its commit was cut between snapshot and record.
+std::vector<PointIds> known_points(const ReplicaRecord& record, const ImageState& image) {
+  std::vector<PointIds> points = record.points;
+  if (record.state != ReplicaState::applied) return points;
+  for (const Snapshot& snapshot : image.snapshots) {
+    if (snapshot.name == record.end_snapshot) {
+      points.push_back({record.end_snapshot, record.end_source_id, snapshot.id});
+    }
+  }
+  return points;
+}
+
+class GuestPlanner {
+ public:
+  GuestPlanner(const MirrorRequest& request, const Inventory& inventory, const GuestScope& scope,
+               std::chrono::sys_seconds now)
+      : request_(request), inventory_(inventory), scope_(scope), now_(now) {}
+
+  GuestPlan run() {
+    const GuestState& guest = inventory_.source.guests.at(scope_.vmid);
+    plan_.vmid = scope_.vmid;
+    plan_.target_vmid = scope_.target_vmid;
+    plan_.name = scope_.name;
+    plan_.job_name = request_.job_name;
+    plan_.source_node = guest.node;
+    plan_.target_node = inventory_.destination.entry_node;
+    plan_.source_config = guest.config;
+    plan_.onboot = scope_.config.get("onboot").value_or("");
+    plan_.left_out = scope_.disks.left_out;
+    for (const VmConfigWarning& warning : scope_.config.warnings()) {
+      plan_.warnings.push_back(to_string(warning, scope_.vmid));
+    }
+    try {
+      if (scope_.problem) throw Stop{*scope_.problem};
+      check_source(guest);
+      check_target();
+      collect_committed_points();
+      for (std::size_t i = 0; i < scope_.disks.replicated.size(); ++i) plan_disk(i);
+      name_snapshot();
+      plan_config();
+      plan_.removals = plan_removals(request_, inventory_, plan_.disks, committed_, now_);
+      plan_steps();
+    } catch (const Stop& stopped) {
+      plan_.problem = stopped.problem;
+    } catch (const Error& error) {
+      plan_.problem = Problem{error.code(), error.what()};
+    }
+    return std::move(plan_);
+  }
+
+ private:
+  void check_source(const GuestState& guest) {
+    const auto node = inventory_.source.nodes.find(guest.node);
+    if (node == inventory_.source.nodes.end()) {
+      stop(ErrorCode::unreachable, "VM {} is on {}, which is not a node of the cluster any more", scope_.vmid,
+           guest.node);
+    }
+    if (!node->second.unreachable.empty()) {
+      stop(ErrorCode::unreachable, "VM {} is on {}, which cannot be asked: {}", scope_.vmid, guest.node,
+           node->second.unreachable);
+    }
+    if (guest.power == Power::unknown) {
+      stop(ErrorCode::command, "VM {}: 'qm list' on {} does not say whether it runs", scope_.vmid, guest.node);
+    }
+    plan_.running = guest.power == Power::running;
+    if (plan_.running && !request_.options.online) {
+      stop(ErrorCode::usage, "VM {} is running; --online mirrors running guests", scope_.vmid);
+    }
+    if (!inventory_.source.writable && !request_.options.no_lock) {
+      stop(ErrorCode::unsupported, "VM {}: the source cluster has no quorum, so the guest cannot be locked",
+           scope_.vmid);
+    }
+    plan_freeze();
+  }
+
+  void plan_freeze() {
+    if (!plan_.running) {
+      plan_.consistency = "stopped";
+      return;
+    }
+    const std::string agent = scope_.config.get("agent").value_or("");
+    if (!agent_enabled(agent)) {
+      plan_.consistency = "not frozen: no guest agent is configured";
+    } else if (agent_option(agent, "freeze-fs", "freeze-fs-on-backup") == "0") {
+      plan_.consistency = "not frozen: the guest's agent option freeze-fs is off";
+    } else {
+      plan_.freeze = true;
+      plan_.consistency = "frozen";
+    }
+  }
+
+  /// "1", "enabled=1", "1,type=virtio": the value without a name is `enabled`.
+  static bool agent_enabled(const std::string& agent) {
+    const std::string value = agent_option(agent, "enabled", "");
+    return parse_pve_boolean(value).value_or(false);
+  }
+
+  static std::string agent_option(const std::string& agent, std::string_view name, std::string_view alias) {
+    for (std::size_t begin = 0; begin <= agent.size();) {
+      const std::size_t end = std::min(agent.find(',', begin), agent.size());
+      const std::string part = agent.substr(begin, end - begin);
+      const std::size_t equals = part.find('=');
+      const std::string key = equals == std::string::npos ? "enabled" : part.substr(0, equals);
+      if (key == name || key == alias) {
+        const std::string value = equals == std::string::npos ? part : part.substr(equals + 1);
+        const auto boolean = parse_pve_boolean(value);
+        return boolean ? (*boolean ? "1" : "0") : value;
+      }
+      begin = end + 1;
+    }
+    return "";
+  }
+
+  const ImageState* look(const ImageStates& images, const ImageRef& ref) const {
+    const auto found = images.find(ref);
+    return found == images.end() || !found->second ? nullptr : &*found->second;
+  }
+
+  SourceIdentity identity(const GuestDisk& disk, const ImageState& image) const {
+    return {inventory_.source_fsids.at(disk.image.access), image.pool_id, image.id, scope_.vmid};
+  }
+
+  /// True if a record says that this image is a replica of this guest, whichever disk it is of.
+  bool is_our_replica(const ImageRef& ref) const {
+    const ImageState* image = look(inventory_.replica_images, ref);
+    if (image == nullptr) return false;
+    const auto record = image_record(*image).replica;
+    if (!record || record->source.guest != scope_.vmid || record->target_vmid != scope_.target_vmid) return false;
+    return std::any_of(inventory_.source_fsids.begin(), inventory_.source_fsids.end(),
+                       [&](const auto& known) { return known.second == record->source.fsid; });
+  }
+
+  void check_target() {
+    const ClusterInventory& destination = inventory_.destination;
+    if (!destination.writable) {
+      stop(ErrorCode::unsupported,
+           "VM {}: the destination cluster has no quorum, so nothing can be configured there", scope_.vmid);
+    }
+    const auto container = destination.containers.find(scope_.target_vmid);
+    if (container != destination.containers.end()) {
+      stop(ErrorCode::conflict,
+           "VM {}: VMID {} is a container on the destination's node {}; choose another target with "
+           "--vmid={}:<target> or --prefixid",
+           scope_.vmid, scope_.target_vmid, container->second, scope_.vmid);
+    }
+    const auto present = destination.guests.find(scope_.target_vmid);
+    if (present == destination.guests.end()) return;
+    check_present_target(present->second);
+  }
+
+  void check_present_target(const GuestState& present) {
+    const VmConfig config = parse_vm_config(present.config);
+    const bool ours = std::any_of(scope_.replicas.begin(), scope_.replicas.end(),
+                                  [this](const ImageRef& ref) { return is_our_replica(ref); }) ||
+                      std::any_of(scope_.target_images.begin(), scope_.target_images.end(),
+                                  [this](const ImageRef& ref) { return is_our_replica(ref); });
+    if (!ours) check_overwrite(present, config);
+    const auto node = inventory_.destination.nodes.find(present.node);
+    if (node == inventory_.destination.nodes.end() || !node->second.unreachable.empty()) {
+      stop(ErrorCode::unreachable, "VM {}: its replica {} is on {}, which cannot be asked{}", scope_.vmid,
+           scope_.target_vmid, present.node,
+           node == inventory_.destination.nodes.end() ? "" : ": " + node->second.unreachable);
+    }
+    if (present.power == Power::running) {
+      stop(ErrorCode::conflict,
+           "VM {}: its replica {} is running on {}; it was not touched. Shut it down if it is not wanted there",
+           scope_.vmid, scope_.target_vmid, present.node);
+    }
+    if (present.power == Power::unknown) {
+      stop(ErrorCode::command, "VM {}: 'qm list' on {} does not say whether its replica {} runs", scope_.vmid,
+           present.node, scope_.target_vmid);
+    }
+    // Our own lock is left from a run that was cut short, or was asked for with --keep-dlock.
+    const std::string lock = config.get("lock").value_or("");
+    if (!lock.empty() && !(ours && lock == "migrate")) {
+      stop(ErrorCode::locked,
+           "VM {}: its replica {} on {} is locked ({}) by somebody else; 'qm unlock {}' there if "
+           "nothing is using it",
+           scope_.vmid, scope_.target_vmid, present.node, lock, scope_.target_vmid);
+    }
+    plan_.target_node = present.node;
+    plan_.replica_config_before = present.config;
+  }
+
+  void check_overwrite(const GuestState& present, const VmConfig& config) {
+    const std::string here = scope_.config.get("vmgenid").value_or("");
+    const std::string there = config.get("vmgenid").value_or("");
+    const bool same_guest = here.size() > 1 && here == there;
+    // A guest without disks has no image that could carry a record; its vmgenid is all that tells it apart.
+    if (same_guest && (request_.options.overwrite || scope_.disks.replicated.empty())) return;
+    if (same_guest) {
+      stop(ErrorCode::conflict,
+           "VM {}: VM {} ({}) is on the destination's node {} already and no record says that it is a replica; its "
+           "vmgenid is this guest's, so --overwrite may replace it",
+           scope_.vmid, scope_.target_vmid, config.display_name(scope_.target_vmid), present.node);
+    }
+    stop(ErrorCode::conflict,
+         "VM {}: VM {} ({}) on the destination's node {} is another guest (its vmgenid differs and no record says "
+         "that "
+         "it is a replica); choose another target with --vmid={}:<target> or --prefixid",
+         scope_.vmid, scope_.target_vmid, config.display_name(scope_.target_vmid), present.node, scope_.vmid);
+  }
+
+  /// A point counts once its configuration is recorded, which happens after every disk has its snapshot.
+  void collect_committed_points() {
+    for (const ImageRef& ref : scope_.replicas) {
+      const ImageState* image = look(inventory_.replica_images, ref);
+      if (image == nullptr) continue;
+      for (const auto& [key, value] : image->metadata) {
+        if (key.starts_with(point_key_prefix)) committed_.insert(key.substr(point_key_prefix.size()));
+      }
+    }
+  }
+
+  void plan_disk(std::size_t index) {
+    DiskPlan disk;
+    disk.disk = scope_.disks.replicated[index];
+    disk.replica = scope_.replicas[index];
+    disk.volume = scope_.volumes[index];
+    const ImageState* source = look(inventory_.source_images, disk.disk.image);
+    if (source == nullptr) {
+      stop(ErrorCode::not_found, "VM {}: {} names the image {}, which does not exist", scope_.vmid, disk.disk.key,
+           to_string(disk.disk.image.spec));
+    }
+    disk.identity = identity(disk.disk, *source);
+    disk.source_record = image_record(*source);
+    check_source_record(disk);
+    disk.layout = source->layout;
+    disk.layout.features = replica_features(source->layout.features);
+    disk.layout.data_pool = inventory_.destination.storages.rbd(request_.pool)->data_pool;
+    if (disk.replica.spec == disk.disk.image.spec &&
+        inventory_.replica_fsids.at(disk.replica.access) == disk.identity.fsid) {
+      stop(ErrorCode::usage, "VM {}: {} would be mirrored onto itself", scope_.vmid, to_string(disk.replica.spec));
+    }
+    const ImageState* replica = look(inventory_.replica_images, disk.replica);
+    if (replica == nullptr) {
+      disk.full = true;
+    } else {
+      disk.replica_record = image_record(*replica);
+      check_replica_record(disk, *replica);
+      choose_base(disk, *source, *replica);
+    }
+    plan_.disks.push_back(std::move(disk));
+  }
+
+  void check_source_record(const DiskPlan& disk) {
+    const ImageRecord& record = disk.source_record;
+    if (record.replica && record.replica->state != ReplicaState::complete) {
+      stop(ErrorCode::conflict, "VM {}: {} is itself a replica whose last transfer is not finished", scope_.vmid,
+           to_string(disk.disk.image.spec));
+    }
+    if (!record.source) return;
+    const auto job = record.source->jobs.find(request_.job_label);
+    if (job == record.source->jobs.end()) return;
+    if (job->second.job != request_.job_name) {
+      stop(ErrorCode::conflict,
+           "VM {}: the jobs '{}' and '{}' would share their snapshots' names; rename one so that their letters and "
+           "digits differ",
+           scope_.vmid, job->second.job, request_.job_name);
+    }
+    if (job->second.destination_fsid != inventory_.replica_fsids.at(disk.replica.access) ||
+        job->second.target_vmid != scope_.target_vmid) {
+      stop(ErrorCode::conflict,
+           "VM {}: the job '{}' mirrors this guest to VM {} on the cluster {}; a second destination needs a "
+           "--jobname of "
+           "its own",
+           scope_.vmid, request_.job_name, job->second.target_vmid, job->second.destination_fsid);
+    }
+  }
+
+  void check_replica_record(const DiskPlan& disk, const ImageState& image) {
+    const std::string name = to_string(disk.replica.spec);
+    const auto& record = disk.replica_record.replica;
+    if (!record) {
+      stop(ErrorCode::conflict,
+           "VM {}: the image {} exists on the destination and no record says that it is a replica; it was not "
+           "touched. "
+           "Remove or rename it, or choose another target VMID",
+           scope_.vmid, name);
+    }
+    if (record->source != disk.identity) {
+      stop(ErrorCode::conflict,
+           "VM {}: {} on the destination is the replica of another source: {} (image id {}) of VM {} in the "
+           "cluster {}, "
+           "not image id {} in {}",
+           scope_.vmid, name, record->source_image, record->source.image_id, record->source.guest,
+           record->source.fsid, disk.identity.image_id, disk.identity.fsid);
+    }
+    if (record->job != request_.job_name || record->target_vmid != scope_.target_vmid) {
+      stop(ErrorCode::conflict,
+           "VM {}: {} on the destination belongs to the job '{}' of VM {}, not to the job '{}'", scope_.vmid, name,
+           record->job, record->target_vmid, request_.job_name);
+    }
+    if (!image.watchers.empty()) {
+      stop(ErrorCode::in_use, "VM {}: {} on the destination is open elsewhere, by {}; it was not touched",
+           scope_.vmid, name, fmt::join(image.watchers, ", "));
+    }
+  }
+
+  void choose_base(DiskPlan& disk, const ImageState& source, const ImageState& replica) {
+    const ReplicaRecord& record = *disk.replica_record.replica;
+    std::vector<PointIds> points = known_points(record, replica);
+    std::erase_if(points, [this](const PointIds& point) { return !committed_.contains(point.name); });
+    for (auto point = points.rbegin(); point != points.rend(); ++point) {
+      const Snapshot* there = find_snapshot(replica, point->name, point->replica_id);
+      const Snapshot* here = find_snapshot(source, point->name, point->source_id);
+      if (there == nullptr || here == nullptr) continue;
+      disk.source_base = *here;
+      disk.replica_base = *there;
+      break;
+    }
+    if (!disk.replica_base) {
+      if (!points.empty()) {
+        stop(ErrorCode::conflict,
+             "VM {}: {} and its replica {} have no recovery point in common any more (the replica has {}); the "
+             "source's "
+             "snapshots of it are gone. The replica was not touched",
+             scope_.vmid, to_string(disk.disk.image.spec), to_string(disk.replica.spec), points.back().name);
+      }
+      plan_again(disk, replica);
+      return;
+    }
+    const bool settled = record.state == ReplicaState::complete ||
+                         (record.state == ReplicaState::applied && points.back().name == record.end_snapshot);
+    if (!settled) return;  // roll back without asking: the head is what a cut run left
+    if (const Snapshot* newest = find_snapshot(replica, points.back().name, points.back().replica_id)) {
+      disk.replica_newest = *newest;
+    }
+  }
+
+  /// A first copy that never became a recovery point: nothing in it is worth keeping, if it is only ours.
+  void plan_again(DiskPlan& disk, const ImageState& replica) {
+    for (const Snapshot& snapshot : replica.snapshots) {
+      const auto name = parse_snapshot_name(snapshot.name);
+      if (!name || name->job != request_.job_label) {
+        stop(ErrorCode::conflict,
+             "VM {}: {} is an unfinished first copy, but it has the snapshot '{}' that is not ours; remove the "
+             "snapshot or "
+             "the image",
+             scope_.vmid, to_string(disk.replica.spec), snapshot.name);
+      }
+    }
+    disk.full = true;
+    disk.replace = true;
+  }
+
+  /// Names sort by time even if the clock was set back since the last run.
+  void name_snapshot() {
+    std::chrono::sys_seconds stamp = now_;
+    const auto consider = [&](const ImageState* image) {
+      if (image == nullptr) return;
+      for (const Snapshot& snapshot : image->snapshots) {
+        const auto name = parse_snapshot_name(snapshot.name);
+        if (name && name->job == request_.job_label && name->time >= stamp)
+          stamp = name->time + std::chrono::seconds(1);
+      }
+    };
+    for (const DiskPlan& disk : plan_.disks) {
+      consider(look(inventory_.source_images, disk.disk.image));
+      consider(look(inventory_.replica_images, disk.replica));
+    }
+    if (!plan_.disks.empty()) plan_.snapshot = to_string(SnapshotName{request_.job_label, stamp});
+  }
+
+  void plan_config() {
+    ReplicaSetting setting;
+    setting.target_vmid = scope_.target_vmid;
+    setting.target_storage = request_.pool;
+    for (std::size_t i = 0; i < scope_.volumes.size(); ++i) {
+      setting.volumes[scope_.disks.replicated[i].key] = scope_.volumes[i];
+    }
+    setting.snippets = inventory_.destination.snippets;
+    for (const Storage& storage : inventory_.destination.storages.storages) setting.storages.insert(storage.id);
+    setting.keep_host_devices = request_.options.keep_host_devices;
+    ReplicaConfig replica = replica_config(scope_.config, scope_.disks, setting, request_.rewrite);
+    plan_.replica_config = replica.config.to_bytes();
+    plan_.left_out.insert(plan_.left_out.end(), replica.left_out.begin(), replica.left_out.end());
+    plan_.firewall = inventory_.source.guests.at(scope_.vmid).firewall;
+    const auto present = inventory_.destination.guests.find(scope_.target_vmid);
+    plan_.write_firewall = present == inventory_.destination.guests.end()
+                               ? plan_.firewall.has_value()
+                               : plan_.firewall != present->second.firewall;
+    if (plan_.disks.empty()) {
+      plan_.warnings.push_back("the guest has no disk that is replicated: only its configuration is mirrored");
+    }
+  }
+
+  void plan_steps() {
+    const auto add = [this](StepKind kind, std::size_t disk = 0) { plan_.steps.push_back({kind, disk}); };
+    const auto each_disk = [&](StepKind kind, auto&& wanted) {
+      for (std::size_t i = 0; i < plan_.disks.size(); ++i) {
+        if (wanted(plan_.disks[i])) add(kind, i);
+      }
+    };
+    if (!plan_.disks.empty()) {
+      each_disk(StepKind::create_image, [](const DiskPlan& disk) { return disk.full; });
+      add(StepKind::lock_replica);
+      each_disk(StepKind::check_head, [](const DiskPlan& disk) { return disk.replica_newest.has_value(); });
+      each_disk(StepKind::roll_back, [](const DiskPlan& disk) {
+        return disk.replica_base && (!disk.replica_newest || disk.replica_newest->id != disk.replica_base->id);
+      });
+      add(StepKind::record_source);
+      const bool lock = !request_.options.no_lock;
+      if (lock) add(StepKind::lock_source);
+      if (plan_.freeze) add(StepKind::freeze);
+      add(StepKind::snapshot);
+      if (plan_.freeze) add(StepKind::thaw);
+      if (lock && !request_.options.keep_source_lock) add(StepKind::unlock_source);
+      each_disk(StepKind::transfer, [](const DiskPlan&) { return true; });
+      add(StepKind::commit);
+      add(StepKind::write_config);
+      if (lock && request_.options.keep_source_lock) add(StepKind::unlock_source);
+      if (!plan_.removals.empty()) add(StepKind::remove);
+    } else {
+      add(StepKind::write_config);
+    }
+  }
+
+  const MirrorRequest& request_;
+  const Inventory& inventory_;
+  const GuestScope& scope_;
+  std::chrono::sys_seconds now_;
+  std::set<std::string> committed_;
+  GuestPlan plan_;
+};
+
+}  // namespace
+
+GuestPlan plan_guest(const MirrorRequest& request, const Inventory& inventory, const GuestScope& scope,
+                     std::chrono::sys_seconds now) {
+  return GuestPlanner(request, inventory, scope, now).run();
+}
+
+std::string describe(const GuestPlan& plan, const Step& step) {
+  const auto image = [&](const ImageRef& ref) { return to_string(ref.spec); };
+  switch (step.kind) {
+    case StepKind::lock_replica:
+      return fmt::format("lock VM {} on {} (migrate){}", plan.target_vmid, plan.target_node,
+                         plan.replica_config_before ? "" : ", creating its configuration");
+    case StepKind::create_image:
+      return fmt::format("{} {} ({} bytes) on the destination",
+                         plan.disks[step.disk].replace ? "replace" : "create", image(plan.disks[step.disk].replica),
+                         plan.disks[step.disk].layout.size_bytes);
+    case StepKind::check_head:
+      return fmt::format("check that {} is unchanged since {}", image(plan.disks[step.disk].replica),
+                         plan.disks[step.disk].replica_newest->name);
+    case StepKind::roll_back:
+      return fmt::format("roll {} back to {}", image(plan.disks[step.disk].replica),
+                         plan.disks[step.disk].replica_base->name);
+    case StepKind::record_source:
+      return fmt::format("record the job '{}' on the images of VM {}", plan.job_name, plan.vmid);
+    case StepKind::lock_source:
+      return fmt::format("lock VM {} on {} (backup)", plan.vmid, plan.source_node);
+    case StepKind::freeze:
+      return fmt::format("freeze the file systems of VM {}", plan.vmid);
+    case StepKind::snapshot: {
+      std::string images;
+      for (const DiskPlan& disk : plan.disks) images += (images.empty() ? "" : ", ") + image(disk.disk.image);
+      return fmt::format("make the snapshot {} of {}", plan.snapshot, images);
+    }
+    case StepKind::thaw:
+      return fmt::format("thaw VM {}", plan.vmid);
+    case StepKind::unlock_source:
+      return fmt::format("unlock VM {}", plan.vmid);
+    case StepKind::transfer: {
+      const DiskPlan& disk = plan.disks[step.disk];
+      return fmt::format("send {} to {} ({})", image(disk.disk.image), image(disk.replica),
+                         disk.full ? "full" : "what changed since " + disk.source_base->name);
+    }
+    case StepKind::commit:
+      return fmt::format("make the recovery point {} on the destination", plan.snapshot);
+    case StepKind::write_config:
+      return fmt::format("write the configuration of VM {} on {}", plan.target_vmid, plan.target_node);
+    case StepKind::remove: {
+      std::string names;
+      for (const Removal& removal : plan.removals) {
+        names += fmt::format("{}{} {}@{}", names.empty() ? "" : ", ", removal.on_source ? "source" : "destination",
+                             image(removal.image), removal.snapshot.name);
+      }
+      return "remove " + names;
+    }
+  }
+  return "";
+}
+
+}  // namespace crossover

@@ -1,0 +1,140 @@
+/// \file
+/// What a run will do to each guest, as plain data, before anything is done. Pure: no I/O and no clock.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "crossover/error.hpp"
+#include "crossover/report.hpp"
+#include "plan/guest_disks.hpp"
+#include "plan/inventory.hpp"
+#include "plan/mirror_request.hpp"
+#include "plan/record.hpp"
+
+namespace crossover {
+
+/// Why a guest cannot be mirrored.
+struct Problem {
+  ErrorCode code{};
+  std::string text;  ///< one line that says what is wrong with what, and what to do
+
+  bool operator==(const Problem&) const = default;
+};
+
+/// A guest that was asked for, and the images its run is about. Made before the images are looked at.
+struct GuestScope {
+  std::uint32_t vmid = 0;
+  std::uint32_t target_vmid = 0;
+  std::string name;
+  bool by_name = false;  ///< named by VMID, not swept in by "all" or a tag
+  VmConfig config;
+  GuestDisks disks;
+  std::vector<ImageRef> replicas;       ///< one for each of disks.replicated
+  std::vector<std::string> volumes;     ///< their volume ids
+  std::vector<ImageRef> target_images;  ///< images the configuration that has the target VMID names now
+  std::optional<Problem> problem;
+};
+
+/// The guests a request means, in the order of their VMIDs. ErrorCode::not_found or usage if the request as a whole
+/// cannot be carried out: an unknown VMID, a destination storage that is missing or not RBD, two guests for one
+/// target.
+std::vector<GuestScope> scope_guests(const MirrorRequest& request, const ClusterInventory& source,
+                                     const ClusterInventory& destination);
+
+/// One disk of a guest in a plan.
+struct DiskPlan {
+  GuestDisk disk;
+  ImageRef replica;
+  std::string volume;  ///< the replica's volume id
+  SourceIdentity identity;
+  ImageLayout layout;  ///< of the replica, if it is created
+  bool full = false;
+  bool replace = false;                    ///< a first copy that was cut short stands in the way: remove it first
+  std::optional<Snapshot> replica_newest;  ///< what the head has to be unchanged since; nothing: roll back
+  std::optional<Snapshot> source_base;
+  std::optional<Snapshot> replica_base;
+  ImageRecord source_record;  ///< as they are now
+  ImageRecord replica_record;
+};
+
+/// One snapshot to remove.
+struct Removal {
+  bool on_source = false;
+  ImageRef image;
+  Snapshot snapshot;
+  std::chrono::seconds age{};
+  bool point_config = false;  ///< remove the point's configuration from this image's metadata as well
+};
+
+/// What is done, in this order.
+enum class StepKind {
+  lock_replica,   ///< write the replica's configuration with its lock (or create it so)
+  create_image,   ///< disk: create the replica's image and record what it is
+  check_head,     ///< disk: prove that the head is the newest recovery point
+  roll_back,      ///< disk: make the head the base again
+  record_source,  ///< write on the source's images what their snapshots will be for
+  lock_source,
+  freeze,
+  snapshot,  ///< all disks of the source, side by side
+  thaw,
+  unlock_source,
+  transfer,      ///< disk
+  commit,        ///< end snapshots of all disks, then the point's configuration
+  write_config,  ///< the replica's configuration without the lock, and its firewall rules
+  remove,        ///< removals, on the destination first
+};
+
+struct Step {
+  StepKind kind{};
+  std::size_t disk = 0;  ///< index into disks, where the kind says so
+
+  bool operator==(const Step&) const = default;
+};
+
+struct GuestPlan {
+  std::uint32_t vmid = 0;
+  std::uint32_t target_vmid = 0;
+  std::string name;
+  std::string job_name;
+  std::string source_node;
+  std::string target_node;
+  bool running = false;
+  bool freeze = false;
+  std::string consistency;                           ///< what the point will be, if nothing fails
+  std::string snapshot;                              ///< name of the new recovery point
+  std::string source_config;                         ///< bytes the survey saw
+  std::optional<std::string> replica_config_before;  ///< bytes; nothing: the replica has none yet
+  std::string replica_config;                        ///< bytes it is to have, without a lock
+  std::string onboot;                                ///< the guest's own value
+  std::optional<std::string> firewall;
+  bool write_firewall = false;  ///< the destination's file differs
+  std::vector<DiskPlan> disks;
+  std::vector<Removal> removals;
+  std::vector<LeftOut> left_out;
+  std::vector<std::string> warnings;
+  std::vector<Step> steps;
+  std::optional<Problem> problem;  ///< then there are no steps
+};
+
+/// A step in one line, for people.
+std::string describe(const GuestPlan& plan, const Step& step);
+
+/// What the planner knows of both sides.
+struct Inventory {
+  ClusterInventory source;
+  ClusterInventory destination;
+  std::map<CephAccess, std::string> source_fsids;
+  std::map<CephAccess, std::string> replica_fsids;
+  ImageStates source_images;
+  ImageStates replica_images;
+};
+
+/// Plans one guest's run that starts at `now`. Whatever stands in the way is in the plan's `problem`.
+GuestPlan plan_guest(const MirrorRequest& request, const Inventory& inventory, const GuestScope& scope,
+                     std::chrono::sys_seconds now);
+
+}  // namespace crossover

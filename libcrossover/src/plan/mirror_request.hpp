@@ -1,0 +1,37 @@
+/// \file
+/// MirrorOptions after they were checked: nothing in here can still be malformed. Pure.
+#pragma once
+
+#include <chrono>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "crossover/options.hpp"
+#include "crossover/retention.hpp"
+#include "crossover/rewrite_rule.hpp"
+#include "crossover/vmid.hpp"
+
+namespace crossover {
+
+struct MirrorRequest {
+  VmidSelection vmids;
+  std::set<Vmid> excluded;
+  std::string prefix;  ///< digits, or empty
+  std::string tag;
+  std::string destination;
+  std::string pool;  ///< storage id
+  RetentionPolicy keep_local;
+  RetentionPolicy keep_remote;
+  std::vector<RewriteRule> rewrite;
+  std::string job_name;   ///< as given
+  std::string job_label;  ///< as it stands in snapshot names
+  std::chrono::seconds lock_wait{};
+  std::chrono::seconds freeze_timeout{};
+  MirrorOptions options;  ///< where the flags are read
+};
+
+/// Checks all options. ErrorCode::usage names the first option that is wrong, its value, and what is expected.
+MirrorRequest parse_options(const MirrorOptions& options);
+
+}  // namespace crossover

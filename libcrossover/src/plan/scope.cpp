@@ -1,0 +1,125 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "plan/mirror_plan.hpp"
+#include "plan/replica_config.hpp"
+
+namespace crossover {
+
+namespace {
+
+/// The guests "all" stands for: those with the tag, if one is asked for, and no templates.
+std::set<Vmid> swept_guests(const MirrorRequest& request, const ClusterInventory& source) {
+  std::set<Vmid> swept;
+  for (const auto& [vmid, guest] : source.guests) {
+    const VmConfig config = parse_vm_config(guest.config);
+    if (config.flag("template", false)) continue;
+    if (!request.tag.empty() && !config.has_tag(request.tag)) continue;
+    swept.insert(vmid);
+  }
+  return swept;
+}
+
+void check_named(const MirrorRequest& request, const ClusterInventory& source) {
+  for (const VmidPair& guest : request.vmids.guests) {
+    if (source.guests.contains(guest.source) || request.excluded.contains(guest.source)) continue;
+    const auto container = source.containers.find(guest.source);
+    if (container != source.containers.end()) {
+      throw Error(ErrorCode::unsupported, "mirror", fmt::format("VM {}", guest.source),
+                  fmt::format("it is a container on {}; only VMs are mirrored so far", container->second));
+    }
+    throw Error(ErrorCode::not_found, "mirror", fmt::format("VM {}", guest.source),
+                "the source cluster has no such guest; 'qm list' on its nodes shows what there is");
+  }
+}
+
+RbdStorage target_storage(const MirrorRequest& request, const ClusterInventory& destination) {
+  const Storage* entry = destination.storages.find(request.pool);
+  if (entry == nullptr) {
+    std::string known;
+    for (const RbdStorage& storage : destination.storages.rbd_storages()) {
+      known += (known.empty() ? "" : ", ") + storage.id;
+    }
+    throw Error(ErrorCode::not_found, "use storage", request.pool,
+                fmt::format("the destination has no storage of that id; --pool can be one of its RBD storages: {}",
+                            known.empty() ? "(it has none)" : known));
+  }
+  const auto storage = destination.storages.rbd(request.pool);
+  if (!storage) {
+    throw Error(
+        ErrorCode::usage, "use storage", request.pool,
+        fmt::format("on the destination it is of type {}, and replicas need type rbd; choose another --pool",
+                    entry->type));
+  }
+  if (!is_available(*storage, destination.entry_node)) {
+    throw Error(ErrorCode::usage, "use storage", request.pool,
+                fmt::format("the destination's node {} cannot use it (disabled, or limited to other nodes)",
+                            destination.entry_node));
+  }
+  return *storage;
+}
+
+/// Images on RBD that a configuration names.
+std::vector<ImageRef> images_of(const VmConfig& config, const ClusterInventory& cluster) {
+  std::vector<ImageRef> images;
+  for (const GuestDisk& disk : guest_disks(config, cluster, true).replicated) images.push_back(disk.image);
+  return images;
+}
+
+/// The configurations this run replaces must be told apart before any of them is written.
+void find_collisions(std::vector<GuestScope>& scopes) {
+  std::map<ImageRef, GuestScope*> by_image;
+  for (GuestScope& scope : scopes) {
+    for (std::size_t i = 0; i < scope.replicas.size(); ++i) {
+      const auto [taken, first] = by_image.emplace(scope.replicas[i], &scope);
+      if (!first) {
+        scope.problem =
+            Problem{ErrorCode::conflict,
+                    fmt::format("{} of VM {} and a disk of VM {} would both become {}; rename one of the "
+                                "volumes",
+                                scope.disks.replicated[i].key, scope.vmid, taken->second->vmid,
+                                to_string(scope.replicas[i].spec))};
+      }
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<GuestScope> scope_guests(const MirrorRequest& request, const ClusterInventory& source,
+                                     const ClusterInventory& destination) {
+  const RbdStorage storage = target_storage(request, destination);
+  const CephAccess access = storage_access(destination, storage);
+  std::vector<GuestScope> scopes;
+  check_named(request, source);
+  std::set<Vmid> named;
+  for (const VmidPair& guest : request.vmids.guests) named.insert(guest.source);
+  for (const VmidPair& guest :
+       assign_targets(request.vmids, swept_guests(request, source), request.excluded, request.prefix)) {
+    const Vmid vmid = guest.source;
+    GuestScope scope;
+    scope.vmid = vmid;
+    scope.by_name = named.contains(vmid);
+    scope.config = parse_vm_config(source.guests.at(vmid).config);
+    if (!request.tag.empty() && !scope.config.has_tag(request.tag)) continue;
+    scope.name = scope.config.display_name(vmid);
+    scope.target_vmid = guest.target.value_or(vmid);
+    scope.disks = guest_disks(scope.config, source, request.options.all_disks);
+    for (const GuestDisk& disk : scope.disks.replicated) {
+      const std::string name = replica_image_name(disk.image.spec.name, disk.storage, scope.target_vmid);
+      scope.replicas.push_back({access, image_spec(storage, name)});
+      scope.volumes.push_back(storage.id + ":" + name);
+    }
+    const auto present = destination.guests.find(scope.target_vmid);
+    if (present != destination.guests.end()) {
+      scope.target_images = images_of(parse_vm_config(present->second.config), destination);
+    }
+    scopes.push_back(std::move(scope));
+  }
+  find_collisions(scopes);
+  return scopes;
+}
+
+}  // namespace crossover

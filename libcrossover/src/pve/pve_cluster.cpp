@@ -1,0 +1,248 @@
+#include "pve/pve_cluster.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <charconv>
+#include <future>
+#include <vector>
+
+#include "crossover/error.hpp"
+#include "pve/scripts.hpp"
+#include "pve/survey_answer.hpp"
+
+namespace crossover {
+
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+/// How long PVE's own commands wait for a guest's flock.
+constexpr int flock_wait_seconds = 10;
+constexpr seconds survey_limit{60};
+constexpr seconds file_limit{30};
+
+std::vector<std::string> perl(std::string_view script, std::vector<std::string> arguments) {
+  std::vector<std::string> argv{"perl", "-e", std::string(script), "--"};
+  argv.insert(argv.end(), arguments.begin(), arguments.end());
+  return argv;
+}
+
+std::string last_line(std::string_view text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
+  const std::size_t begin = text.rfind('\n');
+  return std::string(begin == std::string_view::npos ? text : text.substr(begin + 1));
+}
+
+/// The command's output; its error text as an Error if it failed.
+std::string checked(const CommandResult& result, const std::string& operation, const std::string& subject) {
+  if (result.exit_status == 0) return result.output;
+  const std::string said = last_line(result.errors);
+  throw Error(ErrorCode::command, operation, subject,
+              said.empty() ? fmt::format("exit status {}", result.exit_status) : said);
+}
+
+std::string config_path(const std::string& node, std::uint32_t vmid) {
+  return fmt::format("/etc/pve/nodes/{}/qemu-server/{}.conf", node, vmid);
+}
+
+/// Cuts "word rest\n" off the front of a script's answer.
+std::pair<std::string, std::string> take_answer(std::string& output) {
+  const std::size_t end = std::min(output.find('\n'), output.size());
+  const std::string line = output.substr(0, end);
+  output.erase(0, std::min(end + 1, output.size()));
+  const std::size_t blank = line.find(' ');
+  if (blank == std::string::npos) return {line, ""};
+  return {line.substr(0, blank), line.substr(blank + 1)};
+}
+
+/// The far end of scripts/freeze.pl.
+class NodeFreeze final : public Freeze {
+ public:
+  NodeFreeze(std::unique_ptr<Process> process, std::string subject)
+      : process_(std::move(process)), subject_(std::move(subject)) {}
+
+  ~NodeFreeze() override {
+    // The script thaws when its input ends. Waiting for it keeps a guest from being frozen longer than this object
+    // lives.
+    try {
+      if (process_) (void)thaw();
+    } catch (
+        ...) {  // NOLINT(bugprone-empty-catch): the script goes on trying, and whoever unwinds has an error to tell
+    }
+  }
+
+  /// The script's next line as word and rest.
+  std::pair<std::string, std::string> answer() {
+    std::array<std::byte, 256> buffer{};
+    while (buffered_.find('\n') == std::string::npos) {
+      const std::size_t count = process_->read(buffer);
+      if (count == 0) break;
+      buffered_.append(reinterpret_cast<const char*>(buffer.data()), count);
+    }
+    if (buffered_.empty()) {
+      const CommandResult result = process_->wait();
+      process_.reset();
+      throw Error(ErrorCode::command, "freeze", subject_,
+                  result.errors.empty() ? "the freezing process ended without a word" : last_line(result.errors));
+    }
+    return take_answer(buffered_);
+  }
+
+  milliseconds thaw() override {
+    process_->close_input();
+    const auto [word, rest] = answer();
+    process_.reset();
+    if (word == "stuck") {
+      throw Error(ErrorCode::command, "thaw", subject_,
+                  fmt::format("the guest does not confirm that it is thawed ({}); run 'qm guest cmd <vmid> "
+                              "fsfreeze-thaw' on its node",
+                              rest));
+    }
+    double held = 0;
+    std::from_chars(rest.data(), rest.data() + rest.size(), held);
+    if (word == "expired") {
+      throw Error(ErrorCode::timeout, "freeze", subject_,
+                  fmt::format("the guest was thawed after {:.1f} s because the freeze timeout had passed", held));
+    }
+    if (word != "thawed")
+      throw Error(ErrorCode::format, "thaw", subject_, fmt::format("unexpected answer '{}'", word));
+    return milliseconds(static_cast<std::int64_t>(held * 1000));
+  }
+
+ private:
+  std::unique_ptr<Process> process_;
+  std::string subject_;
+  std::string buffered_;
+};
+
+}  // namespace
+
+PveCluster::PveCluster(Shell& entry, OpenShell open_shell) : entry_(entry), open_shell_(std::move(open_shell)) {}
+
+Shell& PveCluster::shell(const std::string& node) {
+  const std::scoped_lock lock(mutex_);
+  if (node == entry_node_) return entry_;
+  const auto known = nodes_.find(node);
+  if (known == nodes_.end()) {
+    throw Error(ErrorCode::not_found, "connect", node, "the cluster has no node of that name");
+  }
+  std::unique_ptr<Shell>& shell = shells_[node];
+  if (!shell) shell = open_shell_(known->second);
+  return *shell;
+}
+
+ClusterInventory PveCluster::survey(std::stop_token stop) {
+  const auto ask = [&stop](Shell& shell, const std::string& what) {
+    const CommandResult result = shell.run(perl(scripts::survey, {what}), "", survey_limit, stop);
+    return parse_survey_answer(checked(result, "survey", shell.host()), shell.host());
+  };
+  ClusterInventory inventory = cluster_inventory(ask(entry_, "cluster"), entry_.host());
+  {
+    const std::scoped_lock lock(mutex_);
+    entry_node_ = inventory.entry_node;
+    nodes_ = inventory.nodes;
+  }
+  struct Asked {
+    std::string node;
+    std::future<SurveyAnswer> answer;
+  };
+  std::vector<Asked> asked;
+  for (auto& [name, node] : inventory.nodes) {
+    if (name == inventory.entry_node) continue;
+    if (!node.online) {
+      node.unreachable = "the cluster says that it is offline";
+      continue;
+    }
+    asked.push_back(
+        {name, std::async(std::launch::async, [this, &ask, name = name] { return ask(shell(name), "node"); })});
+  }
+  for (Asked& one : asked) {
+    try {
+      add_node(inventory, one.node, one.answer.get());
+    } catch (const Error& error) {
+      // A node that does not answer fails the guests on it, not the run.
+      inventory.nodes[one.node].unreachable = error.what();
+    }
+  }
+  return inventory;
+}
+
+std::optional<ConfigVersion> PveCluster::read_config(const std::string& node, std::uint32_t vmid,
+                                                     std::stop_token stop) {
+  const std::string path = config_path(node, vmid);
+  const CommandResult result = shell(node).run(perl(scripts::read_file, {path}), "", file_limit, stop);
+  std::string output = checked(result, "read configuration", path);
+  const auto [word, time] = take_answer(output);
+  if (word == "absent") return std::nullopt;
+  if (word != "present") throw Error(ErrorCode::format, "read configuration", path, "unexpected answer");
+  return ConfigVersion{output, time};
+}
+
+ConfigVersion PveCluster::write_config(const std::string& node, std::uint32_t vmid,
+                                       const std::optional<ConfigVersion>& expected, const std::string& bytes,
+                                       std::stop_token stop) {
+  const std::string path = config_path(node, vmid);
+  const std::string subject = fmt::format("VM {} on {}", vmid, node);
+  const std::string expect = !expected ? "absent" : expected->modified.empty() ? "bytes" : expected->modified;
+  const std::string old = expected ? expected->bytes : "";
+  const CommandResult result = shell(node).run(
+      perl(scripts::replace_file, {fmt::format("/var/lock/qemu-server/lock-{}.conf", vmid), path, expect,
+                                   std::to_string(old.size()), std::to_string(flock_wait_seconds)}),
+      old + bytes, file_limit, stop);
+  std::string output = checked(result, "write configuration", subject);
+  const auto [word, time] = take_answer(output);
+  if (word == "written") return {bytes, time};
+  if (word == "changed") {
+    throw Error(ErrorCode::conflict, "write configuration", subject,
+                expected ? "somebody else changed it meanwhile; nothing was written"
+                         : "a configuration appeared there meanwhile; nothing was written");
+  }
+  if (word == "exists") {
+    throw Error(ErrorCode::already_exists, "write configuration", subject,
+                "another node or a container has this VMID; nothing was written");
+  }
+  if (word == "locked") {
+    throw Error(ErrorCode::locked, "write configuration", subject,
+                fmt::format("PVE's lock on it stayed taken for {} s", flock_wait_seconds), true);
+  }
+  throw Error(ErrorCode::format, "write configuration", subject, "unexpected answer");
+}
+
+void PveCluster::write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes, std::stop_token stop) {
+  const std::string path = fmt::format("/etc/pve/firewall/{}.fw", vmid);
+  if (!bytes) {
+    checked(entry_.run({"rm", "-f", path}, "", file_limit, stop), "remove firewall rules", path);
+    return;
+  }
+  const CommandResult result =
+      entry_.run(perl(scripts::replace_file, {"-", path, "any", "0", "0"}), *bytes, file_limit, stop);
+  std::string output = checked(result, "write firewall rules", path);
+  if (take_answer(output).first != "written") {
+    throw Error(ErrorCode::format, "write firewall rules", path, "unexpected answer");
+  }
+}
+
+std::unique_ptr<Freeze> PveCluster::freeze(const std::string& node, std::uint32_t vmid, milliseconds deadline,
+                                           std::stop_token stop) {
+  const std::string subject = fmt::format("VM {} on {}", vmid, node);
+  auto process = shell(node).start(
+      perl(scripts::freeze,
+           {std::to_string(vmid), fmt::format("{:.3f}", static_cast<double>(deadline.count()) / 1000)}),
+      stop);
+  auto freeze = std::make_unique<NodeFreeze>(std::move(process), subject);
+  const auto [word, rest] = freeze->answer();
+  if (word == "frozen") return freeze;
+  if (word == "silent") throw Error(ErrorCode::unsupported, "freeze", subject, rest);
+  if (word == "refused") throw Error(ErrorCode::command, "freeze", subject, rest);
+  if (word == "late") {
+    throw Error(ErrorCode::timeout, "freeze", subject,
+                fmt::format("its agent did not freeze it within {} s; it is thawed again",
+                            std::chrono::duration_cast<seconds>(deadline).count()));
+  }
+  throw Error(ErrorCode::command, "freeze", subject,
+              fmt::format("it failed and the guest does not confirm that it is thawed: {}", rest));
+}
+
+}  // namespace crossover

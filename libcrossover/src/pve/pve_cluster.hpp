@@ -1,0 +1,46 @@
+/// \file
+/// A Proxmox VE cluster behind shells on its nodes.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "engine/hypervisor.hpp"
+#include "engine/shell.hpp"
+
+namespace crossover {
+
+/// Drives Proxmox VE through commands on its nodes, as root. What is asked of a guest runs on the node that owns
+/// it, because PVE's commands and locks are local to a node.
+class PveCluster final : public Hypervisor {
+ public:
+  /// Opens a shell on a node that is not the entry node; called at most once a node, perhaps from several threads.
+  using OpenShell = std::function<std::unique_ptr<Shell>(const NodeState&)>;
+
+  /// `entry` leads to the node the cluster is entered by and has to outlive this object.
+  PveCluster(Shell& entry, OpenShell open_shell);
+
+  ClusterInventory survey(std::stop_token stop) override;
+  std::optional<ConfigVersion> read_config(const std::string& node, std::uint32_t vmid,
+                                           std::stop_token stop) override;
+  ConfigVersion write_config(const std::string& node, std::uint32_t vmid,
+                             const std::optional<ConfigVersion>& expected, const std::string& bytes,
+                             std::stop_token stop) override;
+  void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes, std::stop_token stop) override;
+  std::unique_ptr<Freeze> freeze(const std::string& node, std::uint32_t vmid, std::chrono::milliseconds deadline,
+                                 std::stop_token stop) override;
+
+ private:
+  Shell& shell(const std::string& node);
+
+  Shell& entry_;
+  OpenShell open_shell_;
+  std::mutex mutex_;  // guards what follows
+  std::string entry_node_;
+  std::map<std::string, NodeState> nodes_;
+  std::map<std::string, std::unique_ptr<Shell>> shells_;
+};
+
+}  // namespace crossover

@@ -1,0 +1,15 @@
+/// \file
+/// The programs that run on a node, as text: they are passed to `perl -e`, so nothing has to be installed there
+/// (every Proxmox VE node has perl). Their sources are in scripts/.
+#pragma once
+
+#include <string_view>
+
+namespace crossover::scripts {
+
+extern const std::string_view survey;        ///< everything a survey asks of one node
+extern const std::string_view read_file;     ///< a file and its time
+extern const std::string_view replace_file;  ///< a file replaced in one step under PVE's lock
+extern const std::string_view freeze;        ///< the process that holds a guest frozen
+
+}  // namespace crossover::scripts

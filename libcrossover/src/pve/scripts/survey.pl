@@ -1,0 +1,75 @@
+# Prints what a survey has to know of a cluster ("cluster") or of one node ("node"), in one go.
+# Each thing is a line "KIND NAME LENGTH", then LENGTH bytes, then a newline.
+use strict;
+use warnings;
+
+binmode STDOUT;
+
+sub put {
+    my ($kind, $name, $bytes) = @_;
+    printf "%s %s %d\n%s\n", $kind, $name, length $bytes, $bytes;
+}
+
+sub slurp {
+    my ($path) = @_;
+    open my $file, '<:raw', $path or return undef;
+    local $/;
+    my $bytes = <$file>;
+    return defined $bytes ? $bytes : '';
+}
+
+sub entries {
+    my ($folder) = @_;
+    opendir my $handle, $folder or return ();
+    return sort grep { !/^\.\.?$/ && !/\s/ } readdir $handle;
+}
+
+sub put_file {
+    my ($name) = @_;
+    my $bytes = slurp("/etc/pve/$name");
+    put('file', $name, $bytes) if defined $bytes;
+}
+
+sub put_command {
+    my ($name, @argv) = @_;
+    my $bytes = '';
+    if (open my $out, '-|', @argv) {
+        local $/;
+        my $read = <$out>;
+        $bytes = $read if defined $read;
+        close $out;
+        put('status', $name, $?);
+    } else {
+        put('status', $name, -1);
+    }
+    put('output', $name, $bytes);
+}
+
+my $what = shift @ARGV;
+
+if ($what eq 'cluster') {
+    put_file($_) for '.members', '.vmlist', 'storage.cfg', 'ha/resources.cfg';
+    for my $node (entries('/etc/pve/nodes')) {
+        put_file("nodes/$node/ssh_known_hosts");
+        put_file("nodes/$node/qemu-server/$_") for grep { /^[1-9]\d*\.conf$/ } entries("/etc/pve/nodes/$node/qemu-server");
+    }
+    put_file("firewall/$_") for grep { /^[1-9]\d*\.fw$/ } entries('/etc/pve/firewall');
+    put('ceph', $_, '') for entries('/etc/pve/priv/ceph');
+    # pmxcfs takes the write bits away while the cluster has no quorum.
+    my @link = lstat '/etc/pve/local';
+    put('writable', 'local', @link && ($link[2] & 0200) ? 1 : 0);
+    my %path = (local => '/var/lib/vz');
+    my $storage;
+    for my $line (split /\n/, slurp('/etc/pve/storage.cfg') // '') {
+        if ($line =~ /^\s*$/) { undef $storage }
+        elsif (!defined $storage && $line =~ /^\w+:\s*(\S+)/) { $storage = $1 }
+        elsif (defined $storage && $line =~ /^\s+path\s+(\S+)/) { $path{$storage} //= $1 }
+    }
+    for my $id (sort keys %path) {
+        put('snippet', "$id:snippets/$_", '') for entries("$path{$id}/snippets");
+    }
+}
+put_command('qm-list', 'qm', 'list');
+put_command('pveversion', 'pveversion');
+put_command('ceph-version', 'ceph', '--version');
+put('end', 'survey', '');

@@ -1,0 +1,105 @@
+#include "crossover/report.hpp"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+namespace crossover {
+
+namespace {
+
+using nlohmann::ordered_json;
+
+ordered_json to_value(const DiskReport& disk) {
+  return {{"key", disk.key},
+          {"source_image", disk.source_image},
+          {"replica_image", disk.replica_image},
+          {"full", disk.full},
+          {"base", disk.base},
+          {"transferred", disk.transferred},
+          {"committed", disk.committed},
+          {"stream_bytes", disk.stream_bytes},
+          {"size_bytes", disk.size_bytes},
+          {"duration_ms", disk.duration.count()}};
+}
+
+ordered_json to_value(const LeftOut& left_out) {
+  return {
+      {"key", left_out.key}, {"value", left_out.value}, {"reason", left_out.reason}, {"is_disk", left_out.is_disk}};
+}
+
+ordered_json to_value(const GuestReport& guest) {
+  ordered_json value{{"vmid", guest.vmid},
+                     {"target_vmid", guest.target_vmid},
+                     {"name", guest.name},
+                     {"source_node", guest.source_node},
+                     {"target_node", guest.target_node},
+                     {"outcome", to_string(guest.outcome)},
+                     {"error_code", nullptr},
+                     {"error", guest.error},
+                     {"recovery_point", guest.recovery_point},
+                     {"running", guest.running},
+                     {"frozen", guest.frozen},
+                     {"consistency", guest.consistency},
+                     {"frozen_for_ms", guest.frozen_for.count()},
+                     {"disks", ordered_json::array()},
+                     {"left_out", ordered_json::array()},
+                     {"removed", guest.removed},
+                     {"warnings", guest.warnings},
+                     {"steps", guest.steps}};
+  if (guest.error_code) value["error_code"] = to_string(*guest.error_code);
+  for (const DiskReport& disk : guest.disks) value["disks"].push_back(to_value(disk));
+  for (const LeftOut& left_out : guest.left_out) value["left_out"].push_back(to_value(left_out));
+  return value;
+}
+
+ordered_json to_value(const MirrorTotals& totals) {
+  return {{"full_bytes", totals.full_bytes},
+          {"incremental_bytes", totals.incremental_bytes},
+          {"full_ok", totals.full_ok},
+          {"full_failed", totals.full_failed},
+          {"incremental_ok", totals.incremental_ok},
+          {"incremental_failed", totals.incremental_failed},
+          {"freeze_ok", totals.freeze_ok},
+          {"freeze_failed", totals.freeze_failed},
+          {"snapshot_ok", totals.snapshot_ok},
+          {"snapshot_failed", totals.snapshot_failed},
+          {"guests_ok", totals.guests_ok},
+          {"guests_failed", totals.guests_failed},
+          {"guests_running", totals.guests_running},
+          {"guests_stopped", totals.guests_stopped}};
+}
+
+}  // namespace
+
+std::string_view to_string(Outcome outcome) noexcept {
+  switch (outcome) {
+    case Outcome::ok:
+      return "ok";
+    case Outcome::planned:
+      return "planned";
+    case Outcome::conflict:
+      return "conflict";
+    case Outcome::failed:
+      return "failed";
+  }
+  return "failed";
+}
+
+std::string to_json(const MirrorReport& report) {
+  const std::time_t started = std::chrono::system_clock::to_time_t(report.started);
+  ordered_json value{{"version", 1},
+                     {"job", report.job},
+                     {"destination", report.destination},
+                     {"dry_run", report.dry_run},
+                     {"started", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(started))},
+                     {"duration_ms", report.duration.count()},
+                     {"guests", ordered_json::array()},
+                     {"totals", to_value(report.totals)}};
+  for (const GuestReport& guest : report.guests) value["guests"].push_back(to_value(guest));
+  // Names come from configurations, which need not be UTF-8.
+  return value.dump(2, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+}  // namespace crossover
