@@ -38,7 +38,13 @@ CommandResult SshShell::run(const std::vector<std::string>& argv, std::string_vi
                             std::chrono::milliseconds limit, std::stop_token stop) {
   const std::string line = command_line(argv);
   const Deadline deadline = Deadline::after(limit);
-  return SshProcess(*pool_, argv.front(), line, deadline, std::move(stop)).run_to_end(input, deadline);
+  try {
+    return SshProcess(*pool_, argv.front(), line, deadline, std::move(stop)).run_to_end(input, deadline);
+  } catch (const Error& error) {
+    // A login that was given up because of the limit is a timeout like any other.
+    if (error.code() != ErrorCode::unreachable || !deadline.passed()) throw;
+    throw Error(ErrorCode::timeout, "run", host() + ": " + argv.front(), error.what(), true);
+  }
 }
 
 }  // namespace crossover
