@@ -17,6 +17,10 @@ from . import agent, drives, node, storage
 from .errors import Die
 
 
+# Without rdrand the guest waits ten seconds for its first random numbers.
+CPUS = {"tcg": "qemu64,+rdrand"}
+
+
 def pid(vmid):
     """The pid of the VM's QEMU, or 0."""
     pidfile = f"{node.run_dir()}/{vmid}.pid"
@@ -229,7 +233,7 @@ class Machine:
         machine = re.sub(r"\+pve\d*$", "", machine.split(",")[0].replace("type=", ""))
         self.args = [
             "/usr/bin/qemu-system-x86_64", "-name", escape(conf.get("name", f"VM {vmid}")), "-no-user-config", "-nodefaults",
-            "-display", "none", "-accel", accel, "-machine", machine if machine.startswith(("pc", "q35")) else "pc",
+            "-display", "none", "-accel", accel, "-cpu", CPUS.get(accel, "host"), "-machine", machine if machine.startswith(("pc", "q35")) else "pc",
             "-m", str(memory_mib(conf)), "-smp", str(cpus(conf)),
             "-kernel", settings["guest_kernel"], "-initrd", settings["guest_initrd"],
             "-append", "console=ttyS0 panic=-1 quiet",
