@@ -1,8 +1,10 @@
 """What the transcripts do not show: locks and their exceptions, boot, HA's services, pvecm."""
 import json
+import signal
+import subprocess
 import time
 
-from conftest import wait_for
+from pvetest import HERE, wait_for
 
 LOCKED = ("start", "stop", "shutdown", "set --name y", "template", "destroy", "rescan", "snapshot", "clone")
 
@@ -190,9 +192,6 @@ def test_a_command_can_cost_time(node):
 
 
 def test_the_daemon_goes_round_and_ends(node):
-    import signal
-    import subprocess
-    from conftest import HERE
     node.vm(100, "name: a\n")
     node.good("ha-manager add 100 --state stopped")
     daemon = subprocess.Popen([HERE / "bin/pve-ha", "daemon", "--interval", "0.05"], env=node.environment())
@@ -201,3 +200,21 @@ def test_the_daemon_goes_round_and_ends(node):
     finally:
         daemon.send_signal(signal.SIGTERM)
         assert daemon.wait(10) == 0
+
+
+def test_migrate_moves_the_configuration(node):
+    node.vm(100, "name: x\n")
+    node.write("etc/pve/nodes/pve2/qemu-server/200.conf", "name: far\n")
+    members(node, pve1=1, pve2=1)
+    node.good("qm migrate 100 pve2")
+    assert node.read("etc/pve/nodes/pve2/qemu-server/100.conf") == "name: x\n"
+    assert node.run("qm status 100")[1] == 2
+
+
+def test_no_quorum_by_members(node):
+    node.vm(100, "name: x\n")
+    members(node, pve1=1, pve2=0)
+    node.write("etc/pve/.members", node.read("etc/pve/.members").replace('"quorate": 1', '"quorate": 0'))
+    assert node.run("qm start 100") == ("cluster not ready - no quorum?\n", 255)
+    node.write("etc/pve/corosync.conf", COROSYNC)
+    assert node.run("pvecm status")[1] == 2

@@ -2,7 +2,7 @@
 import json
 
 import pytest
-from conftest import LAB
+from pvetest import LAB
 from standin import drives, grammar
 
 GOLDEN = LAB.parent / "data" / "pve-configs"
@@ -20,7 +20,8 @@ def test_golden_files():
         volumes = json.loads(file.with_suffix(".volumes.json").read_text())["volumes"]
         found = dict(drives.each(config.main, unused=True))
         for key, drive in found.items():
-            shown = {name: value for name, value in volumes[key].items() if name[0] != "_" and name not in ("index", "interface")}
+            shown = {name: value for name, value in volumes[key].items()
+                     if name[0] != "_" and name not in ("index", "interface")}
             assert drive == shown, key
             assert drives.is_cdrom(drive) == bool(volumes[key]["_cdrom"])
             assert drives.is_cloudinit(drive) == bool(volumes[key]["_cloudinit"])
@@ -28,8 +29,9 @@ def test_golden_files():
 
 
 def test_a_file_pve_wrote_is_written_unchanged():
-    raw = (b"#a%3Ab 100%25\n#%C3%BC\nagent: 1\nmemory: 512\nparent: s1\nscsi0: rbd:vm-1-disk-0,size=10240M\n\n[PENDING]\ndelete: agent\n"
-           b"memory: 1024\n\n[special:cloudinit]\nname: x\n\n[s1]\n#before\nmemory: 512\nsnaptime: 1700000001\n")
+    raw = (b"#a%3Ab 100%25\n#%C3%BC\nagent: 1\nmemory: 512\nparent: s1\nscsi0: rbd:vm-1-disk-0,size=10240M\n\n"
+           b"[PENDING]\ndelete: agent\nmemory: 1024\n\n[special:cloudinit]\nname: x\n\n"
+           b"[s1]\n#before\nmemory: 512\nsnaptime: 1700000001\n")
     config = grammar.parse(raw, 100)
     assert config.warnings == []
     assert grammar.write(config) == raw
