@@ -37,6 +37,12 @@ def config_id(text):
     return text
 
 
+def disk_size(text):
+    if not re.fullmatch(r"\+?\d+(\.\d+)?[KMGT]?", text):
+        raise ValueError("value does not match the regex pattern")
+    return text
+
+
 def one_of(*values):
     def check(text):
         if text not in values:
@@ -109,7 +115,7 @@ def main(program, commands, unknown):
     """Runs a command of {"words of it": Command}; unknown(words) prints the usage of the whole program."""
     node.pay_command_cost()
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")
+        stream.reconfigure(errors="replace", line_buffering=True)
     args = decode(sys.argv[1:])
     for words in (2, 1, 0):
         command = commands.get(" ".join(args[:words]))

@@ -1,10 +1,9 @@
-"""qm set, unlock, create: checking values, allocating disks, what waits in [PENDING] while the guest runs."""
+"""qm set, unlock: checking values, allocating disks, what waits in [PENDING] while the guest runs."""
 import re
 import sys
-import time
 import uuid
 
-from . import cli, drives, grammar, guests, node, power, qemu, schema, storage
+from . import cli, drives, grammar, guests, node, qemu, schema, storage
 from .errors import BadParameter, Die
 
 # Applied at once even while the guest runs; everything else waits for the next start.
@@ -115,7 +114,7 @@ def place_drive(vmid, key, text):
     return drives.write(drive)
 
 
-def _value(vmid, key, value):
+def stored_value(vmid, key, value):
     if schema.drive_interface(key):
         return place_drive(vmid, key, value)
     if key == "tags":
@@ -167,13 +166,11 @@ def _shown(values):
     return " ".join(f"-{key} {'<hidden>' if key == 'cipassword' else values[key]}" for key in sorted(values))
 
 
-def say_latin1(line):
-    sys.stdout.flush()
+def _latin1(line):
     try:
-        data = line.encode("latin-1")
+        return line.encode("latin-1")
     except UnicodeEncodeError:
-        data = line.encode("utf-8")
-    return data + b"\n"
+        return line.encode("utf-8")
 
 
 def set_options(vmid, skiplock=0, digest=None, delete=None, revert=None, force=0, background_delay=None, **values):
@@ -196,8 +193,7 @@ def set_options(vmid, skiplock=0, digest=None, delete=None, revert=None, force=0
         if not skiplock:
             guests.check_lock(config)
         # Like Perl's, our stdout is buffered: an error comes out first.
-        said = say_latin1(f"update VM {vmid}: {_shown(shown)}")
-        sys.stdout.buffer.write(said)
+        sys.stdout.buffer.write(_latin1(f"update VM {vmid}: {_shown(shown)}") + b"\n")
         for key in re.split(r"[,;\s]+", revert or ""):
             config.pending.pop(key, None)
         running = bool(qemu.pid(vmid))
@@ -211,7 +207,7 @@ def set_options(vmid, skiplock=0, digest=None, delete=None, revert=None, force=0
                 _delete(vmid, config.main, key, force)
                 config.pending.pop(key, None)
         for key, value in values.items():
-            value = _value(vmid, key, value)
+            value = stored_value(vmid, key, value)
             marked = grammar.pending_deletes(config)
             if marked.pop(key, None) is not None:
                 config.pending["delete"] = ",".join(("!" if marked[k] else "") + k for k in sorted(marked))
@@ -238,48 +234,6 @@ def unlock(vmid):
         config.main.pop("lock", None)
         config.pending.pop("lock", None)
         guests.save(vmid, config)
-
-
-def unused_vmid(vmid):
-    """One number per cluster, over both kinds of guests."""
-    found = guests.all_ids().get(vmid)
-    if found:
-        raise Die(f"unable to create VM {vmid} - VM {vmid} already exists on node '{found[0]}'")
-
-
-def boot_default(conf):
-    keys = drives.keys(conf)
-    disks = [key for key in keys if not key.startswith(("efidisk", "tpmstate"))
-             and not drives.is_cdrom(drives.parse(key, conf[key]))]
-    trays = [key for key in keys if drives.is_cdrom(drives.parse(key, conf[key]))]
-    nics = sorted(key for key in conf if re.fullmatch(r"net\d+", key))
-    return "order=" + ";".join(disks[:1] + trays[:1] + nics[:1])
-
-
-def create(vmid, start=0, storage=None, pool=None, unique=0, force=0, archive=None, bwlimit=None, **values):
-    if not node.has_quorum():
-        raise Die("cluster not ready - no quorum?")
-    if archive:
-        raise Die("the lab restores no archives")
-    unused_vmid(vmid)
-    if "cdrom" in values:
-        values["ide2"] = values.pop("cdrom")
-    with guests.lock(vmid):
-        config = grammar.Config()
-        for key in drives.keys(values, unused=True) + [key for key in values if not schema.drive_interface(key)]:
-            config.main[key] = _value(vmid, key, values[key])
-        config.main.setdefault("smbios1", f"uuid={uuid.uuid4()}")
-        config.main.setdefault("vmgenid", str(uuid.uuid4()))
-        if config.main["vmgenid"] == "0":
-            del config.main["vmgenid"]
-        config.main["meta"] = f"creation-qemu=9.2.0,ctime={int(time.time())}"
-        config.main.setdefault("boot", boot_default(config.main))
-        for key in config.main:
-            if re.fullmatch(r"net\d+", key):
-                config.main[key] = with_mac(str(config.main[key]))
-        guests.save(vmid, config)
-    if start:
-        power.start(vmid)
 
 
 def with_mac(line, fresh=False):

@@ -58,12 +58,12 @@ def full_status(vmid, conf):
     found = summary(vmid, conf)
     found["qmpstatus"] = qemu.state(vmid)
     if found["status"] == "running":
-        actual = found["maxmem"]
-        version, machine = "", ""
+        actual, version, machine = found["maxmem"], "", ""
         try:
             with qemu.Monitor(vmid) as monitor:
                 if str(conf.get("balloon", "1")) != "0":
                     actual = monitor("query-balloon")["actual"]
+                found["maxmem"] = monitor("query-memory-size-summary")["base-memory"]
                 version = "{major}.{minor}.{micro}".format(**monitor("query-version")["qemu"])
                 machine = next((m["name"] for m in monitor("query-machines") if m.get("is-default")), "pc")
         except (OSError, Die):

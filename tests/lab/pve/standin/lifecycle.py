@@ -1,25 +1,58 @@
-"""qm destroy, template, clone, rescan, importdisk: commands about a VM's volumes as a whole."""
+"""qm create, destroy, template, clone, migrate: commands about a VM as a whole."""
 import os
 import re
-import subprocess
 import sys
 import time
 import uuid
 
-from . import drives, edit, guests, ha, qemu, storage
+from . import disks, drives, edit, grammar, guests, ha, node, power, qemu, schema, storage
 from .errors import Die
 
+NOT_CLONED = ("lock", "parent", "template", "vmstate", "protection", "description")
 
-def volumes(config, unused=True):
-    """Every volume the configuration names: drives, unused entries, saved states, in the snapshots too."""
-    found = {}
-    for section in (config.main, *config.snapshots.values()):
-        for key, drive in drives.each(section, unused):
-            if volid := drives.volume_id(drive):
-                found.setdefault(volid, key)
-        if volid := section.get("vmstate"):
-            found.setdefault(volid, "vmstate")
-    return found
+
+def unused_vmid(vmid):
+    """One number per cluster, over both kinds of guests."""
+    found = guests.all_ids().get(vmid)
+    if found:
+        raise Die(f"unable to create VM {vmid} - VM {vmid} already exists on node '{found[0]}'")
+
+
+def boot_default(conf):
+    keys = drives.keys(conf)
+    images = [key for key in keys if not key.startswith(("efidisk", "tpmstate"))
+              and not drives.is_cdrom(drives.parse(key, conf[key]))]
+    trays = [key for key in keys if drives.is_cdrom(drives.parse(key, conf[key]))]
+    nics = sorted(key for key in conf if re.fullmatch(r"net\d+", key))
+    return "order=" + ";".join(images[:1] + trays[:1] + nics[:1])
+
+
+def create(vmid, start=0, archive=None, **values):
+    if not node.has_quorum():
+        raise Die("cluster not ready - no quorum?")
+    if archive:
+        raise Die("the lab restores no archives")
+    unused_vmid(vmid)
+    if "cdrom" in values:
+        values["ide2"] = values.pop("cdrom")
+    # Options such as --unique or --bwlimit are about restoring.
+    values = {key: value for key, value in values.items() if schema.key_type(key)}
+    with guests.lock(vmid):
+        config = grammar.Config()
+        for key in drives.keys(values, unused=True) + [key for key in values if not schema.drive_interface(key)]:
+            config.main[key] = edit.stored_value(vmid, key, values[key])
+        config.main.setdefault("smbios1", f"uuid={uuid.uuid4()}")
+        config.main.setdefault("vmgenid", str(uuid.uuid4()))
+        if config.main["vmgenid"] == "0":
+            del config.main["vmgenid"]
+        config.main["meta"] = f"creation-qemu=9.2.0,ctime={int(time.time())}"
+        config.main.setdefault("boot", boot_default(config.main))
+        for key in config.main:
+            if re.fullmatch(r"net\d+", key):
+                config.main[key] = edit.with_mac(str(config.main[key]))
+        guests.save(vmid, config)
+    if start:
+        power.start(vmid)
 
 
 def destroy(vmid, purge=0, skiplock=0, **more):
@@ -36,13 +69,13 @@ def destroy(vmid, purge=0, skiplock=0, **more):
         if not skiplock:
             guests.check_lock(config, "suspended")
         if guests.is_template(config):
-            for volid in volumes(config):
+            for volid in disks.volumes(config):
                 if linked_clones(volid):
                     raise Die(f"base volume '{volid}' is still in use by linked cloned")
         marked = dict(config.main)
         config.main = {**marked, "lock": "destroyed"}
         guests.save(vmid, config)
-        for volid in volumes(config):
+        for volid in disks.volumes(config):
             try:
                 if storage.owner(volid) != vmid:
                     continue
@@ -52,14 +85,14 @@ def destroy(vmid, purge=0, skiplock=0, **more):
                 continue
             warnings += not _free(volid)
         if more.get("destroy-unreferenced-disks"):
-            for volid in images(vmid):
+            for volid in disks.images(vmid):
                 warnings += not _free(volid)
         if purge and ha.configured(vmid):
             with ha.lock():
                 found = ha.resources()
                 del found[ha.sid(vmid)]
                 ha.write_resources(found)
-        firewall = guests.node.path(f"/etc/pve/firewall/{vmid}.fw")
+        firewall = node.path(f"/etc/pve/firewall/{vmid}.fw")
         if os.path.exists(firewall):
             os.unlink(firewall)
         guests.remove(vmid)
@@ -88,78 +121,6 @@ def linked_clones(volid):
         return False
 
 
-def images(vmid=None):
-    """{volid: size} on every usable storage with content images."""
-    found = {}
-    for name, section in storage.read_config().items():
-        kinds = re.split(r"[\s,;]+", section.get("content", "images"))
-        if section["type"] in ("rbd", "dir") and storage.enabled(section) and "images" in kinds:
-            for volid, size, _, _ in storage.backend(name, section).list(vmid):
-                found[volid] = size
-    return found
-
-
-def rescan(vmid=None, dryrun=0):
-    """Sizes corrected, unreferenced images added as unusedN - and an unreferenced cloud-init image deleted, dry run or not."""
-    if dryrun:
-        print("NOTE: running in dry-run mode, won't write changes out!")
-    if vmid is not None:
-        guests.load(vmid, warn=False)
-    print("rescan volumes...")
-    found = images(vmid)
-    for number in [vmid] if vmid is not None else guests.local_ids():
-        with guests.lock(number):
-            config = guests.load(number)
-            guests.check_lock(config)
-            mine = {volid: size for volid, size in found.items() if edit.owned(volid, number)}
-            if _rescan_one(number, config, found, mine) and not dryrun:
-                guests.save(number, config)
-
-
-def _image_path(volid):
-    store, name = storage.of(volid)
-    return store.path(name)
-
-
-def _rescan_one(vmid, config, found, mine):
-    changed = False
-    conf = config.main
-    used_paths = set()
-    for key, drive in list(drives.each(conf)):
-        volid = drives.volume_id(drive)
-        if not volid:
-            continue
-        used_paths.add(_image_path(volid))
-        size = found.get(volid)
-        if size is not None and not drives.is_cdrom(drive) and size != drive.get("size"):
-            old = drives.format_size(drive["size"]) if "size" in drive else "0"
-            print(f"VM {vmid} ({key}): size of disk '{volid}' updated from {old} to {drives.format_size(size)}")
-            conf[key] = drives.write(dict(drive, size=size))
-            changed = True
-    used = {drive["file"] for _, drive in drives.each(conf)}
-    for key in [key for key in drives.keys(conf, unused=True) if key.startswith("unused")]:
-        if conf[key] in used:
-            print(f"VM {vmid} remove entry '{key}', its volume '{conf[key]}' is in use")
-            del conf[key]
-            changed = True
-    named = volumes(config)
-    used_paths |= {_image_path(volid) for volid in named if not volid.startswith(("none", "/"))}
-    for volid in sorted(mine):
-        if volid in named or _image_path(volid) in used_paths:
-            continue
-        if re.search(r":vm-\d+-cloudinit$", volid):
-            print(f"found unused cloudinit disk '{volid}', removing it")
-            store, name = storage.of(volid)
-            store.free(name)
-            continue
-        before = set(conf)
-        edit.add_unused(conf, volid)
-        added = (set(conf) - before).pop()
-        print(f"VM {vmid} add unreferenced volume '{volid}' as '{added}' to config")
-        changed = True
-    return changed
-
-
 def template(vmid, disk=None):
     with guests.lock(vmid):
         config = guests.load(vmid)
@@ -183,15 +144,14 @@ def template(vmid, disk=None):
 
 
 def clone(vmid, newid, name=None, full=None, storage_id=None, description=None, **_):
-    edit.unused_vmid(newid)
+    unused_vmid(newid)
     with guests.lock(vmid):
         config = guests.load(vmid)
         guests.check_lock(config)
         linked = guests.is_template(config) and not full
         if full == 0 and not guests.is_template(config):
             raise Die("linked clone feature is not supported for drives that are no templates")
-        new = {key: value for key, value in config.main.items()
-               if key not in ("lock", "parent", "template", "vmstate", "protection", "description") and not key.startswith("unused")}
+        new = {key: value for key, value in config.main.items() if key not in NOT_CLONED and not key.startswith("unused")}
         for key, drive in drives.each(new):
             volid = drives.volume_id(drive)
             if not volid or drives.is_cdrom(drive) and not drives.is_cloudinit(drive):
@@ -206,7 +166,7 @@ def clone(vmid, newid, name=None, full=None, storage_id=None, description=None, 
                 print(f"create full clone of drive {key} ({volid})")
                 size = store.size(image)
                 drive["file"] = storage.allocate(storage_id or store.storage, newid, size)
-                _copy(store.path(image, real=True), drive["file"])
+                disks.copy_into(store.path(image, real=True), drive["file"])
             new[key] = drives.write(drive)
         for key in new:
             if re.fullmatch(r"net\d+", key):
@@ -218,35 +178,18 @@ def clone(vmid, newid, name=None, full=None, storage_id=None, description=None, 
         new["meta"] = f"creation-qemu=9.2.0,ctime={int(time.time())}"
         if description:
             new["description"] = description
-        result = type(config)()
+        result = grammar.Config()
         result.main = new
         guests.save(newid, result)
 
 
-def _copy(source, volid):
-    store, name = storage.of(volid)
-    done = subprocess.run(["qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", source, store.path(name, real=True)],
-                          capture_output=True, text=True, check=False)
-    if done.returncode:
-        store.free(name)
-        raise Die(f"copy failed: {done.stderr.strip()}")
-
-
-def importdisk(vmid, source, target, format=None, **more):
-    print(f"importing disk '{source}' to VM {vmid} ...", flush=True)
-    if not os.path.isfile(source):
-        raise Die(f"{source}: non-existent or non-regular file", 2)
+def migrate(vmid, target, **_):
+    """Offline, to another node of the cluster: everything is on shared storage, so the configuration is renamed."""
     with guests.lock(vmid):
         config = guests.load(vmid)
         guests.check_lock(config)
-        volid = storage.allocate(target, vmid, os.path.getsize(source))
-        _copy(source, volid)
-        key = more.get("target-disk")
-        if key:
-            config.main[key] = f"{volid},size={storage.size_text(volid)}"
-        else:
-            before = set(config.main)
-            edit.add_unused(config.main, volid)
-            key = (set(config.main) - before).pop()
-        guests.save(vmid, config)
-    print(f"{key}: successfully imported disk '{volid}'")
+        if target not in node.members()[0]:
+            raise Die(f"no such cluster node '{target}'")
+        if qemu.pid(vmid):
+            raise Die("can't migrate running VM without --online, and the lab has no online migration")
+        os.rename(node.path(f"/etc/pve/{guests.config_path(vmid)}"), node.path(f"/etc/pve/{guests.config_path(vmid, target)}"))

@@ -44,6 +44,9 @@ def run_dir():
 
 def has_quorum():
     """pmxcfs takes the write bits away without quorum; `local` shows it even where root may write anything."""
+    _, cluster = members()
+    if cluster and not cluster.get("quorate"):
+        return False
     try:
         return bool(os.lstat(path("/etc/pve/local")).st_mode & 0o222)
     except FileNotFoundError:

@@ -1,13 +1,12 @@
 """qm start, stop, shutdown, reboot, reset, suspend, resume, and the same for callers that are HA or the boot."""
 import sys
 
-from . import agent, drives, guests, ha, node, qemu, saved_state, storage
+from . import agent, drives, edit, guests, ha, node, qemu, saved_state, storage
 from .errors import Die
 
 
 def apply_pending(vmid, config):
     """What `qm set` left in [PENDING] while the guest ran."""
-    from . import edit
     if config.pending:
         edit.apply_pending(vmid, config)
         guests.save(vmid, config)
@@ -158,6 +157,10 @@ def suspend(vmid, skiplock=0, todisk=0, statestorage=None):
 
 
 def resume(vmid, skiplock=0, nocheck=0):
+    """A guest suspended to disk is started."""
+    if guests.load(vmid, warn=False).main.get("lock") == "suspended":
+        start_here(vmid, skiplock)
+        return
     with guests.lock(vmid):
         config = guests.load(vmid)
         if not skiplock:

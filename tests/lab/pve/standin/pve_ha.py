@@ -211,4 +211,5 @@ COMMANDS = {"daemon": Command(daemon, "daemon [OPTIONS]", [], OPTIONS), "once": 
 
 
 def main():
-    run_cli("pve-ha", COMMANDS, lambda words: "usage: pve-ha daemon|once [--interval S] [--fence-after S] [--broadcast-every S]\n")
+    usage = "usage: pve-ha daemon|once [--interval S] [--fence-after S] [--broadcast-every S]\n"
+    run_cli("pve-ha", COMMANDS, lambda words: usage)

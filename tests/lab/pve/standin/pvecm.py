@@ -37,7 +37,8 @@ def online(config):
 def membership(config, flags, name):
     """Online members only; a QDevice adds a column and a line of its own."""
     device = config["device"]
-    text = "\nMembership information\n----------------------\n    Nodeid      Votes" + ("    Qdevice" if device else "") + " Name\n"
+    heading = "    Nodeid      Votes" + ("    Qdevice" if device else "") + " Name\n"
+    text = "\nMembership information\n----------------------\n" + heading
     for entry in online(config):
         local = " (local)" if entry["name"] == node.name() else ""
         column = "    A,V,NMW" if device else ""

@@ -111,7 +111,8 @@ def ha_current():
         elif name == "fencing":
             found.append({"id": name, "node": node.name(), "status": text, "type": name, "armed-state": fields["armed-state"]})
         elif name in ("master", "lrm"):
-            found.append({"id": name if name == "master" else f"lrm:{rest}", "node": rest, "status": f"{rest} {text}", "type": name})
+            identifier = "master" if name == "master" else f"lrm:{rest}"
+            found.append({"id": identifier, "node": rest, "status": f"{rest} {text}", "type": name})
         else:
             options = fields["options"]
             found.append({"id": f"service:{rest}", "sid": rest, "node": fields["node"], "state": fields["state"],

@@ -17,6 +17,10 @@ from . import agent, drives, node, storage
 from .errors import Die
 
 
+# Without rdrand the guest waits ten seconds for its first random numbers.
+CPUS = {"tcg": "qemu64,+rdrand"}
+
+
 def pid(vmid):
     """The pid of the VM's QEMU, or 0."""
     pidfile = f"{node.run_dir()}/{vmid}.pid"
@@ -186,7 +190,8 @@ class Machine:
             self.add("-device", f"{model},id={controller}{thread}")
         device = "scsi-cd" if drives.is_cdrom(drive) else "scsi-hd"
         target = 0 if single else number
-        self.add("-device", f"{device},bus={controller}.0,channel=0,scsi-id={target},lun={number if single else 0},"
+        lun = number if single else 0
+        self.add("-device", f"{device},bus={controller}.0,channel=0,scsi-id={target},lun={lun},"
                             f"drive=drive-{key},id={key}{serial(drive)}")
 
     def _virtio(self, key, _, drive):
@@ -195,7 +200,8 @@ class Machine:
 
     def _ide(self, key, number, drive):
         device = "ide-cd" if drives.is_cdrom(drive) else "ide-hd"
-        place = f"bus=ide.{number}" if "q35" in self.conf.get("machine", "") else f"bus=ide.{number // 2},unit={number % 2}"
+        q35 = "q35" in self.conf.get("machine", "")
+        place = f"bus=ide.{number}" if q35 else f"bus=ide.{number // 2},unit={number % 2}"
         self.add("-device", f"{device},{place},drive=drive-{key},id={key}{serial(drive)}")
 
     def _sata(self, key, number, drive):
@@ -225,11 +231,11 @@ class Machine:
         if not settings.get("guest_kernel"):
             raise Die("no guest_kernel in /etc/crossover-lab/node.json")
         accel = settings.get("accel", "tcg")
-        machine = conf.get("runningmachine") or conf.get("machine", "pc")
-        machine = re.sub(r"\+pve\d*$", "", machine.split(",")[0].replace("type=", ""))
+        # Versions of Proxmox's machines are not this QEMU's, except where it has recorded one itself.
+        machine = conf.get("runningmachine") or ("q35" if "q35" in conf.get("machine", "") else "pc")
         self.args = [
-            "/usr/bin/qemu-system-x86_64", "-name", escape(conf.get("name", f"VM {vmid}")), "-no-user-config", "-nodefaults",
-            "-display", "none", "-accel", accel, "-machine", machine if machine.startswith(("pc", "q35")) else "pc",
+            "/usr/bin/qemu-system-x86_64", "-name", f"guest={escape(conf.get('name', f'VM {vmid}'))}", "-no-user-config",
+            "-nodefaults", "-display", "none", "-accel", accel, "-cpu", CPUS.get(accel, "host"), "-machine", machine,
             "-m", str(memory_mib(conf)), "-smp", str(cpus(conf)),
             "-kernel", settings["guest_kernel"], "-initrd", settings["guest_initrd"],
             "-append", "console=ttyS0 panic=-1 quiet",

@@ -2,7 +2,7 @@
 import os
 import sys
 
-from . import agent, cli, edit, guests, info, lifecycle, power, qemu, snapshot
+from . import agent, cli, disks, edit, guests, info, lifecycle, power, qemu, snapshot
 from .cli import Command, boolean, config_id, integer, vmid
 from .errors import Die
 
@@ -30,9 +30,11 @@ def clone(**values):
 VM = ("vmid", vmid)
 SKIP = {"skiplock": boolean}
 GUEST = ([VM, ("command", cli.one_of(*agent.COMMANDS))], {})
-RESCAN = Command(lifecycle.rescan, "disk rescan  [OPTIONS]", [], {"vmid": vmid, "dryrun": boolean})
-IMPORT = Command(lifecycle.importdisk, "disk import <vmid> <source> <storage> [OPTIONS]",
+RESCAN = Command(disks.rescan, "disk rescan  [OPTIONS]", [], {"vmid": vmid, "dryrun": boolean})
+IMPORT = Command(disks.importdisk, "disk import <vmid> <source> <storage> [OPTIONS]",
                  [VM, ("source", str), ("target", str)], {"format": str, "target-disk": str})
+RESIZE = Command(disks.resize, "disk resize <vmid> <disk> <size> [OPTIONS]",
+                 [VM, ("disk", str), ("size", cli.disk_size)], {})
 SNAP = [VM, ("snapname", config_id)]
 
 COMMANDS = {
@@ -44,12 +46,14 @@ COMMANDS = {
     "showcmd": Command(info.showcmd, "showcmd <vmid> [OPTIONS]", [VM], {"pretty": boolean, "snapshot": config_id}),
     "set": Command(edit.set_options, "set <vmid> [OPTIONS]", [VM], edit.option),
     "unlock": Command(edit.unlock, "unlock <vmid>", [VM]),
-    "create": Command(edit.create, "create <vmid> [OPTIONS]", [VM], edit.create_option),
+    "create": Command(lifecycle.create, "create <vmid> [OPTIONS]", [VM], edit.create_option),
     "destroy": Command(lifecycle.destroy, "destroy <vmid> [OPTIONS]", [VM],
                        {**SKIP, "purge": boolean, "destroy-unreferenced-disks": boolean}),
     "template": Command(lifecycle.template, "template <vmid> [OPTIONS]", [VM], {"disk": str}),
     "clone": Command(clone, "clone <vmid> <newid> [OPTIONS]", [VM, ("newid", vmid)],
                      {"name": str, "full": boolean, "storage": str, "description": str, "target": str, "format": str}),
+    "migrate": Command(lifecycle.migrate, "migrate <vmid> <target> [OPTIONS]", [VM, ("target", str)], {"online": boolean}),
+    "resize": RESIZE, "disk resize": RESIZE,
     "rescan": RESCAN, "disk rescan": RESCAN, "importdisk": IMPORT, "disk import": IMPORT,
     "start": Command(power.start, "start <vmid> [OPTIONS]", [VM], {**SKIP, "timeout": integer, "machine": str}),
     "stop": Command(power.stop, "stop <vmid> [OPTIONS]", [VM],

@@ -1,8 +1,10 @@
 """Suspend to disk: RAM and devices in a volume vm-ID-state-suspend-DATE.
 
-Proxmox's QEMU saves with savevm-start while the guest runs; this one migrates to a file that is then imported into the
-RBD volume, with the guest stopped for the last part only."""
+Proxmox's QEMU saves with savevm-start while the guest runs; this one migrates to a file, which also stops the guest for
+the last part only, and the file is then copied into the volume."""
 import os
+import shlex
+import shutil
 import subprocess
 import tempfile
 import time
@@ -10,7 +12,7 @@ import time
 from . import drives, guests, node, qemu, storage
 from .errors import Die
 
-# The stream is preceded by its length, so that loading reads no more of the volume than was saved.
+# Where the stream starts in the volume; its length stands before it, so that no more is loaded than was saved.
 HEADER = 4096
 
 
@@ -71,41 +73,26 @@ def running_machine(vmid):
 
 
 def save(vmid, volid):
-    """Migrates to a file of this node, then copies that into the volume."""
-    with tempfile.NamedTemporaryFile(prefix=f"{vmid}-state-", dir=node.run_dir(), delete=False) as file:
-        temporary = file.name
-    try:
-        with qemu.Monitor(vmid, 30) as monitor:
-            monitor("migrate-set-parameters", max_bandwidth=1 << 40)
-            # A volatile copy: the path has no character a shell would read otherwise.
-            monitor("migrate", uri=f"exec:cat > {temporary}")
-            while True:
-                state = monitor("query-migrate").get("status")
-                if state == "completed":
-                    break
-                if state in ("failed", "cancelled"):
-                    raise Die(f"unable to save VM state and RAM - migration {state}")
-                time.sleep(0.1)
-        length = os.path.getsize(temporary)
-        with open(temporary, "r+b") as file:
-            # The header goes in front by copying through qemu-img at an offset, see write_volume.
-            write_volume(volid, file, length)
-    except OSError as error:
-        raise Die(f"unable to save VM state and RAM - {error}") from None
-    finally:
-        os.unlink(temporary)
-
-
-def write_volume(volid, file, length):
-    store, name = storage.of(volid)
-    with tempfile.NamedTemporaryFile(dir=node.run_dir()) as image:
-        image.write(b"crossover-lab-state %020d" % length)
-        image.seek(HEADER)
-        while data := file.read(1 << 20):
-            image.write(data)
-        image.truncate(-(-image.tell() // 512) * 512)
-        image.flush()
-        copy(image.name, store.path(name, real=True), "-n")
+    """Migrates to a file of this node, then copies that, behind a header, into the volume."""
+    with tempfile.TemporaryDirectory(dir=node.run_dir()) as folder:
+        stream, image = f"{folder}/state", f"{folder}/volume"
+        try:
+            with qemu.Monitor(vmid, 30) as monitor:
+                monitor("migrate-set-parameters", max_bandwidth=1 << 40)
+                monitor("migrate", uri=f"exec:cat > {shlex.quote(stream)}")
+                while (state := monitor("query-migrate").get("status")) != "completed":
+                    if state in ("failed", "cancelled"):
+                        raise Die(f"unable to save VM state and RAM - migration {state}")
+                    time.sleep(0.1)
+        except OSError as error:
+            raise Die(f"unable to save VM state and RAM - {error}") from None
+        with open(stream, "rb") as source, open(image, "wb") as target:
+            target.write(b"crossover-lab-state %020d" % os.path.getsize(stream))
+            target.seek(HEADER)
+            shutil.copyfileobj(source, target, 1 << 20)
+            target.truncate(-(-target.tell() // 512) * 512)
+        store, name = storage.of(volid)
+        copy(image, store.path(name, real=True), "-n")
 
 
 def copy(source, target, *options):
@@ -136,7 +123,7 @@ def finish_load(vmid, timeout=None):
                 file.write(data)
                 length -= len(data)
         with qemu.Monitor(vmid, 60) as monitor:
-            monitor("migrate-incoming", uri=f"exec:cat {stream}")
+            monitor("migrate-incoming", uri=f"exec:cat {shlex.quote(stream)}")
             deadline = time.monotonic() + max(60, timeout or 0)
             while (state := monitor("query-migrate").get("status")) != "completed":
                 if state == "failed" or time.monotonic() > deadline:

@@ -6,7 +6,7 @@ import sys
 import time
 import uuid
 
-from . import agent, drives, guests, qemu, storage
+from . import agent, drives, guests, power, qemu, storage
 from .errors import Die
 
 NOT_COPIED = ("lock", "snapstate", "description", "pending")
@@ -162,5 +162,4 @@ def rollback(vmid, snapname, start=0):
         config.pending.clear()
         guests.save(vmid, config)
     if start:
-        from . import power
         power.start(vmid)
