@@ -46,12 +46,6 @@ void check_stop(const std::stop_token& stop) {
   if (stop.stop_requested()) throw Cancelled{};
 }
 
-void require_unwatched(const ImageState& state, const ImageSpec& image, const char* operation) {
-  if (state.watchers.empty()) return;
-  throw Error(ErrorCode::in_use, operation, to_string(image),
-              fmt::format("open for writing by {}", fmt::join(state.watchers, ", ")), true);
-}
-
 }  // namespace
 
 RbdCommandStore::RbdCommandStore(std::shared_ptr<Shell> shell, CephAccess access)
@@ -192,32 +186,42 @@ void RbdCommandStore::remove(const ImageSpec& image) {
   rbd(image, {"rm", "--no-progress", "--image", image.name}, "remove image", whole_image);
 }
 
-ImageState RbdCommandStore::require(const ImageSpec& image, std::span<const Snapshot> snapshots,
+nlohmann::json RbdCommandStore::ask(const ImageSpec& image, std::vector<std::string> words,
                                     const std::string& operation) {
-  std::optional<ImageState> state = find(image);
-  if (!state) throw Error(ErrorCode::not_found, operation, to_string(image), "there is no such image");
+  words.insert(words.end(), {"--format", "json", "--image", image.name});
+  return rbd::parse_json(rbd(image, words, operation, question).output, operation, to_string(image));
+}
+
+void RbdCommandStore::require(const ImageSpec& image, std::span<const Snapshot> snapshots,
+                              const std::string& operation) {
+  const std::vector<Snapshot> listed = rbd::parse_snapshots(ask(image, {"snap", "ls"}, operation));
   for (const Snapshot& wanted : snapshots) {
     const std::string subject = to_string(image) + "@" + wanted.name;
-    const auto found = std::find_if(state->snapshots.begin(), state->snapshots.end(),
+    const auto found = std::find_if(listed.begin(), listed.end(),
                                     [&](const Snapshot& snapshot) { return snapshot.name == wanted.name; });
-    if (found == state->snapshots.end()) {
-      throw Error(ErrorCode::not_found, operation, subject, "there is no such snapshot");
-    }
+    if (found == listed.end()) throw Error(ErrorCode::not_found, operation, subject, "there is no such snapshot");
     if (found->id != wanted.id) {
       throw Error(ErrorCode::conflict, operation, subject,
                   fmt::format("the name now means snapshot {} instead of {}", found->id, wanted.id));
     }
   }
-  return std::move(*state);
+}
+
+void RbdCommandStore::require_unwatched(const ImageSpec& image, const std::string& operation) {
+  const std::vector<std::string> watchers = rbd::parse_watchers(ask(image, {"status"}, operation));
+  if (watchers.empty()) return;
+  throw Error(ErrorCode::in_use, operation, to_string(image),
+              fmt::format("open for writing by {}", fmt::join(watchers, ", ")), true);
+}
+
+std::uint64_t RbdCommandStore::size_bytes(const ImageSpec& image, const std::string& operation) {
+  return rbd::parse_info(ask(image, {"info"}, operation)).layout.size_bytes;
 }
 
 Snapshot RbdCommandStore::create_snapshot(const ImageSpec& image, const std::string& name) {
   rbd(image, {"snap", "create", "--no-progress", "--image", image.name, "--snap", name}, "create snapshot",
       small_change);
-  const CommandResult list =
-      rbd(image, {"snap", "ls", "--format", "json", "--image", image.name}, "create snapshot", question);
-  for (Snapshot& snapshot :
-       rbd::parse_snapshots(rbd::parse_json(list.output, "list snapshots", to_string(image)))) {
+  for (Snapshot& snapshot : rbd::parse_snapshots(ask(image, {"snap", "ls"}, "create snapshot"))) {
     if (snapshot.name == name) return std::move(snapshot);
   }
   throw Error(ErrorCode::not_found, "create snapshot", to_string(image) + "@" + name,
@@ -225,22 +229,22 @@ Snapshot RbdCommandStore::create_snapshot(const ImageSpec& image, const std::str
 }
 
 void RbdCommandStore::remove_snapshot(const ImageSpec& image, const Snapshot& snapshot) {
-  const std::optional<ImageState> state = find(image);
-  if (!state) return;
-  const bool is_there = std::any_of(state->snapshots.begin(), state->snapshots.end(),
-                                    [&](const Snapshot& listed) { return listed.name == snapshot.name; });
-  if (!is_there) return;
-  require(image, {&snapshot, 1}, "remove snapshot");
+  try {
+    require(image, {&snapshot, 1}, "remove snapshot");
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::not_found) return;  // the snapshot, or the whole image
+    throw;
+  }
   // By id: a name may have changed its meaning since the look.
   const std::vector<std::string> words{"snap",     "rm",        "--image",
                                        image.name, "--snap-id", std::to_string(snapshot.id)};
-  const CommandResult result = rbd(image, words, "remove snapshot", whole_image, {}, ENOENT);
-  static_cast<void>(result);
+  rbd(image, words, "remove snapshot", whole_image, {}, ENOENT);
 }
 
 void RbdCommandStore::roll_back(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) {
   check_stop(stop);
-  require_unwatched(require(image, {&snapshot, 1}, "roll back"), image, "roll back");
+  require(image, {&snapshot, 1}, "roll back");
+  require_unwatched(image, "roll back");
   rbd(image, {"snap", "rollback", "--no-progress", "--image", image.name, "--snap", snapshot.name}, "roll back",
       whole_image, std::move(stop));
 }
@@ -264,8 +268,8 @@ void RbdCommandStore::remove_metadata(const ImageSpec& image, const std::string&
 
 bool RbdCommandStore::head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) {
   check_stop(stop);
-  const ImageState state = require(image, {&snapshot, 1}, "compare with snapshot");
-  if (state.layout.size_bytes != snapshot.size_bytes) return false;
+  require(image, {&snapshot, 1}, "compare with snapshot");
+  if (size_bytes(image, "compare with snapshot") != snapshot.size_bytes) return false;
   const auto process = shell_->start(command(image, {"export-diff", "--no-progress", "--from-snap", snapshot.name,
                                                      "--image", image.name, "--path", "-"}),
                                      std::move(stop));
@@ -299,20 +303,22 @@ void RbdCommandStore::read_diff(const ImageSpec& image, const std::optional<Snap
 
 std::unique_ptr<DiffSink> RbdCommandStore::write_diff(const ImageSpec& image, std::stop_token stop) {
   check_stop(stop);
-  require_unwatched(require(image, {}, "write diff"), image, "write diff");
+  require_unwatched(image, "write diff");
   // With its cache `rbd` counts writes as done before they are, and loses their errors. Without the cache it writes
   // one record at a time from "-", but many from a path.
-  std::vector<std::string> argv{"sh", "-c", R"(cat | "$@")", "sh"};
+  // Whoever ends this early ends it by closing its input, which `rbd` refuses as a stream without an end: killed by
+  // a signal it would leave the image watched for half a minute.
+  std::vector<std::string> argv{"sh", "-c", R"(trap '' HUP TERM; cat | "$@")", "sh"};
   const std::vector<std::string> words =
       command(image, {"--rbd_cache", "false", "--rbd_concurrent_management_ops", "32", "import-diff",
                       "--no-progress", "--image", image.name, "--path", "/dev/stdin"});
   argv.insert(argv.end(), words.begin(), words.end());
   return rbd::make_import_sink(shell_->start(argv, std::move(stop)), to_string(image),
-                               [this, image](std::uint64_t size_bytes) {
-                                 const std::uint64_t size = require(image, {}, "write diff").layout.size_bytes;
-                                 if (size == size_bytes) return;
+                               [this, image](std::uint64_t wanted) {
+                                 const std::uint64_t size = size_bytes(image, "write diff");
+                                 if (size == wanted) return;
                                  throw Error(ErrorCode::io, "write diff", to_string(image),
-                                             fmt::format("the image has {} bytes instead of {}", size, size_bytes));
+                                             fmt::format("the image has {} bytes instead of {}", size, wanted));
                                });
 }
 

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -50,8 +51,13 @@ class RbdCommandStore final : public ImageStore {
   [[nodiscard]] std::vector<std::string> command(const ImageSpec& image,
                                                  const std::vector<std::string>& words) const;
   std::vector<std::optional<ImageState>> survey(std::span<const ImageSpec> images);
-  /// The image, with its snapshots checked by id.
-  ImageState require(const ImageSpec& image, std::span<const Snapshot> snapshots, const std::string& operation);
+  /// What `rbd` says about an image in JSON.
+  nlohmann::json ask(const ImageSpec& image, std::vector<std::string> words, const std::string& operation);
+  /// Throws unless the snapshots' names still mean their ids.
+  void require(const ImageSpec& image, std::span<const Snapshot> snapshots, const std::string& operation);
+  /// Throws Error{in_use} if a client has the image open for writing.
+  void require_unwatched(const ImageSpec& image, const std::string& operation);
+  std::uint64_t size_bytes(const ImageSpec& image, const std::string& operation);
   std::int64_t pool_id(const std::string& pool);
 
   std::shared_ptr<Shell> shell_;

@@ -48,16 +48,31 @@ std::string lower(std::string_view text) {
 ErrorCode code_of_text(const std::string& text, int exit_status) {
   const auto says = [&text](std::string_view words) { return text.find(words) != std::string::npos; };
   if (exit_status == 127 || says("command not found")) return ErrorCode::unsupported;
+  if (says("unable to open config file")) return ErrorCode::not_found;
   if (says("couldn't connect to the cluster") || says("error connecting to the cluster")) {
-    if (says("permission denied") || says("operation not permitted")) return ErrorCode::permission;
-    if (says("no such file or directory") || says("unable to find a keyring")) return ErrorCode::authentication;
-    return ErrorCode::unreachable;
+    // Strangers, wrong keys and missing keyrings are refused before there is a connection.
+    const bool is_refused = exit_status == EACCES || exit_status == EPERM || says("keyring");
+    return is_refused ? ErrorCode::authentication : ErrorCode::unreachable;
   }
-  if (says("unable to find a keyring")) return ErrorCode::authentication;
   if (says("is protected from removal")) return ErrorCode::conflict;
   if (says("unrecognised option") || says("invalid command")) return ErrorCode::unsupported;
   if (exit_status > 0 && exit_status < 126) return code_of_errno(exit_status);
   return ErrorCode::command;
+}
+
+/// Ceph's log lines begin with a time, a thread and a level: "2024-05-06T07:08:09.000+0000 7f00 -1 text".
+std::string_view without_log_prefix(std::string_view line) {
+  constexpr std::string_view shape = "dddd-dd-ddTdd:dd:dd";
+  if (line.size() < shape.size()) return line;
+  for (std::size_t index = 0; index < shape.size(); ++index) {
+    const char c = line[index];
+    if (shape[index] == 'd' ? c < '0' || c > '9' : c != shape[index]) return line;
+  }
+  for (int word = 0; word < 3; ++word) {
+    line.remove_prefix(std::min(line.find(' '), line.size()));
+    line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
+  }
+  return line;
 }
 
 }  // namespace
@@ -109,6 +124,7 @@ std::string cause_of_errors(std::string_view errors) {
     // Progress overwrites its line: "Importing image diff: 20% complete...\r"
     if (const std::size_t start = line.rfind('\r'); start != std::string_view::npos) line.remove_prefix(start + 1);
     while (!line.empty() && (line.back() == ' ' || line.back() == '\r')) line.remove_suffix(1);
+    line = without_log_prefix(line);
     if (line.empty() || line.find("% complete") != std::string_view::npos) continue;
     if (line.starts_with("did not load config file")) continue;
     if (!last.empty()) last += "; ";
