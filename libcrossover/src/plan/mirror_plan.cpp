@@ -239,11 +239,15 @@ class GuestPlanner {
          scope_.vmid, scope_.target_vmid, config.display_name(scope_.target_vmid), present.node, scope_.vmid);
   }
 
-  /// A point counts once its configuration is recorded, which happens after every disk has its snapshot.
+  /// A point counts once its configuration is recorded, which happens after every disk has its snapshot and before
+  /// any disk's record knows it. The disk that has the configuration may not be the guest's any more.
   void collect_committed_points() {
     for (const ImageRef& ref : scope_.replicas) {
       const ImageState* image = look(inventory_.replica_images, ref);
       if (image == nullptr) continue;
+      if (const auto record = image_record(*image).replica) {
+        for (const PointIds& point : record->points) committed_.insert(point.name);
+      }
       for (const auto& [key, value] : image->metadata) {
         if (key.starts_with(point_key_prefix)) committed_.insert(key.substr(point_key_prefix.size()));
       }
