@@ -453,10 +453,11 @@ class GuestRun {
       const std::string name = to_string(removal.image.spec) + "@" + removal.snapshot.name;
       try {
         ImageStore& store = stores.open(removal.image.access);
-        store.remove_snapshot(removal.image.spec, removal.snapshot);
+        // The point stops being one before its first snapshot goes.
         if (removal.point_config) {
           store.remove_metadata(removal.image.spec, std::string(point_key_prefix) + removal.snapshot.name);
         }
+        store.remove_snapshot(removal.image.spec, removal.snapshot);
         report_.removed.push_back((removal.on_source ? "source " : "destination ") + name);
         tell({.kind = EventKind::snapshot_removed,
               .subject = name,
