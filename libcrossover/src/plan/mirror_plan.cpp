@@ -188,9 +188,8 @@ class GuestPlanner {
 
   void check_present_target(const GuestState& present) {
     const VmConfig config = parse_vm_config(present.config);
-    const bool ours = std::any_of(scope_.replicas.begin(), scope_.replicas.end(),
-                                  [this](const ImageRef& ref) { return is_our_replica(ref); }) ||
-                      std::any_of(scope_.target_images.begin(), scope_.target_images.end(),
+    // It is the images it names that make a configuration ours, not images that lie beside it.
+    const bool ours = std::any_of(scope_.target_images.begin(), scope_.target_images.end(),
                                   [this](const ImageRef& ref) { return is_our_replica(ref); });
     if (!ours) check_overwrite(present, config);
     const auto node = inventory_.destination.nodes.find(present.node);
