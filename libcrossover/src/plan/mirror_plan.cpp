@@ -168,6 +168,20 @@ class GuestPlanner {
                        [&](const auto& known) { return known.second == record->source.fsid; });
   }
 
+  /// A run that is cut while it replaces an unfinished image leaves a configuration without an image that could say
+  /// whose it is. It has our lock and names nothing but images only we would make.
+  bool is_unfinished_replica(const VmConfig& config) const {
+    if (config.get("lock") != "migrate") return false;
+    bool has_disk = false;
+    for (const Drive& drive : drives_of(config)) {
+      const std::string& volume = drive.volume_text();
+      if (volume == "none" || drive.is_cloudinit()) continue;
+      if (std::find(scope_.volumes.begin(), scope_.volumes.end(), volume) == scope_.volumes.end()) return false;
+      has_disk = true;
+    }
+    return has_disk;
+  }
+
   void check_target() {
     const ClusterInventory& destination = inventory_.destination;
     if (!destination.writable) {
@@ -189,7 +203,8 @@ class GuestPlanner {
   void check_present_target(const GuestState& present) {
     const VmConfig config = parse_vm_config(present.config);
     // It is the images it names that make a configuration ours, not images that lie beside it.
-    const bool ours = std::any_of(scope_.target_images.begin(), scope_.target_images.end(),
+    const bool ours = is_unfinished_replica(config) ||
+                      std::any_of(scope_.target_images.begin(), scope_.target_images.end(),
                                   [this](const ImageRef& ref) { return is_our_replica(ref); });
     if (!ours) check_overwrite(present, config);
     const auto node = inventory_.destination.nodes.find(present.node);
