@@ -305,6 +305,12 @@ class GuestPlanner {
       stop(ErrorCode::conflict, "VM {}: {} is itself a replica whose last transfer is not finished", scope_.vmid,
            to_string(disk.disk.image.spec));
     }
+    if (record.replica && normalize_job(record.replica->job) == request_.job_label) {
+      stop(ErrorCode::conflict,
+           "VM {}: {} is itself a replica of the job '{}', whose recovery points this job would take for its own; "
+           "give it a --jobname that differs in letters and digits",
+           scope_.vmid, to_string(disk.disk.image.spec), record.replica->job);
+    }
     if (!record.source) return;
     const auto job = record.source->jobs.find(request_.job_label);
     if (job == record.source->jobs.end()) return;
@@ -346,6 +352,12 @@ class GuestPlanner {
       stop(ErrorCode::conflict,
            "VM {}: {} on the destination belongs to the job '{}' of VM {}, not to the job '{}'", scope_.vmid, name,
            record->job, record->target_vmid, request_.job_name);
+    }
+    if (const auto& source = disk.replica_record.source; source && source->jobs.contains(request_.job_label)) {
+      stop(ErrorCode::conflict,
+           "VM {}: {} on the destination is mirrored on by the job '{}', whose recovery points this job would take "
+           "for its own; rename one so that their letters and digits differ, with --jobname",
+           scope_.vmid, name, source->jobs.at(request_.job_label).job);
     }
     if (!image.watchers.empty()) {
       stop(ErrorCode::in_use, "VM {}: {} on the destination is open elsewhere, by {}; it was not touched",
