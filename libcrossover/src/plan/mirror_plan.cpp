@@ -380,9 +380,8 @@ class GuestPlanner {
     if (!disk.replica_base) {
       if (!points.empty()) {
         stop(ErrorCode::conflict,
-             "VM {}: {} and its replica {} have no recovery point in common any more (the replica has {}); the "
-             "source's "
-             "snapshots of it are gone. The replica was not touched",
+             "VM {}: {} and its replica {} have no recovery point in common any more: one of them lost its snapshots "
+             "(the newest was {}). The replica was not touched",
              scope_.vmid, to_string(disk.disk.image.spec), to_string(disk.replica.spec), points.back().name);
       }
       plan_again(disk, replica);
@@ -391,8 +390,10 @@ class GuestPlanner {
     const bool settled = record.state == ReplicaState::complete ||
                          (record.state == ReplicaState::applied && points.back().name == record.end_snapshot);
     if (!settled) return;  // roll back without asking: the head is what a cut run left
-    if (const Snapshot* newest = find_snapshot(replica, points.back().name, points.back().replica_id)) {
-      disk.replica_newest = *newest;
+    // A point that was removed by hand is no reason to drop what may have been written to the head.
+    for (auto point = points.rbegin(); point != points.rend() && !disk.replica_newest; ++point) {
+      const Snapshot* there = find_snapshot(replica, point->name, point->replica_id);
+      if (there != nullptr) disk.replica_newest = *there;
     }
   }
 
