@@ -182,8 +182,30 @@ class GuestPlanner {
     return has_disk;
   }
 
+  /// True if the destination is the cluster the guest is in: the same Ceph, or (for a guest without disks) the same
+  /// node by address or host key.
+  bool is_same_cluster() const {
+    for (const auto& [access, fsid] : inventory_.source_fsids) {
+      for (const auto& [other, replica_fsid] : inventory_.replica_fsids) {
+        if (fsid == replica_fsid) return true;
+      }
+    }
+    const auto here = inventory_.source.nodes.find(plan_.source_node);
+    const auto there = inventory_.destination.nodes.find(plan_.source_node);
+    if (here == inventory_.source.nodes.end() || there == inventory_.destination.nodes.end()) return false;
+    const NodeState& node = here->second;
+    return !(node.address.empty() && node.known_hosts.empty()) && node.address == there->second.address &&
+           node.known_hosts == there->second.known_hosts;
+  }
+
   void check_target() {
     const ClusterInventory& destination = inventory_.destination;
+    if (scope_.target_vmid == scope_.vmid && is_same_cluster()) {
+      stop(ErrorCode::usage,
+           "VM {}: it would be mirrored onto itself, for source and destination are one cluster; give it another "
+           "VMID with --vmid={}:<target> or --prefixid",
+           scope_.vmid, scope_.vmid);
+    }
     if (!destination.writable) {
       stop(ErrorCode::unsupported,
            "VM {}: the destination cluster has no quorum, so nothing can be configured there", scope_.vmid);
