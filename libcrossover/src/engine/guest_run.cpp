@@ -25,6 +25,24 @@ bool is_conflict(ErrorCode code) {
   return code == ErrorCode::conflict || code == ErrorCode::in_use || code == ErrorCode::already_exists;
 }
 
+/// Accepts the diff of an image that holds nothing.
+class EmptySink final : public DiffSink {
+ public:
+  explicit EmptySink(std::string image) : image_(std::move(image)) {}
+
+  void size(std::uint64_t /*size_bytes*/) override {}
+  void data(std::uint64_t /*offset*/, std::span<const std::byte> /*bytes*/) override {
+    throw Error(ErrorCode::conflict, "replace image", image_,
+                "it is not empty and no record says that it is a replica; it was not touched. Remove or rename it, "
+                "or choose another target VMID");
+  }
+  void zero(std::uint64_t /*offset*/, std::uint64_t /*length_bytes*/) override {}
+  void finish() override {}
+
+ private:
+  std::string image_;
+};
+
 class GuestRun {
  public:
   GuestRun(const MirrorRequest& request, const GuestPlan& plan, const Ports& ports, MirrorTotals& totals,
@@ -161,23 +179,17 @@ class GuestRun {
     ImageStore& store = destination(disk);
     if (disk.replace) remove_unfinished(disk);
     store.create(disk.replica.spec, disk.layout);
-    try {
-      const auto created = store.find(disk.replica.spec);
-      if (!created) throw Error(ErrorCode::conflict, "create image", to_string(disk.replica.spec), "it vanished");
-      ReplicaRecord record;
-      record.source = disk.identity;
-      record.source_image = to_string(disk.disk.image.spec);
-      record.job = request_.job_name;
-      record.target_vmid = plan_.target_vmid;
-      record.image_id = created->id;
-      record.pool_id = created->pool_id;
-      records_[index] = {record, std::nullopt};
-      save_record(index);
-    } catch (const Error&) {
-      // Without its record the image would be in the next run's way.
-      store.remove(disk.replica.spec);
-      throw;
-    }
+    const auto created = store.find(disk.replica.spec);
+    if (!created) throw Error(ErrorCode::conflict, "create image", to_string(disk.replica.spec), "it vanished");
+    ReplicaRecord record;
+    record.source = disk.identity;
+    record.source_image = to_string(disk.disk.image.spec);
+    record.job = request_.job_name;
+    record.target_vmid = plan_.target_vmid;
+    record.image_id = created->id;
+    record.pool_id = created->pool_id;
+    records_[index] = {record, std::nullopt};
+    save_record(index);
   }
 
   /// The plan was made from a look that may be minutes old: look again before anything is removed.
@@ -186,8 +198,22 @@ class GuestRun {
     const auto image = store.find(disk.replica.spec);
     if (!image) return;
     check_unchanged(disk, *image);
+    if (!disk.replica_record.replica) require_empty(disk, store);
     for (const Snapshot& snapshot : image->snapshots) store.remove_snapshot(disk.replica.spec, snapshot);
     store.remove(disk.replica.spec);
+  }
+
+  /// No record says whose the image is: it may go only if there is nothing in it.
+  void require_empty(const DiskPlan& disk, ImageStore& store) const {
+    const Snapshot head = store.create_snapshot(disk.replica.spec, plan_.snapshot);
+    EmptySink sink(to_string(disk.replica.spec));
+    try {
+      store.read_diff(disk.replica.spec, std::nullopt, head, sink, stop_);
+    } catch (...) {
+      store.remove_snapshot(disk.replica.spec, head);
+      throw;
+    }
+    store.remove_snapshot(disk.replica.spec, head);
   }
 
   void check_unchanged(const DiskPlan& disk, const ImageState& image) const {

@@ -313,6 +313,8 @@ class GuestPlanner {
     const ImageState* replica = look(inventory_.replica_images, disk.replica);
     if (replica == nullptr) {
       disk.full = true;
+    } else if (may_be_just_created(*replica)) {
+      plan_again(disk, *replica);
     } else {
       disk.replica_record = image_record(*replica);
       check_replica_record(disk, *replica);
@@ -350,6 +352,19 @@ class GuestPlanner {
            "its own",
            scope_.vmid, request_.job_name, job->second.target_vmid, job->second.destination_fsid);
     }
+  }
+
+  /// A run that is cut right after it created an image leaves one that says nothing. The run that replaces it proves
+  /// first that it is empty.
+  bool may_be_just_created(const ImageState& image) const {
+    return image.metadata.empty() && image.watchers.empty() && has_only_our_snapshots(image);
+  }
+
+  bool has_only_our_snapshots(const ImageState& image) const {
+    return std::all_of(image.snapshots.begin(), image.snapshots.end(), [this](const Snapshot& snapshot) {
+      const auto name = parse_snapshot_name(snapshot.name);
+      return name && name->job == request_.job_label;
+    });
   }
 
   void check_replica_record(const DiskPlan& disk, const ImageState& image) {
@@ -421,15 +436,13 @@ class GuestPlanner {
 
   /// A first copy that never became a recovery point: nothing in it is worth keeping, if it is only ours.
   void plan_again(DiskPlan& disk, const ImageState& replica) {
-    for (const Snapshot& snapshot : replica.snapshots) {
-      const auto name = parse_snapshot_name(snapshot.name);
-      if (!name || name->job != request_.job_label) {
-        stop(ErrorCode::conflict,
-             "VM {}: {} is an unfinished first copy, but it has the snapshot '{}' that is not ours; remove the "
-             "snapshot or "
-             "the image",
-             scope_.vmid, to_string(disk.replica.spec), snapshot.name);
-      }
+    if (!has_only_our_snapshots(replica)) {
+      std::vector<std::string> names;
+      for (const Snapshot& snapshot : replica.snapshots) names.push_back(snapshot.name);
+      stop(ErrorCode::conflict,
+           "VM {}: {} is an unfinished first copy, but not all of its snapshots ({}) are ours; remove the others, or "
+           "the image",
+           scope_.vmid, to_string(disk.replica.spec), fmt::join(names, ", "));
     }
     disk.full = true;
     disk.replace = true;
@@ -529,9 +542,12 @@ std::string describe(const GuestPlan& plan, const Step& step) {
       return fmt::format("lock VM {} on {} (migrate){}", plan.target_vmid, plan.target_node,
                          plan.replica_config_before ? "" : ", creating its configuration");
     case StepKind::create_image:
-      return fmt::format("{} {} ({} bytes) on the destination",
+      return fmt::format("{} {} ({} bytes) on the destination{}",
                          plan.disks[step.disk].replace ? "replace" : "create", image(plan.disks[step.disk].replica),
-                         plan.disks[step.disk].layout.size_bytes);
+                         plan.disks[step.disk].layout.size_bytes,
+                         plan.disks[step.disk].replace && !plan.disks[step.disk].replica_record.replica
+                             ? ", if the one that is there is empty"
+                             : "");
     case StepKind::check_head:
       return fmt::format("check that {} is unchanged since {}", image(plan.disks[step.disk].replica),
                          plan.disks[step.disk].replica_newest->name);

@@ -53,7 +53,7 @@ struct DiskPlan {
   SourceIdentity identity;
   ImageLayout layout;  ///< of the replica, if it is created
   bool full = false;
-  bool replace = false;                    ///< a first copy that was cut short stands in the way: remove it first
+  bool replace = false;  ///< a first copy that was cut short is in the way: remove it (without a record: if empty)
   std::optional<Snapshot> replica_newest;  ///< what the head has to be unchanged since; nothing: roll back
   std::optional<Snapshot> source_base;
   std::optional<Snapshot> replica_base;
