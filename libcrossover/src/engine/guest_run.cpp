@@ -51,7 +51,10 @@ class GuestRun {
     if (plan.replica_config_before) replica_ = ConfigVersion{*plan.replica_config_before, ""};
     ends_.resize(plan.disks.size());
     records_.reserve(plan.disks.size());
-    for (const DiskPlan& disk : plan.disks) records_.push_back(disk.replica_record);
+    for (const DiskPlan& disk : plan.disks) {
+      records_.push_back(disk.replica_record);
+      if (records_.back().replica) records_.back().replica->points = disk.points;
+    }
   }
 
   GuestReport run() {

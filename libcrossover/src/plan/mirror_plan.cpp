@@ -406,6 +406,7 @@ class GuestPlanner {
     const ReplicaRecord& record = *disk.replica_record.replica;
     std::vector<PointIds> points = known_points(record, replica);
     std::erase_if(points, [this](const PointIds& point) { return !committed_.contains(point.name); });
+    disk.points = points;
     for (auto point = points.rbegin(); point != points.rend(); ++point) {
       const Snapshot* there = find_snapshot(replica, point->name, point->replica_id);
       const Snapshot* here = find_snapshot(source, point->name, point->source_id);

@@ -57,6 +57,7 @@ struct DiskPlan {
   std::optional<Snapshot> replica_newest;  ///< what the head has to be unchanged since; nothing: roll back
   std::optional<Snapshot> source_base;
   std::optional<Snapshot> replica_base;
+  std::vector<PointIds> points;  ///< the replica's, oldest first; one that the record does not have yet included
   ImageRecord source_record;  ///< as they are now
   ImageRecord replica_record;
 };
