@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <future>
+#include <set>
 
 #include "crossover/error.hpp"
 #include "engine/counting_sink.hpp"
@@ -469,7 +470,9 @@ class GuestRun {
   /// What cannot be removed now can be removed by the next run: it costs space, not the recovery point.
   void remove() {
     const ImageRef* shown = nullptr;
+    std::set<std::string> kept;  // a point of which something stays, stays whole as far as it still is
     for (const Removal& removal : plan_.removals) {
+      if (!removal.on_source && kept.contains(removal.snapshot.name)) continue;
       const std::string host = removal.on_source ? plan_.source_node : plan_.target_node;
       if (shown == nullptr || *shown != removal.image) {
         shown = &removal.image;
@@ -493,6 +496,7 @@ class GuestRun {
               .host = host,
               .elapsed = duration_cast<milliseconds>(removal.age)});
       } catch (const Error& error) {
+        if (!removal.on_source) kept.insert(removal.snapshot.name);
         note(fmt::format("{} could not be removed: {}", name, error.what()));
       }
     }

@@ -225,9 +225,9 @@ class GuestPlanner {
   void check_present_target(const GuestState& present) {
     const VmConfig config = parse_vm_config(present.config);
     // It is the images it names that make a configuration ours, not images that lie beside it.
-    const bool ours = is_unfinished_replica(config) ||
-                      std::any_of(scope_.target_images.begin(), scope_.target_images.end(),
-                                  [this](const ImageRef& ref) { return is_our_replica(ref); });
+    const bool ours =
+        is_unfinished_replica(config) || std::any_of(scope_.target_images.begin(), scope_.target_images.end(),
+                                                     [this](const ImageRef& ref) { return is_our_replica(ref); });
     if (!ours) check_overwrite(present, config);
     const auto node = inventory_.destination.nodes.find(present.node);
     if (node == inventory_.destination.nodes.end() || !node->second.unreachable.empty()) {
@@ -354,8 +354,8 @@ class GuestPlanner {
     }
   }
 
-  /// A run that is cut right after it created an image leaves one that says nothing. The run that replaces it proves
-  /// first that it is empty.
+  /// A run that is cut right after it created an image leaves one that says nothing. The run that replaces it
+  /// proves first that it is empty.
   bool may_be_just_created(const ImageState& image) const {
     return image.metadata.empty() && image.watchers.empty() && has_only_our_snapshots(image);
   }
@@ -418,7 +418,8 @@ class GuestPlanner {
     if (!disk.replica_base) {
       if (!points.empty()) {
         stop(ErrorCode::conflict,
-             "VM {}: {} and its replica {} have no recovery point in common any more: one of them lost its snapshots "
+             "VM {}: {} and its replica {} have no recovery point in common any more: one of them lost its "
+             "snapshots "
              "(the newest was {}). The replica was not touched",
              scope_.vmid, to_string(disk.disk.image.spec), to_string(disk.replica.spec), points.back().name);
       }
@@ -441,7 +442,8 @@ class GuestPlanner {
       std::vector<std::string> names;
       for (const Snapshot& snapshot : replica.snapshots) names.push_back(snapshot.name);
       stop(ErrorCode::conflict,
-           "VM {}: {} is an unfinished first copy, but not all of its snapshots ({}) are ours; remove the others, or "
+           "VM {}: {} is an unfinished first copy, but not all of its snapshots ({}) are ours; remove the others, "
+           "or "
            "the image",
            scope_.vmid, to_string(disk.replica.spec), fmt::join(names, ", "));
     }

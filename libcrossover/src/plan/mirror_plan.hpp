@@ -58,7 +58,7 @@ struct DiskPlan {
   std::optional<Snapshot> source_base;
   std::optional<Snapshot> replica_base;
   std::vector<PointIds> points;  ///< the replica's, oldest first; one that the record does not have yet included
-  ImageRecord source_record;  ///< as they are now
+  ImageRecord source_record;     ///< as they are now
   ImageRecord replica_record;
 };
 

@@ -71,7 +71,8 @@ void set_volume(VmConfig& config, const std::string& key, const std::string& vol
   config.set(key, drive.text());
 }
 
-/// Of several lines with one key PVE takes one and forgets the others; they would go on naming the source's volumes.
+/// Of several lines with one key PVE takes one and forgets the others; they would go on naming the source's
+/// volumes.
 void keep_one_line(VmConfig& config, const std::string& key) {
   const auto& entries = config.main().entries;
   const auto lines =

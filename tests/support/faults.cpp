@@ -1,0 +1,209 @@
+#include "support/faults.hpp"
+
+#include <fmt/format.h>
+
+namespace crossover::test {
+
+namespace {
+
+class FaultySink final : public DiffSink {
+ public:
+  FaultySink(std::string name, std::unique_ptr<DiffSink> next, Faults& faults)
+      : name_(std::move(name)), next_(std::move(next)), faults_(faults) {}
+
+  void size(std::uint64_t size_bytes) override {
+    faults_.pass(name_ + " size", [&] { next_->size(size_bytes); });
+  }
+  void data(std::uint64_t offset, std::span<const std::byte> bytes) override {
+    faults_.pass(name_ + " data", [&] { next_->data(offset, bytes); });
+  }
+  void zero(std::uint64_t offset, std::uint64_t length_bytes) override {
+    faults_.pass(name_ + " zero", [&] { next_->zero(offset, length_bytes); });
+  }
+  void finish() override {
+    faults_.pass(name_ + " finish", [&] { next_->finish(); });
+  }
+
+ private:
+  std::string name_;
+  std::unique_ptr<DiffSink> next_;
+  Faults& faults_;
+};
+
+/// A killed run's guest is thawed on its own node: destroying what is frozen is no call.
+class FaultyFreeze final : public Freeze {
+ public:
+  FaultyFreeze(std::string name, std::unique_ptr<Freeze> next, Faults& faults)
+      : name_(std::move(name)), next_(std::move(next)), faults_(faults) {}
+
+  std::chrono::milliseconds thaw() override {
+    return faults_.pass(name_, [&] { return next_->thaw(); });
+  }
+
+ private:
+  std::string name_;
+  std::unique_ptr<Freeze> next_;
+  Faults& faults_;
+};
+
+}  // namespace
+
+std::string_view to_string(Fault fault) {
+  switch (fault) {
+    case Fault::fails:
+      return "fails";
+    case Fault::answer_lost:
+      return "answer lost";
+    case Fault::cancels:
+      return "cancels";
+    case Fault::dies:
+      return "dies";
+    case Fault::dies_after:
+      return "dies after";
+  }
+  return "";
+}
+
+void Faults::arm(const std::string& call, Fault fault) {
+  const std::scoped_lock lock(mutex_);
+  counts_.clear();
+  calls_.clear();
+  armed_ = call;
+  fault_ = fault;
+  happened_ = false;
+  dead_ = false;
+  stop_ = std::stop_source();
+}
+
+std::vector<std::string> Faults::calls() const {
+  const std::scoped_lock lock(mutex_);
+  return calls_;
+}
+
+bool Faults::happened() const {
+  const std::scoped_lock lock(mutex_);
+  return happened_;
+}
+
+std::stop_token Faults::stop() const {
+  const std::scoped_lock lock(mutex_);
+  return stop_.get_token();
+}
+
+bool Faults::enter(const std::string& what) {
+  const std::scoped_lock lock(mutex_);
+  if (dead_) throw Error(ErrorCode::unreachable, "call", what, "the process was killed");
+  calls_.push_back(fmt::format("{} #{}", what, ++counts_[what]));
+  if (calls_.back() != armed_) return false;
+  happened_ = true;
+  if (fault_ == Fault::fails) throw Error(ErrorCode::io, "call", what, "a fault", true);
+  if (fault_ == Fault::cancels) stop_.request_stop();
+  if (fault_ == Fault::dies) {
+    dead_ = true;
+    throw Error(ErrorCode::unreachable, "call", what, "the process was killed");
+  }
+  return true;
+}
+
+void Faults::leave(const std::string& what) {
+  const std::scoped_lock lock(mutex_);
+  if (fault_ == Fault::cancels) return;
+  dead_ = fault_ == Fault::dies_after;
+  throw Error(ErrorCode::unreachable, "call", what, "its answer did not come", true);
+}
+
+std::string FaultyStore::name(std::string_view operation, const ImageSpec& image) const {
+  return fmt::format("{} {} {}", side_, operation, to_string(image));
+}
+
+std::string FaultyStore::fsid() {
+  return faults_.pass(side_ + " fsid", [&] { return store_.fsid(); });
+}
+
+std::optional<ImageState> FaultyStore::find(const ImageSpec& image) {
+  return faults_.pass(name("find", image), [&] { return store_.find(image); });
+}
+
+std::uint64_t FaultyStore::available_bytes(const std::string& pool) {
+  return faults_.pass(side_ + " available_bytes", [&] { return store_.available_bytes(pool); });
+}
+
+void FaultyStore::create(const ImageSpec& image, const ImageLayout& layout) {
+  faults_.pass(name("create", image), [&] { store_.create(image, layout); });
+}
+
+void FaultyStore::remove(const ImageSpec& image) {
+  faults_.pass(name("remove", image), [&] { store_.remove(image); });
+}
+
+Snapshot FaultyStore::create_snapshot(const ImageSpec& image, const std::string& snapshot) {
+  return faults_.pass(name("create_snapshot", image), [&] { return store_.create_snapshot(image, snapshot); });
+}
+
+void FaultyStore::remove_snapshot(const ImageSpec& image, const Snapshot& snapshot) {
+  faults_.pass(name("remove_snapshot", image), [&] { store_.remove_snapshot(image, snapshot); });
+}
+
+void FaultyStore::roll_back(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) {
+  faults_.pass(name("roll_back", image), [&] { store_.roll_back(image, snapshot, stop); });
+}
+
+void FaultyStore::set_metadata(const ImageSpec& image, const std::string& key, const std::string& value) {
+  faults_.pass(name("set_metadata", image), [&] { store_.set_metadata(image, key, value); });
+}
+
+void FaultyStore::remove_metadata(const ImageSpec& image, const std::string& key) {
+  faults_.pass(name("remove_metadata", image), [&] { store_.remove_metadata(image, key); });
+}
+
+bool FaultyStore::head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) {
+  return faults_.pass(name("head_unchanged_since", image),
+                      [&] { return store_.head_unchanged_since(image, snapshot, stop); });
+}
+
+void FaultyStore::read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to,
+                            DiffSink& sink, std::stop_token stop) {
+  faults_.pass(name("read_diff", image), [&] { store_.read_diff(image, from, to, sink, stop); });
+}
+
+std::unique_ptr<DiffSink> FaultyStore::write_diff(const ImageSpec& image, std::stop_token stop) {
+  const std::string what = name("write_diff", image);
+  return faults_.pass(what, [&]() -> std::unique_ptr<DiffSink> {
+    return std::make_unique<FaultySink>(what, store_.write_diff(image, stop), faults_);
+  });
+}
+
+std::string FaultyHypervisor::name(std::string_view operation, std::uint32_t vmid) const {
+  return fmt::format("{} {} {}", side_, operation, vmid);
+}
+
+ClusterInventory FaultyHypervisor::survey(std::stop_token stop) {
+  return faults_.pass(side_ + " survey", [&] { return hypervisor_.survey(stop); });
+}
+
+std::optional<ConfigVersion> FaultyHypervisor::read_config(const std::string& node, std::uint32_t vmid,
+                                                           std::stop_token stop) {
+  return faults_.pass(name("read_config", vmid), [&] { return hypervisor_.read_config(node, vmid, stop); });
+}
+
+ConfigVersion FaultyHypervisor::write_config(const std::string& node, std::uint32_t vmid,
+                                             const std::optional<ConfigVersion>& expected, const std::string& bytes,
+                                             std::stop_token stop) {
+  return faults_.pass(name("write_config", vmid),
+                      [&] { return hypervisor_.write_config(node, vmid, expected, bytes, stop); });
+}
+
+void FaultyHypervisor::write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes,
+                                      std::stop_token stop) {
+  faults_.pass(name("write_firewall", vmid), [&] { hypervisor_.write_firewall(vmid, bytes, stop); });
+}
+
+std::unique_ptr<Freeze> FaultyHypervisor::freeze(const std::string& node, std::uint32_t vmid,
+                                                 std::chrono::milliseconds deadline, std::stop_token stop) {
+  return faults_.pass(name("freeze", vmid), [&]() -> std::unique_ptr<Freeze> {
+    return std::make_unique<FaultyFreeze>(name("thaw", vmid), hypervisor_.freeze(node, vmid, deadline, stop),
+                                          faults_);
+  });
+}
+
+}  // namespace crossover::test

@@ -1,0 +1,121 @@
+/// \file
+/// Faults at any call of a port: wrappers around both ports, and what decides which call goes wrong.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include "crossover/error.hpp"
+#include "engine/ports.hpp"
+
+namespace crossover::test {
+
+/// How the call that is chosen goes wrong.
+enum class Fault {
+  fails,        ///< throws, and nothing was done
+  answer_lost,  ///< throws, though it was done
+  cancels,      ///< a stop is requested right before it; the call goes on as it does then
+  dies,         ///< the process is killed before it: no call reaches the world any more
+  dies_after,   ///< the same after it
+};
+
+std::string_view to_string(Fault fault);
+
+/// Names every call of a run, and lets one of them go wrong. A name says side, operation, subject and how often
+/// this was called before, so that it means the same call whichever thread comes first. Thread-safe.
+class Faults {
+ public:
+  /// Forgets all calls, and lets the one called `call` go wrong the next time ("": none).
+  void arm(const std::string& call = {}, Fault fault = Fault::fails);
+  /// Names of the calls since arm(), in order.
+  [[nodiscard]] std::vector<std::string> calls() const;
+  /// True if the chosen call came.
+  [[nodiscard]] bool happened() const;
+  /// Of this run; Fault::cancels triggers it.
+  [[nodiscard]] std::stop_token stop() const;
+
+  template <typename Action>
+  auto pass(const std::string& what, const Action& action) {
+    const bool wrong = enter(what);
+    if constexpr (std::is_void_v<decltype(action())>) {
+      action();
+      if (wrong) leave(what);
+    } else {
+      auto result = action();
+      if (wrong) leave(what);
+      return result;
+    }
+  }
+
+ private:
+  bool enter(const std::string& what);
+  void leave(const std::string& what);
+
+  mutable std::mutex mutex_;
+  std::map<std::string, int> counts_;
+  std::vector<std::string> calls_;
+  std::string armed_;
+  Fault fault_ = Fault::fails;
+  bool happened_ = false;
+  bool dead_ = false;
+  std::stop_source stop_;
+};
+
+class FaultyStore final : public ImageStore {
+ public:
+  FaultyStore(std::string side, ImageStore& store, Faults& faults)
+      : side_(std::move(side)), store_(store), faults_(faults) {}
+
+  std::string fsid() override;
+  std::optional<ImageState> find(const ImageSpec& image) override;
+  std::uint64_t available_bytes(const std::string& pool) override;
+  void create(const ImageSpec& image, const ImageLayout& layout) override;
+  void remove(const ImageSpec& image) override;
+  Snapshot create_snapshot(const ImageSpec& image, const std::string& name) override;
+  void remove_snapshot(const ImageSpec& image, const Snapshot& snapshot) override;
+  void roll_back(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
+  void set_metadata(const ImageSpec& image, const std::string& key, const std::string& value) override;
+  void remove_metadata(const ImageSpec& image, const std::string& key) override;
+  bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
+  void read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to, DiffSink& sink,
+                 std::stop_token stop) override;
+  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, std::stop_token stop) override;
+
+ private:
+  [[nodiscard]] std::string name(std::string_view operation, const ImageSpec& image) const;
+
+  std::string side_;
+  ImageStore& store_;
+  Faults& faults_;
+};
+
+class FaultyHypervisor final : public Hypervisor {
+ public:
+  FaultyHypervisor(std::string side, Hypervisor& hypervisor, Faults& faults)
+      : side_(std::move(side)), hypervisor_(hypervisor), faults_(faults) {}
+
+  ClusterInventory survey(std::stop_token stop) override;
+  std::optional<ConfigVersion> read_config(const std::string& node, std::uint32_t vmid,
+                                           std::stop_token stop) override;
+  ConfigVersion write_config(const std::string& node, std::uint32_t vmid,
+                             const std::optional<ConfigVersion>& expected, const std::string& bytes,
+                             std::stop_token stop) override;
+  void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes, std::stop_token stop) override;
+  std::unique_ptr<Freeze> freeze(const std::string& node, std::uint32_t vmid, std::chrono::milliseconds deadline,
+                                 std::stop_token stop) override;
+
+ private:
+  [[nodiscard]] std::string name(std::string_view operation, std::uint32_t vmid) const;
+
+  std::string side_;
+  Hypervisor& hypervisor_;
+  Faults& faults_;
+};
+
+}  // namespace crossover::test

@@ -1,0 +1,166 @@
+#include "support/memory_hypervisor.hpp"
+
+#include <fmt/format.h>
+
+#include "crossover/error.hpp"
+
+namespace crossover::test {
+
+namespace {
+
+void check_stop(const std::stop_token& stop) {
+  if (stop.stop_requested()) throw Cancelled{};
+}
+
+}  // namespace
+
+class MemoryHypervisor::MemoryFreeze final : public Freeze {
+ public:
+  MemoryFreeze(MemoryHypervisor& cluster, std::uint32_t vmid, bool expires)
+      : cluster_(cluster), vmid_(vmid), expires_(expires) {}
+  ~MemoryFreeze() override { cluster_.thaw(vmid_); }
+  MemoryFreeze(const MemoryFreeze&) = delete;
+  MemoryFreeze& operator=(const MemoryFreeze&) = delete;
+
+  std::chrono::milliseconds thaw() override {
+    cluster_.thaw(vmid_);
+    if (expires_) throw Error(ErrorCode::timeout, "freeze", fmt::format("VM {}", vmid_), "the deadline had passed");
+    return std::chrono::milliseconds(40);
+  }
+
+ private:
+  MemoryHypervisor& cluster_;
+  std::uint32_t vmid_;
+  bool expires_;
+};
+
+MemoryHypervisor::MemoryHypervisor(std::string name, const std::vector<std::string>& nodes,
+                                   const std::string& storage_cfg) {
+  inventory.entry_node = nodes.front();
+  inventory.name = std::move(name);
+  inventory.writable = true;
+  for (const std::string& node : nodes) {
+    inventory.nodes[node] = {.name = node,
+                             .address = fmt::format("192.0.2.{}", inventory.nodes.size() + 1),
+                             .online = true,
+                             .unreachable = {},
+                             .pve_version = "pve-manager/9.0",
+                             .ceph_version = "ceph version 19.2",
+                             .known_hosts = inventory.name + "'s key of " + node};
+  }
+  inventory.storages = parse_storage_config(storage_cfg);
+}
+
+ClusterInventory MemoryHypervisor::survey(std::stop_token stop) {
+  check_stop(stop);
+  const std::scoped_lock lock(mutex_);
+  return inventory;
+}
+
+std::optional<ConfigVersion> MemoryHypervisor::read_config(const std::string& node, std::uint32_t vmid,
+                                                           std::stop_token stop) {
+  check_stop(stop);
+  const std::scoped_lock lock(mutex_);
+  const auto found = inventory.guests.find(vmid);
+  if (found == inventory.guests.end() || found->second.node != node) return std::nullopt;
+  return ConfigVersion{found->second.config, std::to_string(modified_[vmid])};
+}
+
+ConfigVersion MemoryHypervisor::write_config(const std::string& node, std::uint32_t vmid,
+                                             const std::optional<ConfigVersion>& expected, const std::string& bytes,
+                                             std::stop_token stop) {
+  check_stop(stop);
+  const std::scoped_lock lock(mutex_);
+  const std::string subject = fmt::format("VM {} on {}", vmid, node);
+  const auto found = inventory.guests.find(vmid);
+  const bool here = found != inventory.guests.end() && found->second.node == node;
+  const bool as_expected =
+      expected ? here && found->second.config == expected->bytes &&
+                     (expected->modified.empty() || expected->modified == std::to_string(modified_[vmid]))
+               : !here;
+  if (!as_expected) throw Error(ErrorCode::conflict, "write configuration", subject, "it was changed meanwhile");
+  if (!here && (found != inventory.guests.end() || inventory.containers.contains(vmid))) {
+    throw Error(ErrorCode::already_exists, "write configuration", subject, "the VMID is taken");
+  }
+  return put(vmid, node, bytes);
+}
+
+void MemoryHypervisor::write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes,
+                                      std::stop_token stop) {
+  check_stop(stop);
+  const std::scoped_lock lock(mutex_);
+  inventory.guests.at(vmid).firewall = bytes;
+}
+
+std::unique_ptr<Freeze> MemoryHypervisor::freeze(const std::string&, std::uint32_t vmid, std::chrono::milliseconds,
+                                                 std::stop_token stop) {
+  check_stop(stop);
+  const std::scoped_lock lock(mutex_);
+  const auto found = agents.find(vmid);
+  const Agent agent = found == agents.end() ? Agent::freezes : found->second;
+  const std::string subject = fmt::format("VM {}", vmid);
+  if (agent == Agent::silent) throw Error(ErrorCode::unsupported, "freeze", subject, "its agent does not answer");
+  if (agent == Agent::refuses) throw Error(ErrorCode::command, "freeze", subject, "a hook failed");
+  if (agent == Agent::late) throw Error(ErrorCode::timeout, "freeze", subject, "it took too long");
+  frozen_.insert(vmid);
+  ++freezes_[vmid];
+  return std::make_unique<MemoryFreeze>(*this, vmid, agent == Agent::expires);
+}
+
+void MemoryHypervisor::thaw(std::uint32_t vmid) {
+  const std::scoped_lock lock(mutex_);
+  frozen_.erase(vmid);
+}
+
+ConfigVersion MemoryHypervisor::put(std::uint32_t vmid, const std::string& node, const std::string& bytes) {
+  GuestState& guest = inventory.guests[vmid];
+  if (guest.vmid == 0) guest.power = Power::stopped;
+  guest.vmid = vmid;
+  guest.node = node;
+  guest.config = bytes;
+  modified_[vmid] = next_time_++;
+  return {bytes, std::to_string(modified_[vmid])};
+}
+
+void MemoryHypervisor::put_guest(std::uint32_t vmid, const std::string& node, const std::string& config,
+                                 Power power) {
+  const std::scoped_lock lock(mutex_);
+  put(vmid, node, config);
+  inventory.guests.at(vmid).power = power;
+}
+
+std::optional<std::string> MemoryHypervisor::config(std::uint32_t vmid) const {
+  const std::scoped_lock lock(mutex_);
+  const auto found = inventory.guests.find(vmid);
+  return found == inventory.guests.end() ? std::nullopt : std::optional(found->second.config);
+}
+
+void MemoryHypervisor::set_config(std::uint32_t vmid, const std::string& bytes) {
+  const std::scoped_lock lock(mutex_);
+  put(vmid, inventory.guests.at(vmid).node, bytes);
+}
+
+bool MemoryHypervisor::frozen(std::uint32_t vmid) const {
+  const std::scoped_lock lock(mutex_);
+  return frozen_.contains(vmid);
+}
+
+int MemoryHypervisor::freezes(std::uint32_t vmid) const {
+  const std::scoped_lock lock(mutex_);
+  const auto found = freezes_.find(vmid);
+  return found == freezes_.end() ? 0 : found->second;
+}
+
+std::string MemoryHypervisor::dump() const {
+  const std::scoped_lock lock(mutex_);
+  std::string text;
+  for (const auto& [vmid, guest] : inventory.guests) {
+    const auto modified = modified_.find(vmid);
+    text += fmt::format("VM {} on {}, written at {}, frozen {}\n{}\nfirewall {}\n", vmid, guest.node,
+                        modified == modified_.end() ? 0 : modified->second, frozen_.contains(vmid), guest.config,
+                        guest.firewall.value_or("none"));
+  }
+  return text;
+}
+
+}  // namespace crossover::test

@@ -1,0 +1,71 @@
+/// \file
+/// A Proxmox VE cluster in memory: what the engine's tests run against.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "engine/hypervisor.hpp"
+
+namespace crossover::test {
+
+/// Hypervisor whose configurations are compared and swapped as the real one's are. Thread-safe; what a test changes
+/// through the members below it changes between runs.
+class MemoryHypervisor final : public Hypervisor {
+ public:
+  /// What a guest's agent does when it is asked to freeze.
+  enum class Agent {
+    freezes,
+    silent,   ///< does not answer
+    refuses,  ///< answers with an error
+    late,     ///< does not come to an end in time
+    expires,  ///< freezes, but the deadline passes before it is told to thaw
+  };
+
+  /// A cluster of these nodes, all of them online; the first is the one we come in by.
+  MemoryHypervisor(std::string name, const std::vector<std::string>& nodes, const std::string& storage_cfg);
+
+  ClusterInventory survey(std::stop_token stop) override;
+  std::optional<ConfigVersion> read_config(const std::string& node, std::uint32_t vmid,
+                                           std::stop_token stop) override;
+  ConfigVersion write_config(const std::string& node, std::uint32_t vmid,
+                             const std::optional<ConfigVersion>& expected, const std::string& bytes,
+                             std::stop_token stop) override;
+  void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes, std::stop_token stop) override;
+  std::unique_ptr<Freeze> freeze(const std::string& node, std::uint32_t vmid, std::chrono::milliseconds deadline,
+                                 std::stop_token stop) override;
+
+  /// Everything a survey answers; tests change it at will.
+  ClusterInventory inventory;
+  std::map<std::uint32_t, Agent> agents;  ///< those that are not there freeze
+
+  /// Adds a guest, or gives one another configuration.
+  void put_guest(std::uint32_t vmid, const std::string& node, const std::string& config, Power power);
+  /// The bytes of a guest's configuration; nothing if there is none.
+  [[nodiscard]] std::optional<std::string> config(std::uint32_t vmid) const;
+  /// Changes a configuration as somebody else would, its time included.
+  void set_config(std::uint32_t vmid, const std::string& bytes);
+  [[nodiscard]] bool frozen(std::uint32_t vmid) const;
+  /// How often a guest was frozen so far.
+  [[nodiscard]] int freezes(std::uint32_t vmid) const;
+  /// All that a run could change, as text.
+  [[nodiscard]] std::string dump() const;
+
+ private:
+  class MemoryFreeze;
+
+  void thaw(std::uint32_t vmid);
+  ConfigVersion put(std::uint32_t vmid, const std::string& node, const std::string& bytes);
+
+  mutable std::mutex mutex_;
+  std::map<std::uint32_t, std::uint64_t> modified_;
+  std::uint64_t next_time_ = 1;
+  std::set<std::uint32_t> frozen_;
+  std::map<std::uint32_t, int> freezes_;
+};
+
+}  // namespace crossover::test

@@ -1,0 +1,140 @@
+#include "support/two_clusters.hpp"
+
+#include <fmt/format.h>
+
+#include "crossover/error.hpp"
+#include "plan/guest_disks.hpp"
+
+namespace crossover::test {
+
+namespace {
+
+constexpr const char* source_storages =
+    "rbd: ssd\n\tcontent images\n\tpool fast\n\n"
+    "rbd: hdd\n\tcontent images\n\tpool slow\n";
+constexpr const char* destination_storages = "rbd: copy\n\tcontent images\n\tpool backup\n";
+constexpr std::uint64_t block_bytes = 4096;
+
+std::string dump_of(const MemoryImageStore& const_store) {
+  auto& store = const_cast<MemoryImageStore&>(const_store);  // looking counts as a call, and changes nothing else
+  std::string text;
+  for (const ImageSpec& spec : store.images()) {
+    const ImageState state = store.find(spec).value();
+    const auto digest = [&](const std::string& snapshot) {
+      const std::vector<std::byte> bytes = store.content(spec, snapshot);
+      return std::hash<std::string_view>{}({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    };
+    text +=
+        fmt::format("{} id {} of {} bytes: {:x}\n", to_string(spec), state.id, state.layout.size_bytes, digest(""));
+    for (const Snapshot& snapshot : state.snapshots) {
+      text += fmt::format("  @{} id {} of {} bytes: {:x}\n", snapshot.name, snapshot.id, snapshot.size_bytes,
+                          digest(snapshot.name));
+    }
+    for (const auto& [key, value] : state.metadata) text += fmt::format("  {}={}\n", key, value);
+  }
+  return text;
+}
+
+}  // namespace
+
+void ManualClock::wait(std::chrono::milliseconds duration, std::stop_token stop) {
+  if (stop.stop_requested()) throw Cancelled{};
+  time += duration;
+  waits.push_back(duration);
+  if (on_wait) on_wait();
+}
+
+std::vector<std::string> RecordingSink::kinds() const {
+  std::vector<std::string> kinds;
+  for (const Event& event : events) {
+    if (event.kind == EventKind::debug || event.kind == EventKind::transfer_progress) continue;
+    kinds.emplace_back(to_string(event.kind));
+  }
+  return kinds;
+}
+
+TwoClusters::TwoClusters()
+    : source("east", {"e1", "e2"}, source_storages), destination("west", {"w1", "w2"}, destination_storages) {
+  options.vmid = "100";
+  options.prefix_id = "99";
+  options.destination = "w1";
+  options.pool = "copy";
+  options.online = true;
+}
+
+void TwoClusters::add_guest(std::uint32_t vmid, std::size_t disks) {
+  source.put_guest(vmid, "e1",
+                   fmt::format("agent: 1\nboot: order=scsi0\nmemory: 512\nname: web{}\nonboot: 1\n"
+                               "vmgenid: 8c5e3b2d-3f65-4d0a-9f6b-0a6d1a2b3{:03}\n",
+                               vmid, vmid),
+                   Power::running);
+  for (std::size_t disk = 0; disk < disks; ++disk) {
+    add_disk(vmid, fmt::format("scsi{}", disk), disk == 0 ? "ssd" : "hdd", fmt::format("vm-{}-disk-{}", vmid, disk),
+             disk == 0 ? 16 * block_bytes : 6 * block_bytes + 1024);
+  }
+}
+
+void TwoClusters::add_disk(std::uint32_t vmid, const std::string& key, const std::string& storage,
+                           const std::string& image, std::uint64_t size_bytes) {
+  VmConfig config = parse_vm_config(source.config(vmid).value());
+  config.set(key, fmt::format("{}:{},discard=on,iothread=1", storage, image));
+  source.set_config(vmid, config.to_bytes());
+  const ImageSpec spec{storage == "ssd" ? "fast" : "slow", "", image};
+  ImageLayout layout;
+  layout.size_bytes = size_bytes;
+  layout.features = image_feature::layering | image_feature::object_map;
+  source_images.create(spec, layout);
+  const std::vector<std::byte> bytes(2 * block_bytes, static_cast<std::byte>(random() % 255 + 1));
+  source_images.write(spec, 0, bytes);
+}
+
+void TwoClusters::write_at_random() {
+  for (const ImageSpec& spec : source_images.images()) {
+    std::uint64_t size = source_images.find(spec)->layout.size_bytes;
+    if (random() % 8 == 0) {
+      size = (random() % 24 + 2) * 1024 * 3;
+      source_images.resize(spec, size);
+    }
+    for (std::uint32_t count = random() % 4; count > 0; --count) {
+      const std::uint64_t offset = random() % size;
+      const std::uint64_t length = std::min<std::uint64_t>(random() % (2 * block_bytes) + 1, size - offset);
+      if (random() % 3 == 0) {
+        source_images.zero(spec, offset, length);
+      } else {
+        source_images.write(spec, offset,
+                            std::vector<std::byte>(length, static_cast<std::byte>(random() % 255 + 1)));
+      }
+    }
+  }
+}
+
+ImageSpec TwoClusters::image_of(std::uint32_t vmid, const std::string& key) const {
+  const VmConfig config = parse_vm_config(source.config(vmid).value());
+  for (const GuestDisk& disk : guest_disks(config, source.inventory, true).replicated) {
+    if (disk.key == key) return disk.image.spec;
+  }
+  throw Error(ErrorCode::not_found, "find disk", key, "the guest has none of that key");
+}
+
+ImageSpec TwoClusters::replica_of(const ImageSpec& image, std::uint32_t target_vmid) const {
+  return {"backup", "", replica_image_name(image.name, image.pool == "fast" ? "ssd" : "hdd", target_vmid)};
+}
+
+MirrorReport TwoClusters::run() {
+  FaultyStore source_store("source", source_images, faults);
+  FaultyStore replica_store("destination", replica_images, faults);
+  FaultyHypervisor source_cluster("source", source, faults);
+  FaultyHypervisor destination_cluster("destination", destination, faults);
+  OneStore source_stores(source_store);
+  OneStore replica_stores(replica_store);
+  const Ports ports{{source_cluster, source_stores}, {destination_cluster, replica_stores}, clock, events};
+  events.events.clear();
+  return mirror(parse_options(options), ports, faults.stop());
+}
+
+std::string TwoClusters::dump() const {
+  return "source\n" + source.dump() + dump_of(source_images) + "destination\n" + destination.dump() +
+         dump_of(replica_images);
+}
+
+}  // namespace crossover::test

@@ -1,0 +1,88 @@
+/// \file
+/// Two clusters in memory and a run from one to the other: the stage of the engine's tests.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "crossover/events.hpp"
+#include "crossover/options.hpp"
+#include "crossover/report.hpp"
+#include "engine/mirror.hpp"
+#include "support/faults.hpp"
+#include "support/memory_hypervisor.hpp"
+#include "support/memory_image_store.hpp"
+
+namespace crossover::test {
+
+/// A clock that moves when it is told to, or when somebody waits.
+class ManualClock final : public Clock {
+ public:
+  std::chrono::sys_seconds now() override { return std::chrono::floor<std::chrono::seconds>(time); }
+  void wait(std::chrono::milliseconds duration, std::stop_token stop) override;
+
+  std::chrono::sys_time<std::chrono::milliseconds> time =
+      std::chrono::sys_days(std::chrono::year(2026) / 11 / 23) + std::chrono::hours(12);
+  std::vector<std::chrono::milliseconds> waits;
+  std::function<void()> on_wait;  ///< called in each wait, if it is set
+};
+
+class RecordingSink final : public EventSink {
+ public:
+  void on_event(const Event& event) override { events.push_back(event); }
+
+  /// Kinds of the events in order, without progress (which depends on time) and debugging.
+  [[nodiscard]] std::vector<std::string> kinds() const;
+
+  std::vector<Event> events;
+};
+
+/// All of one side go to one store.
+class OneStore final : public ImageStores {
+ public:
+  explicit OneStore(ImageStore& store) : store_(store) {}
+  ImageStore& open(const CephAccess& /*access*/) override { return store_; }
+
+ private:
+  ImageStore& store_;
+};
+
+/// Source cluster "east" with the nodes e1 and e2 and the storages ssd (pool fast) and hdd (pool slow), destination
+/// cluster "west" with w1 and w2 and the storage copy (pool backup), each with its Ceph.
+class TwoClusters {
+ public:
+  TwoClusters();
+
+  /// A running VM with an agent on e1: scsi0 on ssd, and as many more disks on hdd. Content of the disks is random.
+  void add_guest(std::uint32_t vmid, std::size_t disks = 2);
+  /// Adds a disk to a guest, in the configuration and as an image.
+  void add_disk(std::uint32_t vmid, const std::string& key, const std::string& storage, const std::string& image,
+                std::uint64_t size_bytes);
+  /// Writes and zeroes at random in the guests' disks; now and then a disk changes its size.
+  void write_at_random();
+  /// The image a disk of a source guest stands for.
+  [[nodiscard]] ImageSpec image_of(std::uint32_t vmid, const std::string& key) const;
+  [[nodiscard]] ImageSpec replica_of(const ImageSpec& source, std::uint32_t target_vmid) const;
+
+  /// One run with the options as they are, with the fault that is armed. Throws what mirror() throws.
+  MirrorReport run();
+
+  /// Everything on both sides that a run could change, as text.
+  [[nodiscard]] std::string dump() const;
+
+  MemoryImageStore source_images{"aaaaaaaa-2222-3333-4444-555555555555"};
+  MemoryImageStore replica_images{"bbbbbbbb-2222-3333-4444-555555555555"};
+  MemoryHypervisor source;
+  MemoryHypervisor destination;
+  ManualClock clock;
+  RecordingSink events;
+  Faults faults;
+  MirrorOptions options;
+  std::mt19937 random{1};
+};
+
+}  // namespace crossover::test

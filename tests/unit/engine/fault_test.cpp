@@ -1,0 +1,255 @@
+// Every call of a run goes wrong once, in each way there is: what must never happen does not, and the next run
+// mends what was left.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include <array>
+#include <functional>
+
+#include "point_keeper.hpp"
+
+using namespace crossover;
+using namespace crossover::test;
+
+namespace {
+
+/// A stage in some state, and the keeper that saw how it came about.
+struct Stage {
+  Stage() : keeper(clusters, 100, 99100) {}
+
+  /// A run in which nothing has to go well. Nothing if it threw.
+  std::optional<MirrorReport> try_run() {
+    std::optional<MirrorReport> report;
+    try {
+      report = clusters.run();
+    } catch (const Error& error) {
+      last_error = error.what();
+    } catch (const Cancelled&) {
+      last_error = "cancelled";
+    }
+    if (report && !report->guests.empty()) last_error = report->guests.front().error;
+    keeper.remember();
+    clusters.clock.time += std::chrono::minutes(10);
+    return report;
+  }
+
+  /// A run in which all has to go well.
+  void run_well() {
+    clusters.faults.arm();
+    const auto report = try_run();
+    CAPTURE(last_error);
+    const bool ok = report && report->guests.size() == 1 && report->guests.front().outcome == Outcome::ok;
+    CHECK(ok);
+    if (!ok) return;
+    keeper.check_replica();
+    keeper.check_in_step();
+  }
+
+  /// A run that goes wrong at this call.
+  void run_cut(const std::string& call, Fault fault = Fault::fails) {
+    clusters.faults.arm(call, fault);
+    (void)try_run();
+    REQUIRE(clusters.faults.happened());
+  }
+
+  TwoClusters clusters;
+  PointKeeper keeper;
+  std::string last_error;
+};
+
+using Prepare = std::function<void(Stage&)>;
+
+/// True if the source guest may stay locked: the process was killed, or cannot know whether it took the lock.
+bool may_stay_locked(const std::string& call, Fault fault) {
+  return fault == Fault::dies || fault == Fault::dies_after ||
+         (fault == Fault::answer_lost && call == "source write_config 100 #1");
+}
+
+/// A human's part after a killed run: its lock on the source cannot be told from another's.
+void unlock_source(Stage& stage) {
+  stage.clusters.source.set_config(100, without_lock(stage.clusters.source.config(100).value()));
+}
+
+void check_one(const Prepare& prepare, const std::string& call, Fault fault) {
+  Stage stage;
+  prepare(stage);
+  const std::string config = stage.clusters.source.config(100).value();
+  const std::set<std::string> bases = stage.keeper.bases();
+  const bool had_points = !stage.keeper.points().empty();
+
+  stage.clusters.faults.arm(call, fault);
+  const auto report = stage.try_run();
+  REQUIRE(stage.clusters.faults.happened());
+  stage.keeper.check_replica();
+  if (had_points && !bases.empty()) CHECK_FALSE(stage.keeper.bases().empty());
+  CHECK_FALSE(stage.clusters.source.frozen(100));
+
+  if (may_stay_locked(call, fault) && stage.clusters.source.config(100) != config) {
+    CHECK(without_lock(stage.clusters.source.config(100).value()) == config);
+    unlock_source(stage);
+  }
+  stage.keeper.check_source(config);
+
+  for (int run = 0; run < 2; ++run) {
+    stage.clusters.write_at_random();
+    stage.run_well();
+    stage.keeper.check_source(config);
+  }
+}
+
+/// Goes through all calls of the run that comes after `prepare`.
+void check_all(const Prepare& prepare) {
+  std::vector<std::string> calls;
+  {
+    Stage stage;
+    prepare(stage);
+    stage.clusters.faults.arm();
+    const auto report = stage.try_run();
+    CAPTURE(stage.last_error);
+    REQUIRE(report);
+    REQUIRE(report->guests.front().outcome == Outcome::ok);
+    calls = stage.clusters.faults.calls();
+  }
+  REQUIRE(calls.size() > 20);
+  for (const std::string& call : calls) {
+    for (const Fault fault : {Fault::fails, Fault::answer_lost, Fault::cancels, Fault::dies, Fault::dies_after}) {
+      CAPTURE(call);
+      INFO(to_string(fault));
+      check_one(prepare, call, fault);
+    }
+  }
+}
+
+void one_guest(Stage& stage) {
+  stage.clusters.add_guest(100);
+}
+
+void one_copy(Stage& stage) {
+  one_guest(stage);
+  stage.run_well();
+  stage.clusters.write_at_random();
+}
+
+}  // namespace
+
+TEST_CASE("a first copy survives a fault at every call") {
+  check_all(one_guest);
+}
+
+TEST_CASE("an incremental run survives a fault at every call") {
+  check_all(one_copy);
+}
+
+TEST_CASE("a run that removes old points survives a fault at every call") {
+  check_all([](Stage& stage) {
+    stage.clusters.options.keep_local = "15m";
+    stage.clusters.options.keep_remote = "25m";
+    one_copy(stage);
+    for (int i = 0; i < 3; ++i) {
+      stage.run_well();
+      stage.clusters.write_at_random();
+    }
+  });
+}
+
+TEST_CASE("a run after a cut transfer survives a fault at every call") {
+  check_all([](Stage& stage) {
+    one_copy(stage);
+    stage.run_cut("destination write_diff backup/vm-99100-disk-1-hdd finish #1");
+    stage.clusters.write_at_random();
+  });
+}
+
+TEST_CASE("a run after a cut commit survives a fault at every call") {
+  check_all([](Stage& stage) {
+    one_copy(stage);
+    stage.run_cut("destination create_snapshot backup/vm-99100-disk-1-hdd #1", Fault::dies);
+    stage.clusters.write_at_random();
+  });
+}
+
+TEST_CASE("a run after a commit whose records are not all written survives a fault at every call") {
+  check_all([](Stage& stage) {
+    one_copy(stage);
+    stage.run_cut("destination set_metadata backup/vm-99100-disk-1-hdd #3", Fault::dies);
+    stage.clusters.write_at_random();
+  });
+}
+
+TEST_CASE("a run after a cut first copy survives a fault at every call") {
+  check_all([](Stage& stage) {
+    one_guest(stage);
+    stage.run_cut("destination create_snapshot backup/vm-99100-disk-1-hdd #1", Fault::dies);
+  });
+}
+
+TEST_CASE("a run after a cut first copy of the only disk survives a fault at every call") {
+  check_all([](Stage& stage) {
+    stage.clusters.add_guest(100, 1);
+    stage.run_cut("destination write_diff backup/vm-99100-disk-0-ssd finish #1", Fault::dies);
+  });
+}
+
+TEST_CASE("a run with a new disk survives a fault at every call") {
+  check_all([](Stage& stage) {
+    one_copy(stage);
+    stage.clusters.add_disk(100, "sata0", "hdd", "vm-100-disk-2", 20480);
+  });
+}
+
+TEST_CASE("a run after the first disk was detached survives a fault at every call") {
+  check_all([](Stage& stage) {
+    stage.clusters.options.keep_remote = "1d";
+    one_copy(stage);
+    stage.run_well();
+    VmConfig config = parse_vm_config(stage.clusters.source.config(100).value());
+    config.remove("scsi0");
+    stage.clusters.source.set_config(100, config.to_bytes());
+  });
+}
+
+TEST_CASE("a stopped guest without an agent survives a fault at every call") {
+  check_all([](Stage& stage) {
+    one_copy(stage);
+    VmConfig config = parse_vm_config(stage.clusters.source.config(100).value());
+    config.remove("agent");
+    stage.clusters.source.put_guest(100, "e2", config.to_bytes(), Power::stopped);
+    stage.clusters.options.keep_source_lock = true;
+  });
+}
+
+TEST_CASE("a long row of runs of which most go wrong") {
+  for (std::uint32_t seed = 1; seed <= 40; ++seed) {
+    CAPTURE(seed);
+    Stage stage;
+    TwoClusters& clusters = stage.clusters;
+    clusters.random.seed(seed);
+    const std::array<const char*, 3> windows = {"0s", "15m", "1h"};
+    clusters.options.keep_local = windows.at(seed % 3);
+    clusters.options.keep_remote = windows.at(seed / 3 % 3);
+    clusters.options.keep_source_lock = seed % 5 == 0;
+    clusters.add_guest(100, 1 + seed % 3);
+    const std::string config = clusters.source.config(100).value();
+    std::vector<std::string> calls;
+    for (int run = 0; run < 12; ++run) {
+      clusters.write_at_random();
+      const std::set<std::string> bases = stage.keeper.bases();
+      // Calls of the run before are likely ones of this run.
+      const std::string call = calls.empty() ? "" : calls[clusters.random() % calls.size()];
+      const auto fault = static_cast<Fault>(clusters.random() % 5);
+      CAPTURE(run);
+      CAPTURE(call);
+      INFO(to_string(fault));
+      clusters.faults.arm(call, fault);
+      (void)stage.try_run();
+      if (clusters.faults.calls().size() > 20) calls = clusters.faults.calls();
+      stage.keeper.check_replica();
+      if (!bases.empty()) CHECK_FALSE(stage.keeper.bases().empty());
+      CHECK_FALSE(clusters.source.frozen(100));
+      if (may_stay_locked(call, fault)) unlock_source(stage);
+      stage.keeper.check_source(config);
+    }
+    clusters.write_at_random();
+    stage.run_well();
+  }
+}
