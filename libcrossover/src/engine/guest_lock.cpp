@@ -34,9 +34,7 @@ SourceLock::SourceLock(const Ports& ports, std::string node, std::uint32_t vmid,
     const auto lock = parse_vm_config(now->bytes).get("lock");
     if (!lock) {
       try {
-        before_ = now->bytes;
-        held_ = ports_.source.hypervisor.write_config(node_, vmid_, *now, with_lock(now->bytes, "backup"), stop);
-        holds_ = true;
+        hold_ = ports_.source.hypervisor.hold_config(node_, vmid_, *now, with_lock(now->bytes, "backup"));
         return;
       } catch (const Error& error) {
         if (error.code() != ErrorCode::conflict) throw;
@@ -55,7 +53,7 @@ SourceLock::SourceLock(const Ports& ports, std::string node, std::uint32_t vmid,
 }
 
 SourceLock::~SourceLock() {
-  if (!holds_) return;
+  if (!hold_) return;
   try {
     release();
   } catch (const Error& error) {
@@ -67,8 +65,8 @@ SourceLock::~SourceLock() {
 }
 
 void SourceLock::release() {
-  holds_ = false;
-  ports_.source.hypervisor.write_config(node_, vmid_, held_, before_, {});
+  const std::unique_ptr<ConfigHold> hold = std::move(hold_);
+  hold->release();
 }
 
 }  // namespace crossover
