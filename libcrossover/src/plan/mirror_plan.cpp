@@ -313,7 +313,7 @@ class GuestPlanner {
     const ImageState* replica = look(inventory_.replica_images, disk.replica);
     if (replica == nullptr) {
       disk.full = true;
-    } else if (may_be_just_created(*replica)) {
+    } else if (was_just_created(disk, *replica)) {
       plan_again(disk, *replica);
     } else {
       disk.replica_record = image_record(*replica);
@@ -354,10 +354,13 @@ class GuestPlanner {
     }
   }
 
-  /// A run that is cut right after it created an image leaves one that says nothing. The run that replaces it
-  /// proves first that it is empty.
-  bool may_be_just_created(const ImageState& image) const {
-    return image.metadata.empty() && image.watchers.empty() && has_only_our_snapshots(image);
+  /// A run that is cut right after it created an image leaves one that says nothing. Only the source's record says
+  /// then that it is ours; the run that replaces it proves as well that it is empty.
+  bool was_just_created(const DiskPlan& disk, const ImageState& image) const {
+    const auto& record = disk.source_record.source;
+    if (!record || !record->jobs.contains(request_.job_label)) return false;
+    return record->jobs.at(request_.job_label).creating == to_string(disk.replica.spec) && image.metadata.empty() &&
+           image.watchers.empty() && has_only_our_snapshots(image);
   }
 
   bool has_only_our_snapshots(const ImageState& image) const {
@@ -500,13 +503,13 @@ class GuestPlanner {
       }
     };
     if (!plan_.disks.empty()) {
+      add(StepKind::record_source);
       each_disk(StepKind::create_image, [](const DiskPlan& disk) { return disk.full; });
       add(StepKind::lock_replica);
       each_disk(StepKind::check_head, [](const DiskPlan& disk) { return disk.replica_newest.has_value(); });
       each_disk(StepKind::roll_back, [](const DiskPlan& disk) {
         return disk.replica_base && (!disk.replica_newest || disk.replica_newest->id != disk.replica_base->id);
       });
-      add(StepKind::record_source);
       const bool lock = !request_.options.no_lock;
       if (lock) add(StepKind::lock_source);
       if (plan_.freeze) add(StepKind::freeze);

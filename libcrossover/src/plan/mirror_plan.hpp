@@ -73,11 +73,11 @@ struct Removal {
 
 /// What is done, in this order.
 enum class StepKind {
+  record_source,  ///< write on the source's images what their snapshots are for, and which images are to be created
   lock_replica,   ///< write the replica's configuration with its lock (or create it so)
   create_image,   ///< disk: create the replica's image and record what it is
   check_head,     ///< disk: prove that the head is the newest recovery point
   roll_back,      ///< disk: make the head the base again
-  record_source,  ///< write on the source's images what their snapshots will be for
   lock_source,
   freeze,
   snapshot,  ///< all disks of the source, side by side

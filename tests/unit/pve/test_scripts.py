@@ -253,3 +253,46 @@ def test_a_file_is_read_with_its_time(tmp_path):
     assert finish(perl("read_file", path)) == f"present {mtime(path)}\n".encode() + b"a\x00\r\nb"
     path.write_bytes(b"")
     assert finish(perl("read_file", path)) == f"present {mtime(path)}\n".encode()
+
+
+def hold(path, old, new, lock="-", wait=0):
+    process = perl("replace_file", lock, path, "bytes", len(old), wait, len(new))
+    process.stdin.write(old + new)
+    process.stdin.flush()
+    return process, process.stdout.readline()
+
+
+@pytest.mark.parametrize("end", ["input", signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_file_is_held_until_input_ends_or_a_signal_comes(tmp_path, end):
+    path = tmp_path / "100.conf"
+    path.write_bytes(b"name: x\n")
+    process, said = hold(path, b"name: x\n", b"lock: backup\nname: x\n", tmp_path / "lock", 1)
+    assert said == f"written {mtime(path)}\n".encode()
+    assert path.read_bytes() == b"lock: backup\nname: x\n"
+    if end == "input":
+        process.stdin.close()
+    else:
+        process.send_signal(end)
+    assert process.stdout.read().startswith(b"written ")
+    assert process.wait(30) == 0 and path.read_bytes() == b"name: x\n"
+
+
+def test_a_held_file_that_somebody_changed_stays_as_it_is(tmp_path):
+    path = tmp_path / "100.conf"
+    path.write_bytes(b"a")
+    process, _ = hold(path, b"a", b"b")
+    path.write_bytes(b"c")
+    assert finish(process) == b"changed\n" and path.read_bytes() == b"c"
+    process, said = hold(path, b"a", b"b")
+    assert said == b"changed\n" and finish(process) == b"" and path.read_bytes() == b"c"
+
+
+def test_a_held_file_is_put_back_though_nobody_listens(tmp_path):
+    path = tmp_path / "100.conf"
+    path.write_bytes(b"a")
+    process, _ = hold(path, b"a", b"b")
+    process.stdout.close()
+    process.stderr.close()
+    process.stdin.close()
+    process.wait(30)
+    assert path.read_bytes() == b"a"
