@@ -121,14 +121,18 @@ ImageSpec TwoClusters::replica_of(const ImageSpec& image, std::uint32_t target_v
 }
 
 MirrorReport TwoClusters::run() {
+  events.events.clear();
+  return run(events);
+}
+
+MirrorReport TwoClusters::run(EventSink& sink) {
   FaultyStore source_store("source", source_images, faults);
   FaultyStore replica_store("destination", replica_images, faults);
   FaultyHypervisor source_cluster("source", source, faults);
   FaultyHypervisor destination_cluster("destination", destination, faults);
   OneStore source_stores(source_store);
   OneStore replica_stores(replica_store);
-  const Ports ports{{source_cluster, source_stores}, {destination_cluster, replica_stores}, clock, events};
-  events.events.clear();
+  const Ports ports{{source_cluster, source_stores}, {destination_cluster, replica_stores}, clock, sink};
   return mirror(parse_options(options), ports, faults.stop());
 }
 

@@ -70,6 +70,8 @@ class TwoClusters {
 
   /// One run with the options as they are, with the fault that is armed. Throws what mirror() throws.
   MirrorReport run();
+  /// The same, told to another sink.
+  MirrorReport run(EventSink& sink);
 
   /// Everything on both sides that a run could change, as text.
   [[nodiscard]] std::string dump() const;

@@ -81,7 +81,9 @@ class GuestRun {
       report_.outcome = Outcome::ok;
       ++totals_.guests_ok;
     } catch (const Error& error) {
-      report_.outcome = plan_.problem && is_conflict(error.code()) ? Outcome::conflict : Outcome::failed;
+      // Before the snapshots nothing of the guest's was changed, so that a human can decide.
+      const bool undecided = is_conflict(error.code()) && !error.retryable() && !torn_ && !snapshots_made_;
+      report_.outcome = undecided ? Outcome::conflict : Outcome::failed;
       report_.error_code = error.code();
       report_.error = plan_.problem ? plan_.problem->text : error.what();
       ++totals_.guests_failed;
@@ -347,6 +349,7 @@ class GuestRun {
       remove_snapshots();
       throw *failed;
     }
+    snapshots_made_ = true;
     report_.recovery_point = plan_.snapshot;
     for (const DiskPlan& disk : plan_.disks) {
       tell({.kind = EventKind::snapshot_created, .subject = point_name(disk.disk.image)});
@@ -520,6 +523,7 @@ class GuestRun {
   std::optional<ConfigVersion> replica_;         // the replica's configuration as it stands
   std::optional<std::string> replica_unlocked_;  // what an undo puts back
   bool replica_locked_ = false;
+  bool snapshots_made_ = false;
   bool torn_ = false;  // a replica's head is not a recovery point
   std::unique_ptr<Freeze> freeze_;
   std::optional<SourceLock> source_lock_;

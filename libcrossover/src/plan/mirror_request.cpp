@@ -18,6 +18,16 @@ void check_storage_id(const std::string& id) {
   }
 }
 
+/// Readers of lists and rules do not know which option they read.
+template <typename Read>
+auto read_option(const char* option, const Read& read) {
+  try {
+    return read();
+  } catch (const Error& error) {
+    throw Error(error.code(), "option", option, error.what());
+  }
+}
+
 std::chrono::seconds positive_duration(std::string_view option, const std::string& text) {
   const std::chrono::seconds length = parse_keep_window(option, text).length;
   if (length.count() == 0)
@@ -33,10 +43,12 @@ MirrorRequest parse_options(const MirrorOptions& options) {
   if (options.vmid.empty() && options.tag.empty()) {
     throw Error(ErrorCode::usage, "option", "--vmid", "it is missing: give VMIDs, such as 100,101:201, or 'all'");
   }
-  request.vmids = options.vmid.empty() ? VmidSelection{.all = true} : parse_vmid_list(options.vmid);
-  request.excluded = parse_vmid_exclusions(options.exclude_vmids);
+  request.vmids = options.vmid.empty() ? VmidSelection{.all = true}
+                                       : read_option("--vmid", [&] { return parse_vmid_list(options.vmid); });
+  request.excluded = read_option("--excludevmids", [&] { return parse_vmid_exclusions(options.exclude_vmids); });
   request.prefix = options.prefix_id;
-  if (!request.prefix.empty()) (void)prefixed_vmid(request.prefix, min_vmid);
+  if (!request.prefix.empty())
+    (void)read_option("--prefixid", [&] { return prefixed_vmid(request.prefix, min_vmid); });
   request.tag = options.tag;
   if (options.destination.empty()) {
     throw Error(ErrorCode::usage, "option", "--destination",
@@ -47,7 +59,9 @@ MirrorRequest parse_options(const MirrorOptions& options) {
   request.pool = options.pool;
   request.keep_local.window = parse_keep_window("--keeplocal", options.keep_local);
   request.keep_remote.window = parse_keep_window("--keepremote", options.keep_remote);
-  for (const std::string& rule : options.rewrite) request.rewrite.push_back(RewriteRule::parse(rule));
+  for (const std::string& rule : options.rewrite) {
+    request.rewrite.push_back(read_option("--rewrite", [&] { return RewriteRule::parse(rule); }));
+  }
   request.job_name = options.job_name;
   request.job_label = normalize_job(options.job_name);
   request.lock_wait = parse_keep_window("--lock-wait", options.lock_wait).length;

@@ -22,13 +22,24 @@ bool has_number_after(std::string_view key, std::string_view name) {
                      [](char c) { return c >= '0' && c <= '9'; });
 }
 
+/// "spice", "host=spice,usb3=1": a device that the viewer's host lends, not this one.
+bool is_spice_usb(std::string_view value) {
+  for (std::size_t begin = 0; begin <= value.size();) {
+    const std::size_t end = std::min(value.find(',', begin), value.size());
+    const std::string_view part = value.substr(begin, end - begin);
+    if (part == "spice" || part == "host=spice") return true;
+    begin = end + 1;
+  }
+  return false;
+}
+
 /// Why a setting would name something of the source's host; empty if it does not.
 std::string host_device(std::string_view key, std::string_view value) {
   if (has_number_after(key, "hostpci")) return "a PCI device of the host";
   if (has_number_after(key, "virtiofs")) return "a directory of the host";
   if (has_number_after(key, "parallel")) return "a port of the host";
   if (has_number_after(key, "serial")) return value == "socket" ? "" : "a port of the host";
-  if (has_number_after(key, "usb")) return value.starts_with("spice") ? "" : "a USB device of the host";
+  if (has_number_after(key, "usb")) return is_spice_usb(value) ? "" : "a USB device of the host";
   return "";
 }
 

@@ -1,0 +1,507 @@
+// Whole runs between two clusters in memory: what they do, and what they tell of it.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "plan/replica_config.hpp"
+#include "point_keeper.hpp"
+#include "support/golden.hpp"
+
+using namespace crossover;
+using namespace crossover::test;
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+
+namespace {
+
+const std::string first_point = "mirror-default-20261123T120000Z";
+
+const GuestReport& only(const MirrorReport& report) {
+  REQUIRE(report.guests.size() == 1);
+  return report.guests.front();
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+std::string joined(const std::vector<std::string>& lines) {
+  return fmt::format("{}\n", fmt::join(lines, "\n"));
+}
+
+}  // namespace
+
+TEST_CASE("a first copy and an incremental run, as they are told") {
+  TwoClusters clusters;
+  clusters.add_guest(100);
+  const MirrorReport first = clusters.run();
+  check_golden("events/first-copy.txt", joined(clusters.events.kinds()));
+  const GuestReport& guest = only(first);
+  CHECK(guest.outcome == Outcome::ok);
+  CHECK(guest.vmid == 100);
+  CHECK(guest.target_vmid == 99100);
+  CHECK(guest.name == "web100");
+  CHECK(guest.source_node == "e1");
+  CHECK(guest.target_node == "w1");
+  CHECK(guest.running);
+  CHECK(guest.frozen);
+  CHECK(guest.consistency == "frozen");
+  CHECK(guest.frozen_for == milliseconds(40));
+  CHECK(guest.recovery_point == first_point);
+  CHECK_FALSE(guest.error_code);
+  CHECK(guest.error.empty());
+  CHECK(guest.warnings.empty());
+  CHECK(guest.removed.empty());
+  REQUIRE(guest.disks.size() == 2);
+  // Two written blocks of 4 KiB each; 21 bytes of header, 17 for each record, one for the end.
+  const std::uint64_t stream_bytes = 21 + 2 * (17 + 4096) + 1;
+  for (const DiskReport& disk : guest.disks) {
+    CHECK(disk.full);
+    CHECK(disk.base.empty());
+    CHECK(disk.transferred);
+    CHECK(disk.committed);
+    CHECK(disk.stream_bytes == stream_bytes);
+  }
+  CHECK(guest.disks[0].key == "scsi0");
+  CHECK(guest.disks[0].source_image == "fast/vm-100-disk-0");
+  CHECK(guest.disks[0].replica_image == "backup/vm-99100-disk-0-ssd");
+  CHECK(guest.disks[0].size_bytes == 65536);
+  CHECK(guest.disks[1].size_bytes == 25600);
+  CHECK(first.totals.full_ok == 2);
+  CHECK(first.totals.full_bytes == 2 * stream_bytes);
+  CHECK(first.totals.incremental_ok + first.totals.full_failed + first.totals.incremental_failed == 0);
+  CHECK(first.totals.freeze_ok == 1);
+  CHECK(first.totals.freeze_failed == 0);
+  CHECK(first.totals.snapshot_ok == 2);
+  CHECK(first.totals.guests_ok == 1);
+  CHECK(first.totals.guests_running == 1);
+  CHECK(first.totals.guests_stopped == 0);
+  CHECK_FALSE(first.dry_run);
+  CHECK(first.destination == "w1");
+
+  clusters.clock.time += minutes(10);
+  clusters.source_images.write({"fast", "", "vm-100-disk-0"}, 8192, std::vector<std::byte>(100, std::byte{7}));
+  const MirrorReport second = clusters.run();
+  check_golden("events/incremental.txt", joined(clusters.events.kinds()));
+  const GuestReport& again = only(second);
+  CHECK(again.outcome == Outcome::ok);
+  CHECK(again.disks[0].base == first_point);
+  CHECK_FALSE(again.disks[0].full);
+  CHECK(again.disks[0].stream_bytes == 21 + 17 + 4096 + 1);
+  CHECK(again.disks[1].stream_bytes == 22);
+  CHECK(second.totals.incremental_ok == 2);
+  CHECK(second.totals.incremental_bytes == 21 + 17 + 4096 + 1 + 22);
+  CHECK(second.totals.full_ok == 0);
+  CHECK(again.removed == std::vector<std::string>{"destination backup/vm-99100-disk-0-ssd@" + first_point,
+                                                  "destination backup/vm-99100-disk-1-hdd@" + first_point,
+                                                  "source fast/vm-100-disk-0@" + first_point,
+                                                  "source slow/vm-100-disk-1@" + first_point});
+  const auto removed = std::find_if(clusters.events.events.begin(), clusters.events.events.end(),
+                                    [](const Event& event) { return event.kind == EventKind::snapshot_removed; });
+  REQUIRE(removed != clusters.events.events.end());
+  CHECK(removed->elapsed == minutes(10));
+  CHECK(removed->host == "w1");
+}
+
+TEST_CASE("the report as JSON") {
+  TwoClusters clusters;
+  clusters.add_guest(100);
+  clusters.options.job_name = "Nightly";
+  MirrorReport report = clusters.run();
+  report.duration = milliseconds(1500);
+  for (DiskReport& disk : report.guests.front().disks) disk.duration = milliseconds(250);
+  check_golden("report/first-copy.json", to_json(report) + "\n");
+}
+
+TEST_CASE("the replica starts with what the point holds, and its records say what it is") {
+  TwoClusters clusters;
+  clusters.add_guest(100);
+  PointKeeper keeper(clusters, 100, 99100);
+  clusters.source.inventory.guests.at(100).firewall = "[OPTIONS]\nenable: 1\n";
+  CHECK(only(clusters.run()).outcome == Outcome::ok);
+  keeper.remember();
+  keeper.check_replica();
+  keeper.check_in_step();
+  CHECK(clusters.destination.inventory.guests.at(99100).firewall == "[OPTIONS]\nenable: 1\n");
+  CHECK(clusters.destination.config(99100) ==
+        "agent: 1\nboot: order=scsi0\nmemory: 512\nname: web100\nonboot: 0\n"
+        "vmgenid: 8c5e3b2d-3f65-4d0a-9f6b-0a6d1a2b3100\n"
+        "scsi0: copy:vm-99100-disk-0-ssd,discard=on,iothread=1\n"
+        "scsi1: copy:vm-99100-disk-1-hdd,discard=on,iothread=1\n");
+  const auto first = clusters.replica_images.find({"backup", "", "vm-99100-disk-0-ssd"});
+  const PointConfig point = parse_point(first->metadata.at(std::string(point_key_prefix) + first_point));
+  CHECK(point.config == clusters.destination.config(99100));
+  CHECK(point.onboot == "1");
+  CHECK(point.firewall == "[OPTIONS]\nenable: 1\n");
+  CHECK(point.images == std::vector<std::string>{"backup/vm-99100-disk-0-ssd", "backup/vm-99100-disk-1-hdd"});
+}
+
+TEST_CASE("a password is in the replica's configuration and nowhere else") {
+  TwoClusters clusters;
+  clusters.add_guest(100);
+  VmConfig config = parse_vm_config(clusters.source.config(100).value());
+  config.set("cipassword", "$5$secret");
+  clusters.source.set_config(100, config.to_bytes());
+  const MirrorReport report = clusters.run();
+  CHECK(contains(clusters.destination.config(99100).value(), "$5$secret"));
+  CHECK_FALSE(contains(to_json(report), "secret"));
+  for (const Event& event : clusters.events.events) CHECK_FALSE(contains(event.text + event.subject, "secret"));
+  for (const ImageSpec& image : clusters.replica_images.images()) {
+    const auto state = clusters.replica_images.find(image);
+    for (const auto& [key, value] : state->metadata) {
+      CHECK_FALSE(contains(value, "secret"));
+      if (key.starts_with(point_key_prefix)) CHECK_FALSE(contains(parse_point(value).config, "cipassword"));
+    }
+  }
+}
+
+TEST_CASE("a dry run changes nothing and says what it would do") {
+  TwoClusters clusters;
+  clusters.add_guest(100);
+  clusters.add_guest(101);
+  clusters.options.vmid = "all";
+  const auto check_dry = [&] {
+    clusters.options.dry_run = true;
+    const std::string before = clusters.dump();
+    clusters.faults.arm();
+    const MirrorReport report = clusters.run();
+    CHECK(clusters.dump() == before);
+    CHECK(report.dry_run);
+    for (const GuestReport& guest : report.guests) {
+      CHECK(guest.outcome == Outcome::planned);
+      CHECK_FALSE(guest.steps.empty());
+    }
+    CHECK(clusters.source.freezes(100) == 0);
+    CHECK(report.totals.guests_ok == 0);
+    for (const std::string& call : clusters.faults.calls()) {
+      CAPTURE(call);
+      CHECK((contains(call, " survey ") || contains(call, " fsid ") || contains(call, " find ")));
+    }
+    clusters.options.dry_run = false;
+    return report;
+  };
+  CHECK(check_dry().guests.size() == 2);
+  // The steps are those of the run that follows.
+  clusters.source.agents[100] = MemoryHypervisor::Agent::silent;
+  const std::vector<std::string> planned = check_dry().guests[0].steps;
+  CHECK(clusters.run().guests[0].steps == planned);
+  clusters.write_at_random();
+  clusters.clock.time += minutes(1);
+  check_dry();
+  // Torn
+  clusters.faults.arm("destination write_diff backup/vm-99101-disk-1-hdd finish #1", Fault::fails);
+  (void)clusters.run();
+  clusters.clock.time += minutes(1);
+  check_dry();
+}
+
+TEST_CASE("an agent that does not freeze leaves a point that says so") {
+  using Agent = MemoryHypervisor::Agent;
+  for (const Agent agent : {Agent::silent, Agent::refuses}) {
+    TwoClusters clusters;
+    clusters.add_guest(100);
+    clusters.source.agents[100] = agent;
+    const MirrorReport report = clusters.run();
+    CHECK(only(report).outcome == Outcome::ok);
+    CHECK_FALSE(only(report).frozen);
+    CHECK(contains(only(report).consistency, "not frozen: "));
+    CHECK(only(report).warnings.size() == 1);
+    CHECK(report.totals.freeze_failed == 1);
+    CHECK(report.totals.freeze_ok == 0);
+  }
+}
+
+TEST_CASE("a freeze that is not what it should be ends the guest's run, and its snapshots go") {
+  using Agent = MemoryHypervisor::Agent;
+  for (const Agent agent : {Agent::late, Agent::expires}) {
+    TwoClusters clusters;
+    clusters.add_guest(100);
+    const std::string config = clusters.source.config(100).value();
+    clusters.source.agents[100] = agent;
+    const MirrorReport report = clusters.run();
+    CHECK(only(report).outcome == Outcome::failed);
+    CHECK(only(report).error_code == ErrorCode::timeout);
+    CHECK_FALSE(only(report).frozen);
+    CHECK(only(report).recovery_point.empty());
+    CHECK(report.totals.freeze_failed == 1);
+    CHECK(clusters.source.config(100) == config);
+    CHECK_FALSE(clusters.source.frozen(100));
+    for (const ImageSpec& image : clusters.source_images.images()) {
+      CHECK(clusters.source_images.find(image)->snapshots.empty());
+    }
+  }
+}
+
+TEST_CASE("a snapshot that fails takes the others of that moment with it") {
+  TwoClusters clusters;
+  clusters.add_guest(100, 3);
+  clusters.faults.arm("source create_snapshot slow/vm-100-disk-1 #1", Fault::fails);
+  const MirrorReport report = clusters.run();
+  CHECK(only(report).outcome == Outcome::failed);
+  CHECK(only(report).error_code == ErrorCode::io);
+  CHECK(report.totals.snapshot_ok == 2);
+  CHECK(report.totals.snapshot_failed == 1);
+  for (const ImageSpec& image : clusters.source_images.images()) {
+    CHECK(clusters.source_images.find(image)->snapshots.empty());
+  }
+}
+
+TEST_CASE("the source's lock") {
+  TwoClusters clusters;
+  clusters.add_guest(100);
+  const std::string config = clusters.source.config(100).value();
+  const std::string held = with_lock(config, "backup");
+  SUBCASE("somebody's lock that goes is waited for") {
+    clusters.source.set_config(100, held);
+    clusters.options.lock_wait = "5s";
+    clusters.clock.on_wait = [&] {
+      if (clusters.clock.waits.size() == 4) clusters.source.set_config(100, config);
+    };
+    CHECK(only(clusters.run()).outcome == Outcome::ok);
+    CHECK(clusters.clock.waits.size() == 4);
+    CHECK(clusters.source.config(100) == config);
+  }
+  SUBCASE("somebody's lock that stays fails the guest and is left alone") {
+    clusters.source.set_config(100, held);
+    clusters.options.lock_wait = "3s";
+    const MirrorReport report = clusters.run();
+    CHECK(only(report).outcome == Outcome::failed);
+    CHECK(only(report).error_code == ErrorCode::locked);
+    CHECK(contains(only(report).error, "(backup)"));
+    CHECK(contains(only(report).error, "qm unlock 100"));
+    CHECK(clusters.clock.waits.size() == 6);
+    CHECK(clusters.source.config(100) == held);
+    CHECK(clusters.source.freezes(100) == 0);
+  }
+  SUBCASE("a stop ends the waiting") {
+    clusters.source.set_config(100, held);
+    clusters.faults.arm("source read_config 100 #3", Fault::cancels);
+    CHECK_THROWS_AS((void)clusters.run(), Cancelled);
+    CHECK(clusters.source.config(100) == held);
+  }
+  SUBCASE("a configuration that was changed meanwhile fails the guest") {
+    clusters.source.set_config(100, held);
+    clusters.clock.on_wait = [&] { clusters.source.set_config(100, config + "cores: 8\n"); };
+    const MirrorReport report = clusters.run();
+    CHECK(only(report).outcome == Outcome::failed);
+    CHECK(only(report).error_code == ErrorCode::conflict);
+    CHECK(clusters.source.config(100) == config + "cores: 8\n");
+  }
+  SUBCASE("somebody who changes the locked configuration keeps it") {
+    clusters.options.keep_source_lock = true;
+    clusters.clock.on_wait = [] { FAIL("nobody waits"); };
+    class Meddler final : public EventSink {
+     public:
+      Meddler(TwoClusters& clusters, const std::string& config) : clusters_(clusters), config_(config) {}
+      void on_event(const Event& event) override {
+        if (event.kind == EventKind::transfer_started) clusters_.source.set_config(100, config_);
+      }
+
+     private:
+      TwoClusters& clusters_;
+      std::string config_;
+    };
+    const std::string changed = with_lock(config + "cores: 8\n", "backup");
+    Meddler meddler(clusters, changed);
+    const MirrorReport report = clusters.run(meddler);
+    CHECK(only(report).outcome == Outcome::ok);
+    CHECK(clusters.source.config(100) == changed);
+    REQUIRE(only(report).warnings.size() == 1);
+    CHECK(contains(only(report).warnings.front(), "changed"));
+  }
+  SUBCASE("none is taken with --nolock, and somebody's does not matter") {
+    clusters.source.set_config(100, held);
+    clusters.options.no_lock = true;
+    clusters.faults.arm();
+    CHECK(only(clusters.run()).outcome == Outcome::ok);
+    CHECK(clusters.source.config(100) == held);
+    for (const std::string& call : clusters.faults.calls()) CHECK_FALSE(contains(call, "source write_config"));
+  }
+  SUBCASE("it is gone before the transfers, or stays for them") {
+    for (const bool keep : {false, true}) {
+      clusters.options.keep_source_lock = keep;
+      CHECK(only(clusters.run()).outcome == Outcome::ok);
+      const std::vector<std::string> kinds = clusters.events.kinds();
+      const auto unlocked = std::find(kinds.begin(), kinds.end(), "source_unlocked");
+      const auto sent = std::find(kinds.begin(), kinds.end(), "transfer_started");
+      REQUIRE(unlocked != kinds.end());
+      CHECK((unlocked > sent) == keep);
+      clusters.clock.time += minutes(1);
+    }
+  }
+}
+
+TEST_CASE("the replica stays locked if that is asked for, and a later run takes the lock away") {
+  TwoClusters clusters;
+  clusters.add_guest(100);
+  clusters.options.keep_destination_lock = true;
+  for (int run = 0; run < 2; ++run) {
+    CHECK(only(clusters.run()).outcome == Outcome::ok);
+    CHECK(parse_vm_config(clusters.destination.config(99100).value()).get("lock") == "migrate");
+    clusters.clock.time += minutes(1);
+  }
+  clusters.options.keep_destination_lock = false;
+  CHECK(only(clusters.run()).outcome == Outcome::ok);
+  CHECK_FALSE(parse_vm_config(clusters.destination.config(99100).value()).get("lock"));
+}
+
+TEST_CASE("a replica that was written is a conflict, and nothing of it is touched") {
+  TwoClusters clusters;
+  clusters.add_guest(100);
+  (void)clusters.run();
+  clusters.clock.time += minutes(1);
+  const ImageSpec replica{"backup", "", "vm-99100-disk-1-hdd"};
+  SUBCASE("written") {
+    clusters.replica_images.write(replica, 0, std::vector<std::byte>(1, std::byte{1}));
+  }
+  SUBCASE("resized") {
+    clusters.replica_images.resize(replica, 1 << 20);
+  }
+  const auto head = clusters.replica_images.content(replica);
+  const std::string config = clusters.destination.config(99100).value();
+  const MirrorReport report = clusters.run();
+  CHECK(only(report).outcome == Outcome::conflict);
+  CHECK(only(report).error_code == ErrorCode::conflict);
+  CHECK(contains(only(report).error, "written to since its newest recovery point " + first_point));
+  CHECK(clusters.replica_images.content(replica) == head);
+  CHECK(clusters.destination.config(99100) == config);
+  CHECK(clusters.source.freezes(100) == 1);
+}
+
+TEST_CASE("an image without a record that holds something is not replaced") {
+  TwoClusters clusters;
+  clusters.add_guest(100, 1);
+  const ImageSpec replica{"backup", "", "vm-99100-disk-0-ssd"};
+  clusters.replica_images.create(replica, {.size_bytes = 65536});
+  clusters.replica_images.write(replica, 40000, std::vector<std::byte>(1, std::byte{1}));
+  const auto head = clusters.replica_images.content(replica);
+  const MirrorReport report = clusters.run();
+  CHECK(only(report).outcome == Outcome::conflict);
+  CHECK(contains(only(report).error, "not empty"));
+  CHECK(clusters.replica_images.content(replica) == head);
+  CHECK(clusters.replica_images.find(replica)->snapshots.empty());
+  CHECK_FALSE(clusters.destination.config(99100));
+}
+
+TEST_CASE("one guest's failure is not the others'") {
+  TwoClusters clusters;
+  for (const std::uint32_t vmid : {100U, 101U, 102U}) clusters.add_guest(vmid, 1);
+  clusters.options.vmid = "all";
+  SUBCASE("in its run") {
+    clusters.faults.arm("source read_diff fast/vm-101-disk-0 #1", Fault::fails);
+  }
+  SUBCASE("in its plan") {
+    clusters.replica_images.create({"backup", "", "vm-99101-disk-0-ssd"}, {.size_bytes = 65536});
+    (void)clusters.replica_images.create_snapshot({"backup", "", "vm-99101-disk-0-ssd"}, "mine");
+  }
+  SUBCASE("in its record, which nobody can read") {
+    clusters.source_images.set_metadata({"fast", "", "vm-101-disk-0"}, std::string(record_key), "{");
+  }
+  SUBCASE("on a node that is off") {
+    clusters.source.inventory.guests.at(101).node = "e2";
+    clusters.source.inventory.nodes.at("e2").unreachable = "no route to host";
+  }
+  const MirrorReport report = clusters.run();
+  REQUIRE(report.guests.size() == 3);
+  CHECK(report.guests[0].outcome == Outcome::ok);
+  CHECK(report.guests[1].outcome != Outcome::ok);
+  CHECK(report.guests[1].error_code);
+  CHECK_FALSE(report.guests[1].error.empty());
+  CHECK(report.guests[2].outcome == Outcome::ok);
+  CHECK(report.totals.guests_ok == 2);
+  CHECK(report.totals.guests_failed == 1);
+}
+
+TEST_CASE("users' snapshots and those of other jobs stay, on both sides") {
+  TwoClusters clusters;
+  clusters.add_guest(100, 1);
+  const ImageSpec source{"fast", "", "vm-100-disk-0"};
+  const ImageSpec replica{"backup", "", "vm-99100-disk-0-ssd"};
+  (void)clusters.run();
+  const std::vector<std::string> names = {"before-upgrade", "mirror-before-upgrade", "mirror-20200101000000",
+                                          "mirror-other-20200101T000000Z", "mirror-default-20201301T000000Z"};
+  for (const std::string& name : names) {
+    (void)clusters.source_images.create_snapshot(source, name);
+    (void)clusters.replica_images.create_snapshot(replica, name);
+  }
+  for (int run = 0; run < 3; ++run) {
+    clusters.clock.time += minutes(10);
+    clusters.write_at_random();
+    CHECK(only(clusters.run()).outcome == Outcome::ok);
+  }
+  for (const auto& state : {clusters.source_images.find(source), clusters.replica_images.find(replica)}) {
+    CHECK(state->snapshots.size() == names.size() + 1);
+    for (const std::string& name : names) {
+      CHECK(std::any_of(state->snapshots.begin(), state->snapshots.end(),
+                        [&](const Snapshot& snapshot) { return snapshot.name == name; }));
+    }
+  }
+}
+
+TEST_CASE("two jobs of one guest do not touch each other's points") {
+  TwoClusters clusters;
+  clusters.add_guest(100);
+  PointKeeper hourly(clusters, 100, 99100);
+  for (int run = 0; run < 4; ++run) {
+    for (const char* job : {"hourly", "daily"}) {
+      clusters.options.job_name = job;
+      clusters.options.prefix_id = job == std::string("hourly") ? "99" : "88";
+      const MirrorReport report = clusters.run();
+      CAPTURE(only(report).error);
+      CHECK(only(report).outcome == Outcome::ok);
+      CHECK(only(report).disks[0].full == (run == 0));
+      clusters.write_at_random();
+      clusters.clock.time += minutes(10);
+    }
+  }
+}
+
+TEST_CASE("two clusters that replicate to each other leave each other's replicas out of 'all'") {
+  TwoClusters clusters;
+  clusters.add_guest(100, 1);
+  clusters.options.vmid = "all";
+  (void)clusters.run();
+  // What came from the other side: a guest whose image says that it is a replica.
+  clusters.add_guest(500, 1);
+  const ImageSpec image{"fast", "", "vm-500-disk-0"};
+  const auto state = clusters.source_images.find(image);
+  clusters.source_images.set_metadata(image, std::string(record_key),
+                                      render_record({ReplicaRecord{.source = {"far", 1, "x", 5},
+                                                                   .source_image = "p/vm-5-disk-0",
+                                                                   .job = "there",
+                                                                   .target_vmid = 500,
+                                                                   .image_id = state->id,
+                                                                   .pool_id = state->pool_id,
+                                                                   .state = ReplicaState::complete},
+                                                     std::nullopt}));
+  clusters.clock.time += minutes(1);
+  CHECK(only(clusters.run()).vmid == 100);
+  // By name it is meant.
+  clusters.options.vmid = "500";
+  CHECK(only(clusters.run()).outcome == Outcome::ok);
+}
+
+TEST_CASE("a sink that throws ends the run, with the guest thawed and unlocked") {
+  class Thrower final : public EventSink {
+   public:
+    explicit Thrower(EventKind kind) : kind_(kind) {}
+    void on_event(const Event& event) override {
+      if (event.kind == kind_) throw std::runtime_error("no more");
+    }
+
+   private:
+    EventKind kind_;
+  };
+  for (const EventKind kind : {EventKind::frozen, EventKind::snapshot_created, EventKind::transfer_started,
+                               EventKind::source_locked, EventKind::thawed}) {
+    TwoClusters clusters;
+    clusters.add_guest(100);
+    const std::string config = clusters.source.config(100).value();
+    Thrower thrower(kind);
+    CHECK_THROWS_AS((void)clusters.run(thrower), std::runtime_error);
+    CHECK(clusters.source.config(100) == config);
+    CHECK_FALSE(clusters.source.frozen(100));
+    CHECK(only(clusters.run()).outcome == Outcome::ok);
+  }
+}

@@ -1,0 +1,98 @@
+// Every wrong option is refused by its name, its value, and what is expected.
+#include "plan/mirror_request.hpp"
+
+#include <doctest/doctest.h>
+
+#include <functional>
+
+#include "crossover/error.hpp"
+
+using namespace crossover;
+
+namespace {
+
+MirrorOptions good() {
+  MirrorOptions options;
+  options.vmid = "100";
+  options.destination = "w1";
+  return options;
+}
+
+}  // namespace
+
+TEST_CASE("options as they are given") {
+  MirrorOptions options = good();
+  options.vmid = "100,101:201";
+  options.exclude_vmids = "1100,300";
+  options.prefix_id = "99";
+  options.keep_local = "2d";
+  options.keep_remote = "1w";
+  options.rewrite = {"s/a/b/", "s,c,d,g"};
+  options.job_name = "Nach Mitternacht (ä)";
+  const MirrorRequest request = parse_options(options);
+  CHECK(request.vmids.guests == std::vector<VmidPair>{{100, {}}, {101, 201}});
+  CHECK_FALSE(request.vmids.all);
+  CHECK(request.excluded == std::set<Vmid>{300, 1100});
+  CHECK(request.keep_local.window.length == std::chrono::hours(48));
+  CHECK(request.keep_remote.window.length == std::chrono::hours(168));
+  CHECK(request.rewrite.size() == 2);
+  CHECK(request.job_label == "nachmitternacht");
+  CHECK(request.lock_wait == std::chrono::seconds(60));
+  CHECK(request.freeze_timeout == std::chrono::seconds(10));
+  CHECK(request.pool == "rbd");
+  CHECK(parse_options(good()).job_label == "default");
+  MirrorOptions tagged = good();
+  tagged.vmid.clear();
+  tagged.tag = "prod";
+  CHECK(parse_options(tagged).vmids.all);
+}
+
+TEST_CASE("options that are wrong") {
+  struct Wrong {
+    std::function<void(MirrorOptions&)> change;
+    std::vector<const char*> words;
+  };
+  const Wrong cases[] = {
+      {[](MirrorOptions& o) { o.vmid = ""; }, {"--vmid", "missing"}},
+      {[](MirrorOptions& o) { o.vmid = "100,,101"; }, {"--vmid", "100,,101", "empty"}},
+      {[](MirrorOptions& o) { o.vmid = "99"; }, {"--vmid", "'99'", "100 to 999999999"}},
+      {[](MirrorOptions& o) { o.vmid = "0100"; }, {"--vmid", "'0100'", "leading zeros"}},
+      {[](MirrorOptions& o) { o.vmid = "100,100"; }, {"--vmid", "twice"}},
+      {[](MirrorOptions& o) { o.vmid = "100:200,101:200"; }, {"--vmid", "200", "100", "101"}},
+      {[](MirrorOptions& o) { o.vmid = "web"; }, {"--vmid", "'web'"}},
+      {[](MirrorOptions& o) { o.exclude_vmids = "100,x"; }, {"--excludevmids", "'x'"}},
+      {[](MirrorOptions& o) { o.exclude_vmids = "100:200"; }, {"--excludevmids", "'100:200'"}},
+      {[](MirrorOptions& o) { o.prefix_id = "0"; }, {"--prefixid", "'0'"}},
+      {[](MirrorOptions& o) { o.prefix_id = "9a"; }, {"--prefixid", "'9a'"}},
+      {[](MirrorOptions& o) { o.prefix_id = "1234567"; }, {"--prefixid", "'1234567'", "999999999"}},
+      {[](MirrorOptions& o) { o.destination = ""; }, {"--destination", "missing"}},
+      {[](MirrorOptions& o) { o.pool = ""; }, {"--pool", "''", "pvesm status"}},
+      {[](MirrorOptions& o) { o.pool = "a b"; }, {"--pool", "'a b'"}},
+      {[](MirrorOptions& o) { o.pool = "a:b"; }, {"--pool", "'a:b'"}},
+      {[](MirrorOptions& o) { o.keep_local = "7"; }, {"--keeplocal", "7", "unit"}},
+      {[](MirrorOptions& o) { o.keep_remote = "-1d"; }, {"--keepremote", "-1d"}},
+      {[](MirrorOptions& o) { o.keep_remote = "99999999d"; }, {"--keepremote", "100 years"}},
+      {[](MirrorOptions& o) {
+         o.rewrite = {"s/a/b/", "y/a/b/"};
+       },
+       {"--rewrite", "'y/a/b/'"}},
+      {[](MirrorOptions& o) { o.rewrite = {"s/(/b/"}; }, {"--rewrite", "position"}},
+      {[](MirrorOptions& o) { o.lock_wait = "soon"; }, {"--lock-wait", "soon"}},
+      {[](MirrorOptions& o) { o.freeze_timeout = "0s"; }, {"--freeze-timeout", "0s"}},
+      {[](MirrorOptions& o) { o.freeze_timeout = ""; }, {"--freeze-timeout"}},
+  };
+  for (const Wrong& one : cases) {
+    MirrorOptions options = good();
+    one.change(options);
+    CAPTURE(one.words.front());
+    try {
+      (void)parse_options(options);
+      FAIL("it was accepted");
+    } catch (const Error& error) {
+      CHECK(error.code() == ErrorCode::usage);
+      const std::string text = error.what();
+      CAPTURE(text);
+      for (const char* word : one.words) CHECK_MESSAGE(text.find(word) != std::string::npos, word);
+    }
+  }
+}

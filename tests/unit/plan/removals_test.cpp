@@ -1,0 +1,135 @@
+// What retention removes, and what it never does.
+#include "plan/removals.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "plan_stage.hpp"
+
+using namespace crossover;
+using namespace crossover::test;
+using std::chrono::hours;
+using std::chrono::minutes;
+
+namespace {
+
+/// "S0@12:00": side, disk and time of day of each removal, in order.
+std::string removed(PlanStage& stage, std::chrono::sys_seconds now = noon) {
+  const GuestPlan plan = stage.plan(now);
+  CAPTURE(PlanStage::text_of(plan));
+  REQUIRE_FALSE(plan.problem);
+  std::string text;
+  for (const Removal& removal : plan.removals) {
+    const bool first = removal.image.spec.name.find("disk-0") != std::string::npos;
+    CHECK(removal.point_config == (!removal.on_source && first));
+    CHECK(removal.snapshot.name != plan.snapshot);
+    const std::string& name = removal.snapshot.name;
+    text += fmt::format("{}{}{}@{}", text.empty() ? "" : " ", removal.on_source ? "S" : "D", first ? 0 : 1,
+                        name.substr(name.size() - 7, 4));
+  }
+  return text;
+}
+
+}  // namespace
+
+TEST_CASE("each side has its window, and the newest that is older than it goes as well") {
+  PlanStage stage;
+  for (int hour = 5; hour > 0; --hour) stage.add_point(noon - hours(hour));
+  stage.options.keep_local = "2h";
+  stage.options.keep_remote = "4h";
+  // A point as old as the window is kept.
+  CHECK(removed(stage) == "D0@0700 D1@0700 S0@0700 S0@0800 S0@0900 S1@0700 S1@0800 S1@0900");
+  stage.options.keep_local = "0s";
+  stage.options.keep_remote = "100w";
+  CHECK(removed(stage) == "S0@0700 S0@0800 S0@0900 S0@1000 S0@1100 S1@0700 S1@0800 S1@0900 S1@1000 S1@1100");
+  stage.options.keep_local = "1w";
+  CHECK(removed(stage).empty());
+}
+
+TEST_CASE("nothing goes before the new point is committed") {
+  PlanStage stage;
+  stage.add_point(noon - hours(1));
+  const GuestPlan plan = stage.plan();
+  REQUIRE_FALSE(plan.removals.empty());
+  CHECK(plan.steps.back().kind == StepKind::remove);
+  CHECK(std::count_if(plan.steps.begin(), plan.steps.end(),
+                      [](const Step& step) { return step.kind == StepKind::remove; }) == 1);
+  CHECK(std::any_of(plan.steps.begin(), plan.steps.end(),
+                    [](const Step& step) { return step.kind == StepKind::commit; }));
+}
+
+TEST_CASE("the destination's removals come first, and what makes a point one before its snapshots") {
+  PlanStage stage;
+  stage.add_point(noon - hours(2));
+  stage.add_point(noon - hours(1));
+  // The configuration of the older point stands on the second disk.
+  auto& first = stage.replica_image("scsi0")->metadata;
+  auto& second = stage.replica_image("scsi1")->metadata;
+  const std::string key = std::string(point_key_prefix) + point_name(noon - hours(2));
+  second[key] = first.at(key);
+  first.erase(key);
+  const GuestPlan plan = stage.plan();
+  bool seen_source = false;
+  bool seen_plain = false;
+  for (const Removal& removal : plan.removals) {
+    CHECK_FALSE((seen_source && !removal.on_source));
+    CHECK_FALSE((seen_plain && removal.point_config));
+    seen_source = seen_source || removal.on_source;
+    seen_plain = seen_plain || !removal.point_config;
+  }
+}
+
+TEST_CASE("only this job's names go, on images whose record is this guest's") {
+  PlanStage stage;
+  stage.add_point(noon - hours(1));
+  const std::vector<std::string> others = {
+      "before-upgrade",
+      "mirror-before-upgrade",
+      "mirror-20200101000000",
+      "mirror-hourly-20200101T000000Z",
+      "mirror-nightly-20200230T000000Z",
+      "mirror-nightly-20200101T000000Z2",
+      "mirror-Nightly-20200101T000000Z",
+      "xmirror-nightly-20200101T000000Z",
+      "mirror-nightly-2020010T000000Z",
+      "mirror-nightly2-20200101T000000Z",
+      "mirror-night-20200101T000000Z",
+  };
+  for (const std::string& name : others) {
+    stage.snapshot(*stage.source_image("scsi0"), name);
+    stage.snapshot(*stage.replica_image("scsi0"), name);
+  }
+  CHECK(removed(stage) == "D0@1100 D1@1100 S0@1100 S1@1100");
+  // Without the job on the source's record its names are nobody's we know.
+  stage.source_image("scsi0")->metadata.clear();
+  CHECK(removed(stage) == "D0@1100 D1@1100 S1@1100");
+}
+
+TEST_CASE("leftovers on the destination that are no points go whatever the window") {
+  PlanStage stage;
+  stage.options.keep_remote = "7d";
+  stage.options.keep_local = "7d";
+  stage.add_point(noon - hours(3));
+  const std::string cut = stage.add_cut_transfer(noon - hours(2), ReplicaState::applied);
+  stage.snapshot(*stage.replica_image("scsi1"), cut);
+  const GuestPlan plan = stage.plan();
+  REQUIRE(plan.removals.size() == 1);
+  CHECK_FALSE(plan.removals.front().on_source);
+  CHECK(plan.removals.front().snapshot.name == cut);
+}
+
+TEST_CASE("a first copy removes nothing on the destination, and old leftovers on the source") {
+  PlanStage stage;
+  stage.begin_replica();
+  stage.snapshot(*stage.source_image("scsi0"), point_name(noon - hours(1)));
+  stage.snapshot(*stage.replica_image("scsi0"), point_name(noon - hours(1)));
+  CHECK(removed(stage) == "S0@1100");
+}
+
+TEST_CASE("points from a future, after the clock was set back, stay") {
+  PlanStage stage;
+  stage.add_point(noon - hours(1));
+  stage.add_point(noon + hours(1));
+  CHECK(removed(stage) == "D0@1100 D1@1100 S0@1100 S1@1100");
+}
