@@ -13,6 +13,7 @@ namespace crossover {
 namespace {
 
 constexpr std::chrono::milliseconds poll_interval{500};
+constexpr int release_attempts = 5;
 
 }  // namespace
 
@@ -68,7 +69,22 @@ SourceLock::~SourceLock() {
 
 void SourceLock::release() {
   holds_ = false;
-  ports_.source.hypervisor.write_config(node_, vmid_, held_, before_, {});
+  for (int attempt = 1;; ++attempt) {
+    try {
+      ports_.source.hypervisor.write_config(node_, vmid_, held_, before_, {});
+      return;
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::conflict) {
+        // An answer that was lost on the way: the last attempt did it.
+        const auto now = attempt == 1 ? std::nullopt : ports_.source.hypervisor.read_config(node_, vmid_, {});
+        if (now && now->bytes == before_) return;
+        throw;
+      }
+      if (attempt == release_attempts) throw;
+    }
+    // A guest that stays locked cannot be started or backed up: a lost connection is worth another one.
+    ports_.clock.wait(poll_interval, {});
+  }
 }
 
 }  // namespace crossover

@@ -21,8 +21,8 @@ class SourceLock {
   SourceLock(const SourceLock&) = delete;
   SourceLock& operator=(const SourceLock&) = delete;
 
-  /// Puts the configuration back as it was. ErrorCode::conflict if somebody changed it: the lock then stays for
-  /// them.
+  /// Puts the configuration back as it was, in several attempts. ErrorCode::conflict if somebody changed it: the lock
+  /// then stays for them.
   void release();
 
  private:

@@ -25,6 +25,24 @@ bool is_conflict(ErrorCode code) {
   return code == ErrorCode::conflict || code == ErrorCode::in_use || code == ErrorCode::already_exists;
 }
 
+/// Accepts the diff of an image that holds nothing.
+class EmptySink final : public DiffSink {
+ public:
+  explicit EmptySink(std::string image) : image_(std::move(image)) {}
+
+  void size(std::uint64_t /*size_bytes*/) override {}
+  void data(std::uint64_t /*offset*/, std::span<const std::byte> /*bytes*/) override {
+    throw Error(ErrorCode::conflict, "replace image", image_,
+                "it is not empty and no record says that it is a replica; it was not touched. Remove or rename it, "
+                "or choose another target VMID");
+  }
+  void zero(std::uint64_t /*offset*/, std::uint64_t /*length_bytes*/) override {}
+  void finish() override {}
+
+ private:
+  std::string image_;
+};
+
 class GuestRun {
  public:
   GuestRun(const MirrorRequest& request, const GuestPlan& plan, const Ports& ports, MirrorTotals& totals,
@@ -33,7 +51,10 @@ class GuestRun {
     if (plan.replica_config_before) replica_ = ConfigVersion{*plan.replica_config_before, ""};
     ends_.resize(plan.disks.size());
     records_.reserve(plan.disks.size());
-    for (const DiskPlan& disk : plan.disks) records_.push_back(disk.replica_record);
+    for (const DiskPlan& disk : plan.disks) {
+      records_.push_back(disk.replica_record);
+      if (records_.back().replica) records_.back().replica->points = disk.points;
+    }
   }
 
   GuestReport run() {
@@ -161,23 +182,17 @@ class GuestRun {
     ImageStore& store = destination(disk);
     if (disk.replace) remove_unfinished(disk);
     store.create(disk.replica.spec, disk.layout);
-    try {
-      const auto created = store.find(disk.replica.spec);
-      if (!created) throw Error(ErrorCode::conflict, "create image", to_string(disk.replica.spec), "it vanished");
-      ReplicaRecord record;
-      record.source = disk.identity;
-      record.source_image = to_string(disk.disk.image.spec);
-      record.job = request_.job_name;
-      record.target_vmid = plan_.target_vmid;
-      record.image_id = created->id;
-      record.pool_id = created->pool_id;
-      records_[index] = {record, std::nullopt};
-      save_record(index);
-    } catch (const Error&) {
-      // Without its record the image would be in the next run's way.
-      store.remove(disk.replica.spec);
-      throw;
-    }
+    const auto created = store.find(disk.replica.spec);
+    if (!created) throw Error(ErrorCode::conflict, "create image", to_string(disk.replica.spec), "it vanished");
+    ReplicaRecord record;
+    record.source = disk.identity;
+    record.source_image = to_string(disk.disk.image.spec);
+    record.job = request_.job_name;
+    record.target_vmid = plan_.target_vmid;
+    record.image_id = created->id;
+    record.pool_id = created->pool_id;
+    records_[index] = {record, std::nullopt};
+    save_record(index);
   }
 
   /// The plan was made from a look that may be minutes old: look again before anything is removed.
@@ -186,8 +201,22 @@ class GuestRun {
     const auto image = store.find(disk.replica.spec);
     if (!image) return;
     check_unchanged(disk, *image);
+    if (!disk.replica_record.replica) require_empty(disk, store);
     for (const Snapshot& snapshot : image->snapshots) store.remove_snapshot(disk.replica.spec, snapshot);
     store.remove(disk.replica.spec);
+  }
+
+  /// No record says whose the image is: it may go only if there is nothing in it.
+  void require_empty(const DiskPlan& disk, ImageStore& store) const {
+    const Snapshot head = store.create_snapshot(disk.replica.spec, plan_.snapshot);
+    EmptySink sink(to_string(disk.replica.spec));
+    try {
+      store.read_diff(disk.replica.spec, std::nullopt, head, sink, stop_);
+    } catch (...) {
+      store.remove_snapshot(disk.replica.spec, head);
+      throw;
+    }
+    store.remove_snapshot(disk.replica.spec, head);
   }
 
   void check_unchanged(const DiskPlan& disk, const ImageState& image) const {
@@ -453,10 +482,11 @@ class GuestRun {
       const std::string name = to_string(removal.image.spec) + "@" + removal.snapshot.name;
       try {
         ImageStore& store = stores.open(removal.image.access);
-        store.remove_snapshot(removal.image.spec, removal.snapshot);
+        // The point stops being one before its first snapshot goes.
         if (removal.point_config) {
           store.remove_metadata(removal.image.spec, std::string(point_key_prefix) + removal.snapshot.name);
         }
+        store.remove_snapshot(removal.image.spec, removal.snapshot);
         report_.removed.push_back((removal.on_source ? "source " : "destination ") + name);
         tell({.kind = EventKind::snapshot_removed,
               .subject = name,

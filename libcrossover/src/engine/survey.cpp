@@ -27,8 +27,12 @@ bool is_replica(const GuestScope& scope, const ImageStates& images) {
   return std::any_of(scope.disks.replicated.begin(), scope.disks.replicated.end(), [&](const GuestDisk& disk) {
     const auto found = images.find(disk.image);
     if (found == images.end() || !found->second) return false;
-    const ImageRecord record = image_record(*found->second);
-    return record.replica && record.replica->target_vmid == scope.vmid;
+    try {
+      const ImageRecord record = image_record(*found->second);
+      return record.replica && record.replica->target_vmid == scope.vmid;
+    } catch (const Error&) {
+      return false;  // the guest's plan says so, and only that guest fails
+    }
   });
 }
 

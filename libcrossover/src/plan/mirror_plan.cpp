@@ -168,8 +168,44 @@ class GuestPlanner {
                        [&](const auto& known) { return known.second == record->source.fsid; });
   }
 
+  /// A run that is cut while it replaces an unfinished image leaves a configuration without an image that could say
+  /// whose it is. It has our lock and names nothing but images only we would make.
+  bool is_unfinished_replica(const VmConfig& config) const {
+    if (config.get("lock") != "migrate") return false;
+    bool has_disk = false;
+    for (const Drive& drive : drives_of(config)) {
+      const std::string& volume = drive.volume_text();
+      if (volume == "none" || drive.is_cloudinit()) continue;
+      if (std::find(scope_.volumes.begin(), scope_.volumes.end(), volume) == scope_.volumes.end()) return false;
+      has_disk = true;
+    }
+    return has_disk;
+  }
+
+  /// True if the destination is the cluster the guest is in: the same Ceph, or (for a guest without disks) the same
+  /// node by address or host key.
+  bool is_same_cluster() const {
+    for (const auto& [access, fsid] : inventory_.source_fsids) {
+      for (const auto& [other, replica_fsid] : inventory_.replica_fsids) {
+        if (fsid == replica_fsid) return true;
+      }
+    }
+    const auto here = inventory_.source.nodes.find(plan_.source_node);
+    const auto there = inventory_.destination.nodes.find(plan_.source_node);
+    if (here == inventory_.source.nodes.end() || there == inventory_.destination.nodes.end()) return false;
+    const NodeState& node = here->second;
+    return !(node.address.empty() && node.known_hosts.empty()) && node.address == there->second.address &&
+           node.known_hosts == there->second.known_hosts;
+  }
+
   void check_target() {
     const ClusterInventory& destination = inventory_.destination;
+    if (scope_.target_vmid == scope_.vmid && is_same_cluster()) {
+      stop(ErrorCode::usage,
+           "VM {}: it would be mirrored onto itself, for source and destination are one cluster; give it another "
+           "VMID with --vmid={}:<target> or --prefixid",
+           scope_.vmid, scope_.vmid);
+    }
     if (!destination.writable) {
       stop(ErrorCode::unsupported,
            "VM {}: the destination cluster has no quorum, so nothing can be configured there", scope_.vmid);
@@ -188,8 +224,8 @@ class GuestPlanner {
 
   void check_present_target(const GuestState& present) {
     const VmConfig config = parse_vm_config(present.config);
-    const bool ours = std::any_of(scope_.replicas.begin(), scope_.replicas.end(),
-                                  [this](const ImageRef& ref) { return is_our_replica(ref); }) ||
+    // It is the images it names that make a configuration ours, not images that lie beside it.
+    const bool ours = is_unfinished_replica(config) ||
                       std::any_of(scope_.target_images.begin(), scope_.target_images.end(),
                                   [this](const ImageRef& ref) { return is_our_replica(ref); });
     if (!ours) check_overwrite(present, config);
@@ -239,11 +275,15 @@ class GuestPlanner {
          scope_.vmid, scope_.target_vmid, config.display_name(scope_.target_vmid), present.node, scope_.vmid);
   }
 
-  /// A point counts once its configuration is recorded, which happens after every disk has its snapshot.
+  /// A point counts once its configuration is recorded, which happens after every disk has its snapshot and before
+  /// any disk's record knows it. The disk that has the configuration may not be the guest's any more.
   void collect_committed_points() {
     for (const ImageRef& ref : scope_.replicas) {
       const ImageState* image = look(inventory_.replica_images, ref);
       if (image == nullptr) continue;
+      if (const auto record = image_record(*image).replica) {
+        for (const PointIds& point : record->points) committed_.insert(point.name);
+      }
       for (const auto& [key, value] : image->metadata) {
         if (key.starts_with(point_key_prefix)) committed_.insert(key.substr(point_key_prefix.size()));
       }
@@ -273,6 +313,8 @@ class GuestPlanner {
     const ImageState* replica = look(inventory_.replica_images, disk.replica);
     if (replica == nullptr) {
       disk.full = true;
+    } else if (may_be_just_created(*replica)) {
+      plan_again(disk, *replica);
     } else {
       disk.replica_record = image_record(*replica);
       check_replica_record(disk, *replica);
@@ -286,6 +328,12 @@ class GuestPlanner {
     if (record.replica && record.replica->state != ReplicaState::complete) {
       stop(ErrorCode::conflict, "VM {}: {} is itself a replica whose last transfer is not finished", scope_.vmid,
            to_string(disk.disk.image.spec));
+    }
+    if (record.replica && normalize_job(record.replica->job) == request_.job_label) {
+      stop(ErrorCode::conflict,
+           "VM {}: {} is itself a replica of the job '{}', whose recovery points this job would take for its own; "
+           "give it a --jobname that differs in letters and digits",
+           scope_.vmid, to_string(disk.disk.image.spec), record.replica->job);
     }
     if (!record.source) return;
     const auto job = record.source->jobs.find(request_.job_label);
@@ -304,6 +352,19 @@ class GuestPlanner {
            "its own",
            scope_.vmid, request_.job_name, job->second.target_vmid, job->second.destination_fsid);
     }
+  }
+
+  /// A run that is cut right after it created an image leaves one that says nothing. The run that replaces it proves
+  /// first that it is empty.
+  bool may_be_just_created(const ImageState& image) const {
+    return image.metadata.empty() && image.watchers.empty() && has_only_our_snapshots(image);
+  }
+
+  bool has_only_our_snapshots(const ImageState& image) const {
+    return std::all_of(image.snapshots.begin(), image.snapshots.end(), [this](const Snapshot& snapshot) {
+      const auto name = parse_snapshot_name(snapshot.name);
+      return name && name->job == request_.job_label;
+    });
   }
 
   void check_replica_record(const DiskPlan& disk, const ImageState& image) {
@@ -329,6 +390,12 @@ class GuestPlanner {
            "VM {}: {} on the destination belongs to the job '{}' of VM {}, not to the job '{}'", scope_.vmid, name,
            record->job, record->target_vmid, request_.job_name);
     }
+    if (const auto& source = disk.replica_record.source; source && source->jobs.contains(request_.job_label)) {
+      stop(ErrorCode::conflict,
+           "VM {}: {} on the destination is mirrored on by the job '{}', whose recovery points this job would take "
+           "for its own; rename one so that their letters and digits differ, with --jobname",
+           scope_.vmid, name, source->jobs.at(request_.job_label).job);
+    }
     if (!image.watchers.empty()) {
       stop(ErrorCode::in_use, "VM {}: {} on the destination is open elsewhere, by {}; it was not touched",
            scope_.vmid, name, fmt::join(image.watchers, ", "));
@@ -339,6 +406,7 @@ class GuestPlanner {
     const ReplicaRecord& record = *disk.replica_record.replica;
     std::vector<PointIds> points = known_points(record, replica);
     std::erase_if(points, [this](const PointIds& point) { return !committed_.contains(point.name); });
+    disk.points = points;
     for (auto point = points.rbegin(); point != points.rend(); ++point) {
       const Snapshot* there = find_snapshot(replica, point->name, point->replica_id);
       const Snapshot* here = find_snapshot(source, point->name, point->source_id);
@@ -350,9 +418,8 @@ class GuestPlanner {
     if (!disk.replica_base) {
       if (!points.empty()) {
         stop(ErrorCode::conflict,
-             "VM {}: {} and its replica {} have no recovery point in common any more (the replica has {}); the "
-             "source's "
-             "snapshots of it are gone. The replica was not touched",
+             "VM {}: {} and its replica {} have no recovery point in common any more: one of them lost its snapshots "
+             "(the newest was {}). The replica was not touched",
              scope_.vmid, to_string(disk.disk.image.spec), to_string(disk.replica.spec), points.back().name);
       }
       plan_again(disk, replica);
@@ -361,22 +428,22 @@ class GuestPlanner {
     const bool settled = record.state == ReplicaState::complete ||
                          (record.state == ReplicaState::applied && points.back().name == record.end_snapshot);
     if (!settled) return;  // roll back without asking: the head is what a cut run left
-    if (const Snapshot* newest = find_snapshot(replica, points.back().name, points.back().replica_id)) {
-      disk.replica_newest = *newest;
+    // A point that was removed by hand is no reason to drop what may have been written to the head.
+    for (auto point = points.rbegin(); point != points.rend() && !disk.replica_newest; ++point) {
+      const Snapshot* there = find_snapshot(replica, point->name, point->replica_id);
+      if (there != nullptr) disk.replica_newest = *there;
     }
   }
 
   /// A first copy that never became a recovery point: nothing in it is worth keeping, if it is only ours.
   void plan_again(DiskPlan& disk, const ImageState& replica) {
-    for (const Snapshot& snapshot : replica.snapshots) {
-      const auto name = parse_snapshot_name(snapshot.name);
-      if (!name || name->job != request_.job_label) {
-        stop(ErrorCode::conflict,
-             "VM {}: {} is an unfinished first copy, but it has the snapshot '{}' that is not ours; remove the "
-             "snapshot or "
-             "the image",
-             scope_.vmid, to_string(disk.replica.spec), snapshot.name);
-      }
+    if (!has_only_our_snapshots(replica)) {
+      std::vector<std::string> names;
+      for (const Snapshot& snapshot : replica.snapshots) names.push_back(snapshot.name);
+      stop(ErrorCode::conflict,
+           "VM {}: {} is an unfinished first copy, but not all of its snapshots ({}) are ours; remove the others, or "
+           "the image",
+           scope_.vmid, to_string(disk.replica.spec), fmt::join(names, ", "));
     }
     disk.full = true;
     disk.replace = true;
@@ -476,9 +543,12 @@ std::string describe(const GuestPlan& plan, const Step& step) {
       return fmt::format("lock VM {} on {} (migrate){}", plan.target_vmid, plan.target_node,
                          plan.replica_config_before ? "" : ", creating its configuration");
     case StepKind::create_image:
-      return fmt::format("{} {} ({} bytes) on the destination",
+      return fmt::format("{} {} ({} bytes) on the destination{}",
                          plan.disks[step.disk].replace ? "replace" : "create", image(plan.disks[step.disk].replica),
-                         plan.disks[step.disk].layout.size_bytes);
+                         plan.disks[step.disk].layout.size_bytes,
+                         plan.disks[step.disk].replace && !plan.disks[step.disk].replica_record.replica
+                             ? ", if the one that is there is empty"
+                             : "");
     case StepKind::check_head:
       return fmt::format("check that {} is unchanged since {}", image(plan.disks[step.disk].replica),
                          plan.disks[step.disk].replica_newest->name);

@@ -53,10 +53,11 @@ struct DiskPlan {
   SourceIdentity identity;
   ImageLayout layout;  ///< of the replica, if it is created
   bool full = false;
-  bool replace = false;                    ///< a first copy that was cut short stands in the way: remove it first
+  bool replace = false;  ///< a first copy that was cut short is in the way: remove it (without a record: if empty)
   std::optional<Snapshot> replica_newest;  ///< what the head has to be unchanged since; nothing: roll back
   std::optional<Snapshot> source_base;
   std::optional<Snapshot> replica_base;
+  std::vector<PointIds> points;  ///< the replica's, oldest first; one that the record does not have yet included
   ImageRecord source_record;  ///< as they are now
   ImageRecord replica_record;
 };

@@ -61,6 +61,8 @@ std::vector<Removal> plan_removals(const MirrorRequest& request, const Inventory
       add(false, disk.replica, candidate, replica->metadata.contains(std::string(point_key_prefix) + name));
     }
   }
+  // What makes a point one goes before any of its snapshots: half a point is never taken for a whole one.
+  std::stable_partition(removals.begin(), removals.end(), [](const Removal& one) { return one.point_config; });
   for (const DiskPlan& disk : disks) {
     const ImageState* source = look(inventory.source_images, disk.disk.image);
     const auto& record = disk.source_record.source;

@@ -71,6 +71,17 @@ void set_volume(VmConfig& config, const std::string& key, const std::string& vol
   config.set(key, drive.text());
 }
 
+/// Of several lines with one key PVE takes one and forgets the others; they would go on naming the source's volumes.
+void keep_one_line(VmConfig& config, const std::string& key) {
+  const auto& entries = config.main().entries;
+  const auto lines =
+      std::count_if(entries.begin(), entries.end(), [&](const VmConfigEntry& entry) { return entry.key == key; });
+  if (lines < 2) return;
+  const std::string value = config.get(key).value();
+  config.remove(key);
+  config.set(key, value);
+}
+
 /// A rule may change anything but what the replica's safety rests on.
 void apply_rules(VmConfig& config, const std::vector<RewriteRule>& rules, const ReplicaSetting& setting) {
   if (rules.empty()) return;
@@ -102,7 +113,13 @@ ReplicaConfig replica_config(const VmConfig& source, const GuestDisks& disks, co
     if (!keep) config.remove_section(section.kind, section.name);
   }
   for (const char* key : transient_keys) config.remove(key);
-  for (const std::string& key : disks.dropped) config.remove(key);
+  std::set<std::string> kept(disks.regenerated.begin(), disks.regenerated.end());
+  kept.insert(disks.emptied.begin(), disks.emptied.end());
+  for (const auto& [key, volume] : setting.volumes) kept.insert(key);
+  for (const std::string& key : kept) keep_one_line(config, key);
+  for (const std::string& key : disks.dropped) {
+    if (!kept.contains(key)) config.remove(key);
+  }
   for (const auto& [key, volume] : setting.volumes) set_volume(config, key, volume);
   for (const std::string& key : disks.regenerated) {
     set_volume(config, key, fmt::format("{}:vm-{}-cloudinit", setting.target_storage, setting.target_vmid));

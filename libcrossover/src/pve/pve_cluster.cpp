@@ -227,10 +227,13 @@ void PveCluster::write_firewall(std::uint32_t vmid, const std::optional<std::str
 std::unique_ptr<Freeze> PveCluster::freeze(const std::string& node, std::uint32_t vmid, milliseconds deadline,
                                            std::stop_token stop) {
   const std::string subject = fmt::format("VM {} on {}", vmid, node);
+  if (stop.stop_requested()) throw Cancelled{};
+  // Whoever is cancelled while the guest is frozen still has to hear that it is thawed; the script's own deadline bounds
+  // the wait.
   auto process = shell(node).start(
       perl(scripts::freeze,
            {std::to_string(vmid), fmt::format("{:.3f}", static_cast<double>(deadline.count()) / 1000)}),
-      stop);
+      {});
   auto freeze = std::make_unique<NodeFreeze>(std::move(process), subject);
   const auto [word, rest] = freeze->answer();
   if (word == "frozen") return freeze;
