@@ -70,6 +70,7 @@ class GuestPlanner {
     }
     try {
       if (scope_.problem) throw Stop{*scope_.problem};
+      check_images();
       check_source(guest);
       check_target();
       collect_committed_points();
@@ -87,6 +88,19 @@ class GuestPlanner {
   }
 
  private:
+  /// An image that could not be looked at is not one that does not exist.
+  void check_images() {
+    for (const GuestDisk& disk : scope_.disks.replicated) check_image(inventory_.source_problems, disk.image);
+    for (const ImageRef& ref : scope_.replicas) check_image(inventory_.replica_problems, ref);
+    for (const ImageRef& ref : scope_.target_images) check_image(inventory_.replica_problems, ref);
+  }
+
+  void check_image(const ImageProblems& problems, const ImageRef& ref) {
+    const auto found = problems.find(ref);
+    if (found == problems.end()) return;
+    stop(found->second.code, "VM {}: {}: {}", scope_.vmid, to_string(ref.spec), found->second.text);
+  }
+
   void check_source(const GuestState& guest) {
     const auto node = inventory_.source.nodes.find(guest.node);
     if (node == inventory_.source.nodes.end()) {
