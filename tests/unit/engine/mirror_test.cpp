@@ -316,7 +316,7 @@ TEST_CASE("the source's lock") {
     clusters.faults.arm();
     CHECK(only(clusters.run()).outcome == Outcome::ok);
     CHECK(clusters.source.config(100) == held);
-    for (const std::string& call : clusters.faults.calls()) CHECK_FALSE(contains(call, "source write_config"));
+    for (const std::string& call : clusters.faults.calls()) CHECK_FALSE(contains(call, "source hold_config"));
   }
   SUBCASE("it is gone before the transfers, or stays for them") {
     for (const bool keep : {false, true}) {
