@@ -66,7 +66,10 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
                   exit_usage};
   }
   if (*version_command) return Answer{fmt::format("crossover {}\n", version())};
-  if (*help) return Answer{app.help("", CLI::AppFormatMode::All)};
+  if (*help) {
+    app.clear();  // or CLI11 would print the help of `help`
+    return Answer{app.help("", CLI::AppFormatMode::All)};
+  }
   invocation.command = *check ? Command::check : Command::mirror;
   // A check without guests is about the two clusters and everything on the first.
   if (*check && invocation.options.vmid.empty() && invocation.options.tag.empty()) invocation.options.vmid = "all";

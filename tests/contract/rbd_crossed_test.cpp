@@ -54,6 +54,14 @@ class StockRbd {
     return shell_.run(argv, input, std::chrono::minutes(2), {});
   }
 
+  /// How many bytes it prints.
+  std::string count(const ImageSpec& image, const std::vector<std::string>& words) {
+    std::vector<std::string> argv{"sh", "-c", R"("$@" | wc -c | tr -d '\n')", "sh"};
+    for (const std::string& word : rbd::rbd_command(access_, image)) argv.push_back(word);
+    argv.insert(argv.end(), words.begin(), words.end());
+    return shell_.run(argv, {}, std::chrono::minutes(2), {}).output;
+  }
+
   std::string must(const ImageSpec& image, const std::vector<std::string>& words, std::string_view input = {}) {
     CommandResult result = run(image, words, input);
     CAPTURE(result.errors);
@@ -306,4 +314,62 @@ TEST_CASE("what cannot be reached says why") {
   CHECK(code_of(strange_command, image) == "authentication");
   LibrbdStore nowhere(lost);
   CHECK(code_of(nowhere, image) == "not_found");
+}
+
+// Not part of a test run: test-image-store-contract --no-skip --test-case="throughput*"
+TEST_CASE("throughput of reading a diff" * doctest::skip()) {
+  LabCluster* cluster = lab_cluster();
+  if (cluster == nullptr) return;
+  class CountingSink final : public DiffSink {
+   public:
+    std::uint64_t bytes = 0;
+    void size(std::uint64_t) override {}
+    void data(std::uint64_t, std::span<const std::byte> piece) override { bytes += piece.size(); }
+    void zero(std::uint64_t, std::uint64_t) override {}
+    void finish() override {}
+  };
+  using Clock = std::chrono::steady_clock;
+  const auto seconds_since = [](Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  };
+  LibrbdStore store(cluster->access());
+  StockRbd stock(*cluster);
+  const ImageSpec image = cluster->new_image();
+  store.create(image, plain(8192 * mib));
+  const auto block = pattern(32 * mib, 1);
+  for (std::uint64_t offset = 0; offset < 768 * mib; offset += block.size()) cluster->write(image, offset, block);
+  const Snapshot one = store.create_snapshot(image, "one");
+  {
+    const rbd::Image guest = cluster->open(image, rbd::Image::Mode::write);
+    std::mt19937_64 random(1);
+    for (int count = 0; count < 4000; ++count) {
+      rbd_write(guest.get(), random() % (768 * mib / 4096) * 4096, 4096,
+                reinterpret_cast<const char*>(block.data()) + count);
+    }
+  }
+  const Snapshot two = store.create_snapshot(image, "two");
+  const ImageSpec replica = cluster->new_image();
+  store.create(replica, plain(8192 * mib));
+  for (int round = 0; round < 2; ++round) {
+    for (const auto& [from, to] : {std::pair{std::optional<Snapshot>{}, one}, std::pair{std::optional{one}, two}}) {
+      CountingSink sink;
+      auto start = Clock::now();
+      store.read_diff(image, from, to, sink, {});
+      const double ours = seconds_since(start);
+      start = Clock::now();
+      std::vector<std::string> words{"export-diff", "--no-progress", "--image", image.name, "--snap", to.name};
+      if (from) words.insert(words.end(), {"--from-snap", from->name});
+      words.insert(words.end(), {"--path", "-"});
+      const std::string exported = stock.count(image, words);
+      const double theirs = seconds_since(start);
+      start = Clock::now();
+      {
+        const auto target = store.write_diff(replica, {});
+        store.read_diff(image, from, to, *target, {});
+      }
+      const double through = seconds_since(start);
+      MESSAGE("to " << to.name << ": " << sink.bytes / mib << " MiB read in " << ours << " s; rbd export-diff "
+                    << exported << " bytes in " << theirs << " s; read and written in " << through << " s");
+    }
+  }
 }

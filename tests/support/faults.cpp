@@ -46,6 +46,22 @@ class FaultyFreeze final : public Freeze {
   Faults& faults_;
 };
 
+/// The same for a configuration that is held.
+class FaultyHold final : public ConfigHold {
+ public:
+  FaultyHold(std::string name, std::unique_ptr<ConfigHold> next, Faults& faults)
+      : name_(std::move(name)), next_(std::move(next)), faults_(faults) {}
+
+  void release() override {
+    faults_.pass(name_, [&] { next_->release(); });
+  }
+
+ private:
+  std::string name_;
+  std::unique_ptr<ConfigHold> next_;
+  Faults& faults_;
+};
+
 }  // namespace
 
 std::string_view to_string(Fault fault) {
@@ -191,6 +207,14 @@ ConfigVersion FaultyHypervisor::write_config(const std::string& node, std::uint3
                                              std::stop_token stop) {
   return faults_.pass(name("write_config", vmid),
                       [&] { return hypervisor_.write_config(node, vmid, expected, bytes, stop); });
+}
+
+std::unique_ptr<ConfigHold> FaultyHypervisor::hold_config(const std::string& node, std::uint32_t vmid,
+                                                          const ConfigVersion& expected, const std::string& bytes) {
+  return faults_.pass(name("hold_config", vmid), [&]() -> std::unique_ptr<ConfigHold> {
+    return std::make_unique<FaultyHold>(name("release_config", vmid),
+                                        hypervisor_.hold_config(node, vmid, expected, bytes), faults_);
+  });
 }
 
 void FaultyHypervisor::write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes,

@@ -34,6 +34,39 @@ class MemoryHypervisor::MemoryFreeze final : public Freeze {
   bool expires_;
 };
 
+/// As the process on the guest's node: what is let go of is put back, whoever lets go.
+class MemoryHypervisor::MemoryHold final : public ConfigHold {
+ public:
+  MemoryHold(MemoryHypervisor& cluster, std::string node, std::uint32_t vmid, std::string before,
+             ConfigVersion held)
+      : cluster_(cluster),
+        node_(std::move(node)),
+        vmid_(vmid),
+        before_(std::move(before)),
+        held_(std::move(held)) {}
+  ~MemoryHold() override {
+    try {
+      if (!released_) release();
+    } catch (const Error&) {  // somebody changed it: theirs stays
+    }
+  }
+  MemoryHold(const MemoryHold&) = delete;
+  MemoryHold& operator=(const MemoryHold&) = delete;
+
+  void release() override {
+    released_ = true;
+    cluster_.write_config(node_, vmid_, held_, before_, {});
+  }
+
+ private:
+  MemoryHypervisor& cluster_;
+  std::string node_;
+  std::uint32_t vmid_;
+  std::string before_;
+  ConfigVersion held_;
+  bool released_ = false;
+};
+
 MemoryHypervisor::MemoryHypervisor(std::string name, const std::vector<std::string>& nodes,
                                    const std::string& storage_cfg) {
   inventory.entry_node = nodes.front();
@@ -83,6 +116,12 @@ ConfigVersion MemoryHypervisor::write_config(const std::string& node, std::uint3
     throw Error(ErrorCode::already_exists, "write configuration", subject, "the VMID is taken");
   }
   return put(vmid, node, bytes);
+}
+
+std::unique_ptr<ConfigHold> MemoryHypervisor::hold_config(const std::string& node, std::uint32_t vmid,
+                                                          const ConfigVersion& expected, const std::string& bytes) {
+  return std::make_unique<MemoryHold>(*this, node, vmid, expected.bytes,
+                                      write_config(node, vmid, expected, bytes, {}));
 }
 
 void MemoryHypervisor::write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes,

@@ -35,6 +35,8 @@ class MemoryHypervisor final : public Hypervisor {
   ConfigVersion write_config(const std::string& node, std::uint32_t vmid,
                              const std::optional<ConfigVersion>& expected, const std::string& bytes,
                              std::stop_token stop) override;
+  std::unique_ptr<ConfigHold> hold_config(const std::string& node, std::uint32_t vmid,
+                                          const ConfigVersion& expected, const std::string& bytes) override;
   void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes, std::stop_token stop) override;
   std::unique_ptr<Freeze> freeze(const std::string& node, std::uint32_t vmid, std::chrono::milliseconds deadline,
                                  std::stop_token stop) override;
@@ -57,6 +59,7 @@ class MemoryHypervisor final : public Hypervisor {
 
  private:
   class MemoryFreeze;
+  class MemoryHold;
 
   void thaw(std::uint32_t vmid);
   ConfigVersion put(std::uint32_t vmid, const std::string& node, const std::string& bytes);

@@ -13,7 +13,6 @@ namespace crossover {
 namespace {
 
 constexpr std::chrono::milliseconds poll_interval{500};
-constexpr int release_attempts = 5;
 
 }  // namespace
 
@@ -35,9 +34,7 @@ SourceLock::SourceLock(const Ports& ports, std::string node, std::uint32_t vmid,
     const auto lock = parse_vm_config(now->bytes).get("lock");
     if (!lock) {
       try {
-        before_ = now->bytes;
-        held_ = ports_.source.hypervisor.write_config(node_, vmid_, *now, with_lock(now->bytes, "backup"), stop);
-        holds_ = true;
+        hold_ = ports_.source.hypervisor.hold_config(node_, vmid_, *now, with_lock(now->bytes, "backup"));
         return;
       } catch (const Error& error) {
         if (error.code() != ErrorCode::conflict) throw;
@@ -56,7 +53,7 @@ SourceLock::SourceLock(const Ports& ports, std::string node, std::uint32_t vmid,
 }
 
 SourceLock::~SourceLock() {
-  if (!holds_) return;
+  if (!hold_) return;
   try {
     release();
   } catch (const Error& error) {
@@ -68,23 +65,8 @@ SourceLock::~SourceLock() {
 }
 
 void SourceLock::release() {
-  holds_ = false;
-  for (int attempt = 1;; ++attempt) {
-    try {
-      ports_.source.hypervisor.write_config(node_, vmid_, held_, before_, {});
-      return;
-    } catch (const Error& error) {
-      if (error.code() == ErrorCode::conflict) {
-        // An answer that was lost on the way: the last attempt did it.
-        const auto now = attempt == 1 ? std::nullopt : ports_.source.hypervisor.read_config(node_, vmid_, {});
-        if (now && now->bytes == before_) return;
-        throw;
-      }
-      if (attempt == release_attempts) throw;
-    }
-    // A guest that stays locked cannot be started or backed up: a lost connection is worth another one.
-    ports_.clock.wait(poll_interval, {});
-  }
+  const std::unique_ptr<ConfigHold> hold = std::move(hold_);
+  hold->release();
 }
 
 }  // namespace crossover

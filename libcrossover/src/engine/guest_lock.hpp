@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "engine/ports.hpp"
@@ -10,7 +11,8 @@
 namespace crossover {
 
 /// `lock: backup` on the source guest. It is taken only if there is no lock, and released only while the
-/// configuration is exactly what taking it wrote: otherwise somebody else has taken over.
+/// configuration is exactly what taking it wrote: otherwise somebody else has taken over. It does not outlive the
+/// process that took it.
 class SourceLock {
  public:
   /// Waits up to `wait` for another's lock to go. ErrorCode::locked if it stays, ErrorCode::conflict if the
@@ -29,9 +31,7 @@ class SourceLock {
   const Ports& ports_;
   std::string node_;
   std::uint32_t vmid_;
-  std::string before_;
-  ConfigVersion held_;
-  bool holds_ = false;
+  std::unique_ptr<ConfigHold> hold_;
 };
 
 }  // namespace crossover

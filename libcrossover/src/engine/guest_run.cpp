@@ -267,15 +267,19 @@ class GuestRun {
 
   void record_source() {
     for (const DiskPlan& disk : plan_.disks) {
-      ImageRecord record = disk.source_record;
-      if (!record.source) record.source = SourceRecord{disk.identity, {}};
-      record.source->jobs[request_.job_label] = {request_.job_name, fsid_of_destination(disk), plan_.target_vmid};
-      if (record == disk.source_record) continue;
-      source(disk).set_metadata(disk.disk.image.spec, std::string(record_key), render_record(record));
+      save_source_record(disk, disk.full ? to_string(disk.replica.spec) : "", disk.source_record);
     }
   }
 
-  std::string fsid_of_destination(const DiskPlan& disk) const { return destination(disk).fsid(); }
+  /// Writes the source's record, with the image that is being created, if that is not what `present` says already.
+  void save_source_record(const DiskPlan& disk, const std::string& creating, const ImageRecord& present) {
+    ImageRecord record = disk.source_record;
+    if (!record.source) record.source = SourceRecord{disk.identity, {}};
+    record.source->jobs[request_.job_label] = {request_.job_name, destination(disk).fsid(), plan_.target_vmid,
+                                               creating};
+    if (record == present) return;
+    source(disk).set_metadata(disk.disk.image.spec, std::string(record_key), render_record(record));
+  }
 
   void lock_source() {
     source_lock_.emplace(ports_, plan_.source_node, plan_.vmid, plan_.source_config, request_.lock_wait, stop_);
@@ -443,6 +447,9 @@ class GuestRun {
       report_.disks[i].committed = true;
     }
     torn_ = false;
+    for (const DiskPlan& disk : plan_.disks) {
+      if (disk.full) save_source_record(disk, "", {});
+    }
   }
 
   /// The metadata of an image can be read by more people than /etc/pve, and `rbd` takes it as an argument.

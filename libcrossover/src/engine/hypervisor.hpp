@@ -33,6 +33,16 @@ class Freeze {
   virtual std::chrono::milliseconds thaw() = 0;
 };
 
+/// A configuration that is another one for a while. Whatever happens to this object or to its process, the former
+/// one comes back: a process on the guest's node puts it back when its input ends, unless somebody changed it
+/// meanwhile.
+class ConfigHold {
+ public:
+  virtual ~ConfigHold() = default;
+  /// Puts the former configuration back. ErrorCode::conflict if somebody changed it: what they wrote stays.
+  virtual void release() = 0;
+};
+
 /// One cluster. Thread-safe. Every call throws Error, or Cancelled once its stop token is triggered.
 class Hypervisor {
  public:
@@ -52,6 +62,10 @@ class Hypervisor {
   virtual ConfigVersion write_config(const std::string& node, std::uint32_t vmid,
                                      const std::optional<ConfigVersion>& expected, const std::string& bytes,
                                      std::stop_token stop) = 0;
+
+  /// As write_config() with `expected`, for as long as the result lives.
+  virtual std::unique_ptr<ConfigHold> hold_config(const std::string& node, std::uint32_t vmid,
+                                                  const ConfigVersion& expected, const std::string& bytes) = 0;
 
   /// Replaces, or without `bytes` removes, the guest's firewall file.
   virtual void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <future>
 #include <set>
+#include <span>
 
 #include "crossover/error.hpp"
 
@@ -10,16 +11,48 @@ namespace crossover {
 
 namespace {
 
-/// Looks at every image once, one round trip for each way into a cluster where the store can do that.
-void look_at(const std::set<ImageRef>& images, ImageStores& stores, ImageStates& states,
+/// True if asking about another image would fail in the same way.
+bool is_about_the_way(const Error& error) {
+  return error.code() == ErrorCode::unreachable || error.code() == ErrorCode::timeout ||
+         error.code() == ErrorCode::authentication || error.code() == ErrorCode::host_key;
+}
+
+/// What images of one cluster are; an image that cannot be looked at does not keep the others from it.
+void look_at(std::span<const ImageSpec> specs, const CephAccess& access, ImageStore& store, ImageStates& states,
+             ImageProblems& problems) {
+  try {
+    const std::vector<std::optional<ImageState>> found = store.find_all(specs);
+    for (std::size_t i = 0; i < specs.size(); ++i) states[{access, specs[i]}] = found[i];
+  } catch (const Error& error) {
+    if (is_about_the_way(error)) throw;
+    if (specs.size() == 1) {
+      problems.insert_or_assign({access, specs.front()}, Problem{error.code(), error.what()});
+      return;
+    }
+    const std::size_t half = specs.size() / 2;
+    look_at(specs.first(half), access, store, states, problems);
+    look_at(specs.subspan(half), access, store, states, problems);
+  }
+}
+
+/// Looks at every image once, one round trip for each way into a cluster where the store can do that. A way that
+/// fails is a problem of its images; the side's only way is everybody's.
+void look_at(const std::set<ImageRef>& images, ImageStores& stores, ImageStates& states, ImageProblems& problems,
              std::map<CephAccess, std::string>& fsids) {
   std::map<CephAccess, std::vector<ImageSpec>> by_access;
   for (const ImageRef& image : images) by_access[image.access].push_back(image.spec);
+  std::size_t failed = 0;
   for (const auto& [access, specs] : by_access) {
-    ImageStore& store = stores.open(access);
-    fsids[access] = store.fsid();
-    const std::vector<std::optional<ImageState>> found = store.find_all(specs);
-    for (std::size_t i = 0; i < specs.size(); ++i) states[{access, specs[i]}] = found[i];
+    try {
+      ImageStore& store = stores.open(access);
+      fsids[access] = store.fsid();
+      look_at(specs, access, store, states, problems);
+    } catch (const Error& error) {
+      if (++failed == by_access.size()) throw;
+      for (const ImageSpec& spec : specs) {
+        problems.insert_or_assign({access, spec}, Problem{error.code(), error.what()});
+      }
+    }
   }
 }
 
@@ -54,9 +87,11 @@ Survey survey_guests(const MirrorRequest& request, ClusterInventory source, Clus
     replica_images.insert(guest.target_images.begin(), guest.target_images.end());
   }
   auto looked = std::async(std::launch::async, [&] {
-    look_at(replica_images, ports.destination.images, inventory.replica_images, inventory.replica_fsids);
+    look_at(replica_images, ports.destination.images, inventory.replica_images, inventory.replica_problems,
+            inventory.replica_fsids);
   });
-  look_at(source_images, ports.source.images, inventory.source_images, inventory.source_fsids);
+  look_at(source_images, ports.source.images, inventory.source_images, inventory.source_problems,
+          inventory.source_fsids);
   looked.get();
 
   std::erase_if(result.guests, [&](const GuestScope& guest) {

@@ -70,6 +70,7 @@ class GuestPlanner {
     }
     try {
       if (scope_.problem) throw Stop{*scope_.problem};
+      check_images();
       check_source(guest);
       check_target();
       collect_committed_points();
@@ -87,6 +88,19 @@ class GuestPlanner {
   }
 
  private:
+  /// An image that could not be looked at is not one that does not exist.
+  void check_images() {
+    for (const GuestDisk& disk : scope_.disks.replicated) check_image(inventory_.source_problems, disk.image);
+    for (const ImageRef& ref : scope_.replicas) check_image(inventory_.replica_problems, ref);
+    for (const ImageRef& ref : scope_.target_images) check_image(inventory_.replica_problems, ref);
+  }
+
+  void check_image(const ImageProblems& problems, const ImageRef& ref) {
+    const auto found = problems.find(ref);
+    if (found == problems.end()) return;
+    stop(found->second.code, "VM {}: {}: {}", scope_.vmid, to_string(ref.spec), found->second.text);
+  }
+
   void check_source(const GuestState& guest) {
     const auto node = inventory_.source.nodes.find(guest.node);
     if (node == inventory_.source.nodes.end()) {
@@ -313,7 +327,7 @@ class GuestPlanner {
     const ImageState* replica = look(inventory_.replica_images, disk.replica);
     if (replica == nullptr) {
       disk.full = true;
-    } else if (may_be_just_created(*replica)) {
+    } else if (was_just_created(disk, *replica)) {
       plan_again(disk, *replica);
     } else {
       disk.replica_record = image_record(*replica);
@@ -354,10 +368,13 @@ class GuestPlanner {
     }
   }
 
-  /// A run that is cut right after it created an image leaves one that says nothing. The run that replaces it
-  /// proves first that it is empty.
-  bool may_be_just_created(const ImageState& image) const {
-    return image.metadata.empty() && image.watchers.empty() && has_only_our_snapshots(image);
+  /// A run that is cut right after it created an image leaves one that says nothing. Only the source's record says
+  /// then that it is ours; the run that replaces it proves as well that it is empty.
+  bool was_just_created(const DiskPlan& disk, const ImageState& image) const {
+    const auto& record = disk.source_record.source;
+    if (!record || !record->jobs.contains(request_.job_label)) return false;
+    return record->jobs.at(request_.job_label).creating == to_string(disk.replica.spec) && image.metadata.empty() &&
+           image.watchers.empty() && has_only_our_snapshots(image);
   }
 
   bool has_only_our_snapshots(const ImageState& image) const {
@@ -507,13 +524,13 @@ class GuestPlanner {
       }
     };
     if (!plan_.disks.empty()) {
+      add(StepKind::record_source);
       each_disk(StepKind::create_image, [](const DiskPlan& disk) { return disk.full; });
       add(StepKind::lock_replica);
       each_disk(StepKind::check_head, [](const DiskPlan& disk) { return disk.replica_newest.has_value(); });
       each_disk(StepKind::roll_back, [](const DiskPlan& disk) {
         return disk.replica_base && (!disk.replica_newest || disk.replica_newest->id != disk.replica_base->id);
       });
-      add(StepKind::record_source);
       const bool lock = !request_.options.no_lock;
       if (lock) add(StepKind::lock_source);
       if (plan_.freeze) add(StepKind::freeze);

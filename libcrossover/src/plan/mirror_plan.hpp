@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -73,11 +74,11 @@ struct Removal {
 
 /// What is done, in this order.
 enum class StepKind {
+  record_source,  ///< write on the source's images what their snapshots are for, and which images are to be created
   lock_replica,   ///< write the replica's configuration with its lock (or create it so)
   create_image,   ///< disk: create the replica's image and record what it is
   check_head,     ///< disk: prove that the head is the newest recovery point
   roll_back,      ///< disk: make the head the base again
-  record_source,  ///< write on the source's images what their snapshots will be for
   lock_source,
   freeze,
   snapshot,  ///< all disks of the source, side by side
@@ -124,6 +125,9 @@ struct GuestPlan {
 /// A step in one line, for people.
 std::string describe(const GuestPlan& plan, const Step& step);
 
+/// Images that could not be looked at, and why.
+using ImageProblems = std::map<ImageRef, Problem>;
+
 /// What the planner knows of both sides.
 struct Inventory {
   ClusterInventory source;
@@ -132,6 +136,8 @@ struct Inventory {
   std::map<CephAccess, std::string> replica_fsids;
   ImageStates source_images;
   ImageStates replica_images;
+  ImageProblems source_problems;
+  ImageProblems replica_problems;
 };
 
 /// Plans one guest's run that starts at `now`. Whatever stands in the way is in the plan's `problem`.

@@ -115,7 +115,10 @@ ReplicaRecord replica_from(const json& value) {
 json to_json(const SourceRecord& record) {
   json jobs = json::object();
   for (const auto& [label, job] : record.jobs) {
-    jobs[label] = {{"job", job.job}, {"destination_fsid", job.destination_fsid}, {"target_vmid", job.target_vmid}};
+    jobs[label] = {{"job", job.job},
+                   {"destination_fsid", job.destination_fsid},
+                   {"target_vmid", job.target_vmid},
+                   {"creating", job.creating}};
   }
   return {{"source", to_json(record.source)}, {"jobs", jobs}};
 }
@@ -124,7 +127,7 @@ SourceRecord source_from(const json& value) {
   SourceRecord record;
   record.source = identity_from(value.at("source"));
   for (const auto& [label, job] : value.at("jobs").items()) {
-    record.jobs[label] = {job.at("job"), job.at("destination_fsid"), job.at("target_vmid")};
+    record.jobs[label] = {job.at("job"), job.at("destination_fsid"), job.at("target_vmid"), job.at("creating")};
   }
   return record;
 }

@@ -68,6 +68,7 @@ struct SourceJob {
   std::string job;  ///< the job's name as given
   std::string destination_fsid;
   std::uint32_t target_vmid = 0;
+  std::string creating;  ///< the replica's image while its first copy is under way; empty: it is complete
 
   bool operator==(const SourceJob&) const = default;
 };

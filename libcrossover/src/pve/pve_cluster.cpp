@@ -5,6 +5,8 @@
 #include <array>
 #include <charconv>
 #include <future>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "crossover/error.hpp"
@@ -47,6 +49,11 @@ std::string config_path(const std::string& node, std::uint32_t vmid) {
   return fmt::format("/etc/pve/nodes/{}/qemu-server/{}.conf", node, vmid);
 }
 
+/// PVE's own lock on a guest's configuration, local to the node.
+std::string flock_path(std::uint32_t vmid) {
+  return fmt::format("/var/lock/qemu-server/lock-{}.conf", vmid);
+}
+
 /// Cuts "word rest\n" off the front of a script's answer.
 std::pair<std::string, std::string> take_answer(std::string& output) {
   const std::size_t end = std::min(output.find('\n'), output.size());
@@ -57,21 +64,17 @@ std::pair<std::string, std::string> take_answer(std::string& output) {
   return {line.substr(0, blank), line.substr(blank + 1)};
 }
 
-/// The far end of scripts/freeze.pl.
-class NodeFreeze final : public Freeze {
+/// A script that does something to a guest, says so in lines, and takes it back when its input ends. It is started
+/// without a stop token: cancelling has to wait until it has taken back what it did.
+class Undoing {
  public:
-  NodeFreeze(std::unique_ptr<Process> process, std::string subject)
-      : process_(std::move(process)), subject_(std::move(subject)) {}
+  Undoing(std::unique_ptr<Process> process, std::string operation, std::string subject)
+      : process_(std::move(process)), operation_(std::move(operation)), subject_(std::move(subject)) {}
 
-  ~NodeFreeze() override {
-    // The script thaws when its input ends. Waiting for it keeps a guest from being frozen longer than this object
-    // lives.
-    try {
-      if (process_) (void)thaw();
-    } catch (
-        ...) {  // NOLINT(bugprone-empty-catch): the script goes on trying, and whoever unwinds has an error to tell
-    }
-  }
+  [[nodiscard]] const std::string& subject() const { return subject_; }
+  [[nodiscard]] bool ended() const { return process_ == nullptr; }
+
+  void write(std::string_view bytes) { process_->write(std::as_bytes(std::span(bytes))); }
 
   /// The script's next line as word and rest.
   std::pair<std::string, std::string> answer() {
@@ -84,18 +87,50 @@ class NodeFreeze final : public Freeze {
     if (buffered_.empty()) {
       const CommandResult result = process_->wait();
       process_.reset();
-      throw Error(ErrorCode::command, "freeze", subject_,
-                  result.errors.empty() ? "the freezing process ended without a word" : last_line(result.errors));
+      throw Error(ErrorCode::command, operation_, subject_,
+                  result.errors.empty() ? "its process ended without a word" : last_line(result.errors));
     }
     return take_answer(buffered_);
   }
 
-  milliseconds thaw() override {
+  /// Ends its input and waits for what it says to that.
+  std::pair<std::string, std::string> take_back() {
     process_->close_input();
-    const auto [word, rest] = answer();
+    const auto said = answer();
     process_.reset();
+    return said;
+  }
+
+ private:
+  std::unique_ptr<Process> process_;
+  std::string operation_;
+  std::string subject_;
+  std::string buffered_;
+};
+
+/// The far end of scripts/freeze.pl.
+class NodeFreeze final : public Freeze {
+ public:
+  NodeFreeze(std::unique_ptr<Process> process, std::string subject)
+      : script_(std::move(process), "freeze", std::move(subject)) {}
+
+  ~NodeFreeze() override {
+    // The script thaws when its input ends. Waiting for it keeps a guest from being frozen longer than this object
+    // lives.
+    try {
+      if (!script_.ended()) (void)thaw();
+    } catch (
+        ...) {  // NOLINT(bugprone-empty-catch): the script goes on trying, and whoever unwinds has an error to tell
+    }
+  }
+
+  std::pair<std::string, std::string> answer() { return script_.answer(); }
+
+  milliseconds thaw() override {
+    const auto [word, rest] = script_.take_back();
+    const std::string& subject = script_.subject();
     if (word == "stuck") {
-      throw Error(ErrorCode::command, "thaw", subject_,
+      throw Error(ErrorCode::command, "thaw", subject,
                   fmt::format("the guest does not confirm that it is thawed ({}); run 'qm guest cmd <vmid> "
                               "fsfreeze-thaw' on its node",
                               rest));
@@ -103,18 +138,71 @@ class NodeFreeze final : public Freeze {
     double held = 0;
     std::from_chars(rest.data(), rest.data() + rest.size(), held);
     if (word == "expired") {
-      throw Error(ErrorCode::timeout, "freeze", subject_,
+      throw Error(ErrorCode::timeout, "freeze", subject,
                   fmt::format("the guest was thawed after {:.1f} s because the freeze timeout had passed", held));
     }
     if (word != "thawed")
-      throw Error(ErrorCode::format, "thaw", subject_, fmt::format("unexpected answer '{}'", word));
+      throw Error(ErrorCode::format, "thaw", subject, fmt::format("unexpected answer '{}'", word));
     return milliseconds(static_cast<std::int64_t>(held * 1000));
   }
 
  private:
-  std::unique_ptr<Process> process_;
-  std::string subject_;
-  std::string buffered_;
+  Undoing script_;
+};
+
+/// What scripts/replace_file.pl says to an attempt to write, as the time of the file it wrote.
+std::string written_time(const std::pair<std::string, std::string>& answer, const std::string& subject,
+                         bool expected_none) {
+  const auto& [word, time] = answer;
+  if (word == "written") return time;
+  if (word == "changed") {
+    throw Error(ErrorCode::conflict, "write configuration", subject,
+                expected_none ? "a configuration appeared there meanwhile; nothing was written"
+                              : "somebody else changed it meanwhile; nothing was written");
+  }
+  if (word == "exists") {
+    throw Error(ErrorCode::already_exists, "write configuration", subject,
+                "another node or a container has this VMID; nothing was written");
+  }
+  if (word == "locked") {
+    throw Error(ErrorCode::locked, "write configuration", subject,
+                fmt::format("PVE's lock on it stayed taken for {} s", flock_wait_seconds), true);
+  }
+  throw Error(ErrorCode::format, "write configuration", subject, "unexpected answer");
+}
+
+/// The far end of scripts/replace_file.pl with HOLD.
+class NodeConfigHold final : public ConfigHold {
+ public:
+  NodeConfigHold(std::unique_ptr<Process> process, std::string subject)
+      : script_(std::move(process), "write configuration", std::move(subject)) {}
+
+  ~NodeConfigHold() override {
+    try {
+      if (!script_.ended()) release();
+    } catch (...) {  // NOLINT(bugprone-empty-catch): as above
+    }
+  }
+
+  /// Gives the script the old and the new configuration and waits until the new one is in place.
+  void take(const std::string& bytes) {
+    script_.write(bytes);
+    try {
+      (void)written_time(script_.answer(), script_.subject(), false);
+    } catch (...) {
+      held_ = false;
+      throw;
+    }
+  }
+
+  void release() override {
+    const auto said = script_.take_back();
+    if (std::exchange(held_, false)) (void)written_time(said, script_.subject(), false);
+  }
+
+ private:
+  Undoing script_;
+  bool held_ = true;
 };
 
 }  // namespace
@@ -188,26 +276,24 @@ ConfigVersion PveCluster::write_config(const std::string& node, std::uint32_t vm
   const std::string expect = !expected ? "absent" : expected->modified.empty() ? "bytes" : expected->modified;
   const std::string old = expected ? expected->bytes : "";
   const CommandResult result = shell(node).run(
-      perl(scripts::replace_file, {fmt::format("/var/lock/qemu-server/lock-{}.conf", vmid), path, expect,
-                                   std::to_string(old.size()), std::to_string(flock_wait_seconds)}),
+      perl(scripts::replace_file,
+           {flock_path(vmid), path, expect, std::to_string(old.size()), std::to_string(flock_wait_seconds)}),
       old + bytes, file_limit, stop);
   std::string output = checked(result, "write configuration", subject);
-  const auto [word, time] = take_answer(output);
-  if (word == "written") return {bytes, time};
-  if (word == "changed") {
-    throw Error(ErrorCode::conflict, "write configuration", subject,
-                expected ? "somebody else changed it meanwhile; nothing was written"
-                         : "a configuration appeared there meanwhile; nothing was written");
-  }
-  if (word == "exists") {
-    throw Error(ErrorCode::already_exists, "write configuration", subject,
-                "another node or a container has this VMID; nothing was written");
-  }
-  if (word == "locked") {
-    throw Error(ErrorCode::locked, "write configuration", subject,
-                fmt::format("PVE's lock on it stayed taken for {} s", flock_wait_seconds), true);
-  }
-  throw Error(ErrorCode::format, "write configuration", subject, "unexpected answer");
+  return {bytes, written_time(take_answer(output), subject, !expected)};
+}
+
+std::unique_ptr<ConfigHold> PveCluster::hold_config(const std::string& node, std::uint32_t vmid,
+                                                    const ConfigVersion& expected, const std::string& bytes) {
+  auto process = shell(node).start(
+      perl(scripts::replace_file,
+           {flock_path(vmid), config_path(node, vmid), expected.modified.empty() ? "bytes" : expected.modified,
+            std::to_string(expected.bytes.size()), std::to_string(flock_wait_seconds),
+            std::to_string(bytes.size())}),
+      {});
+  auto hold = std::make_unique<NodeConfigHold>(std::move(process), fmt::format("VM {} on {}", vmid, node));
+  hold->take(expected.bytes + bytes);
+  return hold;
 }
 
 void PveCluster::write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes, std::stop_token stop) {
@@ -227,10 +313,12 @@ void PveCluster::write_firewall(std::uint32_t vmid, const std::optional<std::str
 std::unique_ptr<Freeze> PveCluster::freeze(const std::string& node, std::uint32_t vmid, milliseconds deadline,
                                            std::stop_token stop) {
   const std::string subject = fmt::format("VM {} on {}", vmid, node);
+  if (stop.stop_requested()) throw Cancelled{};
+  // The script's own deadline bounds the wait of whoever is cancelled meanwhile.
   auto process = shell(node).start(
       perl(scripts::freeze,
            {std::to_string(vmid), fmt::format("{:.3f}", static_cast<double>(deadline.count()) / 1000)}),
-      stop);
+      {});
   auto freeze = std::make_unique<NodeFreeze>(std::move(process), subject);
   const auto [word, rest] = freeze->answer();
   if (word == "frozen") return freeze;

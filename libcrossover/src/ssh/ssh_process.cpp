@@ -133,8 +133,9 @@ void SshProcess::rethrow() {
 std::optional<std::size_t> SshProcess::offer_input(std::span<const std::byte> bytes) {
   if (channel_ == nullptr || closed_) return std::nullopt;
   SshSession& session = lease_->session();
-  // More at once would only pile up inside libssh, which moves its backlog around in memory.
-  constexpr std::size_t chunk = std::size_t{128} << 10;
+  // One full packet as libssh cuts them for OpenSSH's limit of 32 KiB. More at once piles up inside libssh, which
+  // moves its backlog around in memory; measured, this size costs the least processor time.
+  constexpr std::size_t chunk = (std::size_t{32} << 10) - 10;
   const std::size_t count = std::min(bytes.size(), chunk);
   const int written = ssh_channel_write(channel_, bytes.data(), static_cast<std::uint32_t>(count));
   rethrow();

@@ -59,17 +59,6 @@ struct Stage {
 
 using Prepare = std::function<void(Stage&)>;
 
-/// True if the source guest may stay locked: the process was killed, or cannot know whether it took the lock.
-bool may_stay_locked(const std::string& call, Fault fault) {
-  return fault == Fault::dies || fault == Fault::dies_after ||
-         (fault == Fault::answer_lost && call == "source write_config 100 #1");
-}
-
-/// A human's part after a killed run: its lock on the source cannot be told from another's.
-void unlock_source(Stage& stage) {
-  stage.clusters.source.set_config(100, without_lock(stage.clusters.source.config(100).value()));
-}
-
 void check_one(const Prepare& prepare, const std::string& call, Fault fault) {
   Stage stage;
   prepare(stage);
@@ -84,10 +73,6 @@ void check_one(const Prepare& prepare, const std::string& call, Fault fault) {
   if (had_points && !bases.empty()) CHECK_FALSE(stage.keeper.bases().empty());
   CHECK_FALSE(stage.clusters.source.frozen(100));
 
-  if (may_stay_locked(call, fault) && stage.clusters.source.config(100) != config) {
-    CHECK(without_lock(stage.clusters.source.config(100).value()) == config);
-    unlock_source(stage);
-  }
   stage.keeper.check_source(config);
 
   for (int run = 0; run < 2; ++run) {
@@ -253,7 +238,6 @@ TEST_CASE("a long row of runs of which most go wrong") {
       stage.keeper.check_replica();
       if (!bases.empty()) CHECK_FALSE(stage.keeper.bases().empty());
       CHECK_FALSE(clusters.source.frozen(100));
-      if (may_stay_locked(call, fault)) unlock_source(stage);
       stage.keeper.check_source(config);
     }
     clusters.write_at_random();

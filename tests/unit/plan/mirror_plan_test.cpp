@@ -200,12 +200,27 @@ TEST_CASE("an image that is not this disk's replica is not touched") {
   }
 }
 
-TEST_CASE("an image without a record and without anything else may be what a run that was cut had just created") {
+TEST_CASE("an image without a record is replaced only if the source's record says that it was being created") {
   PlanStage stage;
   stage.begin_replica();
   stage.replica_image("scsi1")->metadata.clear();
-  stage.snapshot(*stage.replica_image("scsi1"), point_name(noon - hours(1)));
-  check_golden("plan/unrecorded-image.txt", stage.text());
+  SUBCASE("it was") {
+    stage.source_record("scsi1", {{"nightly", {"Nightly", west_fsid, 99100, "backup/vm-99100-disk-1-hdd"}}});
+    stage.snapshot(*stage.replica_image("scsi1"), point_name(noon - hours(1)));
+    check_golden("plan/unrecorded-image.txt", stage.text());
+  }
+  SUBCASE("another one was") {
+    stage.source_record("scsi1", {{"nightly", {"Nightly", west_fsid, 99100, "backup/vm-99100-disk-1-other"}}});
+    check_problem(stage.plan(), ErrorCode::conflict, {"backup/vm-99100-disk-1-hdd", "no record"});
+  }
+  SUBCASE("none was") {
+    check_problem(stage.plan(), ErrorCode::conflict, {"backup/vm-99100-disk-1-hdd", "no record"});
+  }
+  SUBCASE("it was, but somebody marked it since") {
+    stage.source_record("scsi1", {{"nightly", {"Nightly", west_fsid, 99100, "backup/vm-99100-disk-1-hdd"}}});
+    stage.replica_image("scsi1")->metadata["crossover.other"] = "x";
+    check_problem(stage.plan(), ErrorCode::conflict, {"backup/vm-99100-disk-1-hdd", "no record"});
+  }
 }
 
 TEST_CASE("a job's label belongs to one job, one destination and one direction") {

@@ -1,65 +1,96 @@
-# replace_file.pl LOCK PATH EXPECT LENGTH WAIT: puts a new file in the place of PATH in one step, while holding PVE's own
-# flock on LOCK ("-": none), if the file still is what the caller saw.
+# replace_file.pl LOCK PATH EXPECT LENGTH WAIT [HOLD]: puts a new file in the place of PATH in one step, while holding PVE's
+# own flock on LOCK ("-": none), if the file still is what the caller saw.
 #   EXPECT  "absent", "any", "bytes", or a modification time that has to be the same as well
 #   LENGTH  how many bytes of standard input are the expected content; the rest is the new one
 #   WAIT    seconds to wait for the flock
+#   HOLD    the new file is HOLD bytes long and is to stay only as long as standard input is open: when that ends, or a
+#           signal ends this program, the old content is put back, unless somebody has changed the file meanwhile
 # Prints "written TIME", "changed" (not what was expected), "exists" (the cluster refuses a second file of that VMID) or
-# "locked" (the flock stayed taken).
+# "locked" (the flock stayed taken). With HOLD, "written" is followed by such a line on the putting back.
 use strict;
 use warnings;
 use Errno;
 use Fcntl qw(:DEFAULT :flock);
 use File::Basename qw(dirname);
+use IO::Select;
 use Time::HiRes qw(time sleep);
 
-my ($lock_path, $path, $expect, $length, $wait) = @ARGV;
+my ($lock_path, $path, $expect, $length, $wait, $hold) = @ARGV;
+$| = 1;
 binmode STDIN;
-my $input = do { local $/; <STDIN> };
-$input = '' if !defined $input;
-die "standard input ended early\n" if length $input < $length;
+my $input = '';
+if (defined $hold) {
+    while (length $input < $length + $hold) {
+        sysread STDIN, $input, $length + $hold - length $input, length $input or last;
+    }
+} else {
+    local $/;
+    $input = <STDIN> // '';
+}
+die "standard input ended early\n" if length $input < $length + ($hold // 0);
 my $old = substr $input, 0, $length;
 my $new = substr $input, $length;
 
-my $lock;
-if ($lock_path ne '-') {
-    mkdir dirname($lock_path);
-    open $lock, '>>', $lock_path or die "cannot open $lock_path: $!\n";
-    my $deadline = time + $wait;
-    until (flock $lock, LOCK_EX | LOCK_NB) {
-        if (time >= $deadline) { print "locked\n"; exit 0 }
-        sleep 0.05;
-    }
-}
-
 sub is_expected {
-    return 1 if $expect eq 'any';
+    my ($expected, $bytes_expected) = @_;
+    return 1 if $expected eq 'any';
     my $file;
     if (!open $file, '<:raw', $path) {
         die "cannot open $path: $!\n" if !$!{ENOENT};
-        return $expect eq 'absent';
+        return $expected eq 'absent';
     }
-    return 0 if $expect eq 'absent';
+    return 0 if $expected eq 'absent';
     my $time = (stat $file)[9];
     my $bytes = do { local $/; <$file> };
     $bytes = '' if !defined $bytes;
-    return $bytes eq $old && ($expect eq 'bytes' || $expect eq $time);
+    return $bytes eq $bytes_expected && ($expected eq 'bytes' || $expected eq $time);
 }
 
-if (!is_expected()) { print "changed\n"; exit 0 }
+# Returns the line to print, without its newline.
+sub replace {
+    my ($expected, $from, $to) = @_;
+    my $lock;
+    if ($lock_path ne '-') {
+        mkdir dirname($lock_path);
+        open $lock, '>>', $lock_path or die "cannot open $lock_path: $!\n";
+        my $deadline = time + $wait;
+        until (flock $lock, LOCK_EX | LOCK_NB) {
+            return 'locked' if time >= $deadline;
+            sleep 0.05;
+        }
+    }
+    return 'changed' if !is_expected($expected, $from);
+    my $temporary = "$path.tmp.$$";
+    sysopen my $file, $temporary, O_WRONLY | O_CREAT | O_EXCL, 0640 or die "cannot create $temporary: $!\n";
+    binmode $file;
+    if (!(print {$file} $to) || !close $file) {
+        my $why = "$!";
+        unlink $temporary;
+        die "cannot write $temporary: $why\n";
+    }
+    if (!rename $temporary, $path) {
+        my ($taken, $why) = ($!{EEXIST}, "$!");
+        unlink $temporary;
+        return 'exists' if $taken;
+        die "cannot rename $temporary to $path: $why\n";
+    }
+    return 'written ' . (stat $path)[9];
+}
 
-my $temporary = "$path.tmp.$$";
-sysopen my $file, $temporary, O_WRONLY | O_CREAT | O_EXCL, 0640 or die "cannot create $temporary: $!\n";
-binmode $file;
-if (!(print {$file} $new) || !close $file) {
-    my $why = "$!";
-    unlink $temporary;
-    die "cannot write $temporary: $why\n";
+my $told_to_end = 0;
+if (defined $hold) {
+    # Whoever it was started by may be gone by the time there is something to print.
+    $SIG{PIPE} = 'IGNORE';
+    $SIG{$_} = sub { $told_to_end = 1 } for qw(HUP INT TERM);
 }
-if (!rename $temporary, $path) {
-    my ($taken, $why) = ($!{EEXIST}, "$!");
-    unlink $temporary;
-    if ($taken) { print "exists\n"; exit 0 }
-    die "cannot rename $temporary to $path: $why\n";
-}
-my $time = (stat $path)[9];
-print "written $time\n";
+my $answer = replace($expect, $old, $new);
+print "$answer\n";
+exit 0 if !defined $hold || $answer !~ /^written (.*)/;
+my $written = $1;
+
+my $end_of_input = IO::Select->new(\*STDIN);
+until ($told_to_end) { last if $end_of_input->can_read(1) }
+# A configuration that keeps the lock would keep the guest from its owner: PVE's own commands give the flock back soon.
+my $deadline = time + 180;
+do { $answer = replace($written, $new, $old) } while $answer eq 'locked' && time < $deadline;
+print "$answer\n";

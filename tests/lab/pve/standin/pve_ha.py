@@ -1,6 +1,7 @@
 """`pve-ha daemon`: the resource managers of one node, CRM and LRM in one loop.
 
-The node with the lowest id that is online is the master. It reads the queued commands, decides what each service is to
+The master stays while it is online; else it is the online node with the lowest id. It reads the queued commands, decides
+what each service is to
 be, and recovers the services of a node that stayed away: their configurations move to a node that is there, and every
 lock goes. Each node starts and stops its own services. Once around a second instead of every ten."""
 import json
@@ -34,6 +35,9 @@ class Manager:
 
     def master(self):
         nodes, _ = node.members()
+        present = ha.manager_status().get("master_node")
+        if nodes.get(present, {}).get("online"):
+            return present
         online = [(data["id"], name) for name, data in nodes.items() if data.get("online")]
         return min(online)[1] if online else node.name()
 

@@ -1,0 +1,76 @@
+"""Replication of Proxmox VE guests on Ceph between clusters.
+
+A thin door to the C++ library; names and meanings are the library's. ::
+
+    options = crossover.MirrorOptions(vmid="100", destination="pve04", pool="data2", online=True)
+    report = crossover.Migrator(options).mirror(on_event=print)
+
+Failures are ``Error``, whose ``code`` says what kind; a run that ``stop`` ended raises ``Cancelled``, which is no Error.
+Reports, events and configurations' parts are values that cannot be changed: equal if all their attributes are, hashable,
+and good for ``match``.
+"""
+
+from . import _crossover
+from ._crossover import (
+    CheckItem,
+    CheckReport,
+    DiffData,
+    DiffHeader,
+    DiffStream,
+    DiffZero,
+    DiskReport,
+    Event,
+    GuestReport,
+    KeepWindow,
+    LeftOut,
+    Migrator,
+    MirrorOptions,
+    MirrorReport,
+    MirrorTotals,
+    OptionDescription,
+    RetentionPoint,
+    RetentionPolicy,
+    VmConfig,
+    VmConfigEntry,
+    VmConfigSection,
+    VmConfigWarning,
+    option_list,
+)
+from ._errors import Cancelled, Error
+
+__version__ = _crossover.__version__
+
+__all__ = [
+    "Cancelled",
+    "CheckItem",
+    "CheckReport",
+    "DiffData",
+    "DiffHeader",
+    "DiffStream",
+    "DiffZero",
+    "DiskReport",
+    "Error",
+    "Event",
+    "GuestReport",
+    "KeepWindow",
+    "LeftOut",
+    "Migrator",
+    "MirrorOptions",
+    "MirrorReport",
+    "MirrorTotals",
+    "OptionDescription",
+    "RetentionPoint",
+    "RetentionPolicy",
+    "VmConfig",
+    "VmConfigEntry",
+    "VmConfigSection",
+    "VmConfigWarning",
+    "__version__",
+    "option_list",
+]
+
+# Types say where users find them, not which file they were compiled in.
+for _name in __all__:
+    if isinstance(globals()[_name], type):
+        globals()[_name].__module__ = __name__
+del _name

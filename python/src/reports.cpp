@@ -1,0 +1,165 @@
+#include "crossover/report.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "bindings.hpp"
+#include "crossover/events.hpp"
+#include "crossover/migrator.hpp"
+#include "text.hpp"
+#include "value_class.hpp"
+
+namespace crossover::python {
+
+namespace {
+
+constexpr const char* to_json_help =
+    "to_json($self)\n--\n\nThe whole of it as one JSON object, as the command line prints it with --json.";
+
+std::string name_of(CheckItem::Result result) {
+  switch (result) {
+    case CheckItem::Result::ok:
+      return "ok";
+    case CheckItem::Result::warning:
+      return "warning";
+    case CheckItem::Result::failed:
+      break;
+  }
+  return "failed";
+}
+
+std::string event_to_json(const Event& event) {
+  const nlohmann::ordered_json value{{"kind", to_string(event.kind)},
+                                     {"vmid", event.vmid},
+                                     {"target_vmid", event.target_vmid},
+                                     {"subject", event.subject},
+                                     {"host", event.host},
+                                     {"text", event.text},
+                                     {"full", event.full},
+                                     {"bytes", event.bytes},
+                                     {"elapsed_ms", event.elapsed.count()}};
+  return value.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+void add_event(py::module_& module) {
+  ValueClass<Event>(module, "Event",
+                    "One thing that happened in a run. Which attributes are set depends on `kind`.")
+      .field(
+          "kind", [](const Event& e) { return std::string(to_string(e.kind)); },
+          "What happened: \"run_started\", \"guest_started\", \"target_checked\", \"source_locked\",\n"
+          "\"source_unlocked\", \"replica_locked\", \"replica_unlocked\", \"frozen\", \"thawed\", \"not_frozen\",\n"
+          "\"snapshot_created\", \"transfer_started\", \"transfer_progress\", \"transfer_finished\",\n"
+          "\"config_written\", \"left_out\", \"housekeeping\", \"snapshot_removed\", \"guest_finished\",\n"
+          "\"run_finished\", \"warning\" or \"debug\". Later versions may have more.")
+      .field("vmid", &Event::vmid, "The source guest; 0 if it is about the whole run.")
+      .field("target_vmid", &Event::target_vmid, "Its VMID on the destination; 0 if not set.")
+      .field("subject", &Event::subject, "What it is about, such as \"pool/image@snapshot\".")
+      .field("host", &Event::host, "The node it happened on.")
+      .field("text", &Event::text, "In words: the reason, the warning, how the guest ended (\"ok\" or why not).")
+      .field("full", &Event::full, "A first copy, not an incremental transfer.")
+      .field("bytes", &Event::bytes, "Of a transfer: committed so far, or in the whole diff stream.")
+      .field("elapsed", &Event::elapsed, "A timedelta: of the transfer, the freeze or the run.")
+      .type()
+      .def("to_json", &event_to_json,
+           "to_json($self)\n--\n\nAs one JSON object in one line; `elapsed_ms` is in milliseconds.");
+}
+
+void add_guest_report(py::module_& module) {
+  ValueClass<DiskReport>(module, "DiskReport", "One disk of one guest in a run.")
+      .field("key", &DiskReport::key, "Its key in the configuration, such as \"scsi0\".")
+      .field("source_image", &DiskReport::source_image, "Such as \"pool/vm-100-disk-0\".")
+      .field("replica_image", &DiskReport::replica_image, "Such as \"pool/vm-99100-disk-0-ssd\".")
+      .field("full", &DiskReport::full, "A first copy.")
+      .field("base", &DiskReport::base, "The snapshot the diff started from; empty for a first copy.")
+      .field("transferred", &DiskReport::transferred, "The diff is on the destination, flushed.")
+      .field("committed", &DiskReport::committed, "And its end snapshot is there.")
+      .field("stream_bytes", &DiskReport::stream_bytes, "Bytes of the diff stream that went to the destination.")
+      .field("size_bytes", &DiskReport::size_bytes, "The image's size.")
+      .field("duration", &DiskReport::duration, "Of the transfer, a timedelta.");
+
+  ValueClass<LeftOut>(module, "LeftOut", "A disk or setting of a guest that its replica does not have.")
+      .field("key", &LeftOut::key, "Its key in the configuration, such as \"ide2\".")
+      .field("value", &LeftOut::value, "What it says on the source; never a secret.")
+      .field("reason", &LeftOut::reason, "Why, in words.")
+      .field("is_disk", &LeftOut::is_disk, "Data that is not replicated, not only a setting.");
+
+  ValueClass<GuestReport>(module, "GuestReport", "One guest of a run.")
+      .field("vmid", &GuestReport::vmid, "On the source.")
+      .field("target_vmid", &GuestReport::target_vmid, "On the destination.")
+      .field("name", &GuestReport::name, "The guest's name.")
+      .field("source_node", &GuestReport::source_node, "The node it is on.")
+      .field("target_node", &GuestReport::target_node, "The node its replica is on.")
+      .field(
+          "outcome", &GuestReport::outcome,
+          "\"ok\": a new recovery point is on the destination; \"planned\": a dry run; \"conflict\": a state that\n"
+          "a human has to decide, nothing was changed; \"failed\": what was begun was undone or is put right by\n"
+          "the next run.")
+      .field("error_code", &GuestReport::error_code, "Why it is not ok, as Error.code; None if it is.")
+      .field("error", &GuestReport::error, "The same in one line; empty if ok.")
+      .field("recovery_point", &GuestReport::recovery_point, "The snapshot's name; empty if none was made.")
+      .field("running", &GuestReport::running, "It ran when the snapshots were made.")
+      .field("frozen", &GuestReport::frozen, "Its file systems were frozen meanwhile.")
+      .field("consistency", &GuestReport::consistency,
+             "What that means for the point: \"frozen\", \"stopped\" or why not.")
+      .field("frozen_for", &GuestReport::frozen_for, "A timedelta.")
+      .field("disks", &GuestReport::disks, "A tuple of DiskReport.")
+      .field("left_out", &GuestReport::left_out, "A tuple of LeftOut.")
+      .field("removed", &GuestReport::removed, "Snapshots retention removed, each \"side pool/image@snapshot\".")
+      .field("warnings", &GuestReport::warnings, "One line each.")
+      .field("steps", &GuestReport::steps, "What was planned, in order, one line each.");
+}
+
+void add_mirror_report(py::module_& module) {
+  ValueClass<MirrorTotals>(module, "MirrorTotals",
+                           "Counts over a run. Counters count disks, except those of freezes and guests.")
+      .field("full_bytes", &MirrorTotals::full_bytes, "Stream bytes of first copies.")
+      .field("incremental_bytes", &MirrorTotals::incremental_bytes, "Stream bytes of incremental transfers.")
+      .field("full_ok", &MirrorTotals::full_ok, "First copies that went well.")
+      .field("full_failed", &MirrorTotals::full_failed, "First copies that failed.")
+      .field("incremental_ok", &MirrorTotals::incremental_ok, "Incremental transfers that went well.")
+      .field("incremental_failed", &MirrorTotals::incremental_failed, "Incremental transfers that failed.")
+      .field("freeze_ok", &MirrorTotals::freeze_ok, "Guests that were frozen.")
+      .field("freeze_failed", &MirrorTotals::freeze_failed, "Guests that could not be frozen.")
+      .field("snapshot_ok", &MirrorTotals::snapshot_ok, "Snapshots made.")
+      .field("snapshot_failed", &MirrorTotals::snapshot_failed, "Snapshots that could not be made.")
+      .field("guests_ok", &MirrorTotals::guests_ok, "Guests with a new recovery point.")
+      .field("guests_failed", &MirrorTotals::guests_failed, "Guests without.")
+      .field("guests_running", &MirrorTotals::guests_running, "Guests that ran.")
+      .field("guests_stopped", &MirrorTotals::guests_stopped, "Guests that did not.");
+
+  ValueClass<MirrorReport>(module, "MirrorReport", "A whole run.")
+      .field("job", &MirrorReport::job, "The job's name as given.")
+      .field("destination", &MirrorReport::destination, "The host that was given.")
+      .field("dry_run", &MirrorReport::dry_run, "Nothing was changed.")
+      .field("started", &MirrorReport::started, "A datetime in UTC.")
+      .field("duration", &MirrorReport::duration, "A timedelta.")
+      .field("guests", &MirrorReport::guests, "A tuple of GuestReport, in the order of their VMIDs.")
+      .field("totals", &MirrorReport::totals, "The MirrorTotals.")
+      .type()
+      .def("to_json", py::overload_cast<const MirrorReport&>(&to_json), to_json_help);
+}
+
+void add_check_report(py::module_& module) {
+  ValueClass<CheckItem>(module, "CheckItem", "One thing a preflight looked at.")
+      .field(
+          "result", [](const CheckItem& i) { return name_of(i.result); }, "\"ok\", \"warning\" or \"failed\".")
+      .field("subject", &CheckItem::subject, "Such as \"destination node pve04\" or \"VM 100\".")
+      .field("text", &CheckItem::text, "What was found, in one line.");
+
+  ValueClass<CheckReport>(module, "CheckReport",
+                          "Everything a preflight looked at, in the order a person would ask.")
+      .field("items", &CheckReport::items, "A tuple of CheckItem.")
+      .type()
+      .def_property_readonly("ok", &CheckReport::ok, "Nothing failed; warnings do not count.")
+      .def("to_json", py::overload_cast<const CheckReport&>(&to_json), to_json_help);
+}
+
+}  // namespace
+
+void add_reports(py::module_& module) {
+  add_event(module);
+  add_guest_report(module);
+  add_mirror_report(module);
+  add_check_report(module);
+}
+
+}  // namespace crossover::python

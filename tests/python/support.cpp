@@ -1,0 +1,96 @@
+// What the Python tests need of C++: values that only a real run makes, and runs that do what a test wants.
+#include <pybind11/pybind11.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+
+#include "crossover/error.hpp"
+#include "crossover/report.hpp"
+#include "run.hpp"
+
+namespace {
+
+namespace py = pybind11;
+using namespace crossover;
+using namespace std::chrono_literals;
+
+MirrorReport full_report() {
+  DiskReport disk;
+  disk.key = "scsi0";
+  disk.source_image = "ssd/vm-100-disk-0";
+  disk.replica_image = "data2/vm-9100-disk-0-ssd";
+  disk.base = "mirror-default-20240101T000000Z";
+  disk.transferred = true;
+  disk.stream_bytes = 5'000'000'000;
+  disk.size_bytes = 1ULL << 40;
+  disk.duration = 1500ms;
+
+  GuestReport guest;
+  guest.vmid = 100;
+  guest.target_vmid = 9100;
+  guest.name = "caf\xe9";  // Latin-1, as somebody may have written it
+  guest.source_node = "pve01";
+  guest.target_node = "pve04";
+  guest.outcome = Outcome::conflict;
+  guest.error_code = ErrorCode::in_use;
+  guest.error = "the image is open elsewhere";
+  guest.frozen_for = 250ms;
+  guest.disks = {disk};
+  guest.left_out = {{"ide2", "none", "a CD drive", true}};
+  guest.removed = {"source ssd/vm-100-disk-0@old"};
+  guest.steps = {"lock", "freeze"};
+
+  MirrorReport report;
+  report.job = "nightly";
+  report.destination = "pve04";
+  report.started = std::chrono::sys_seconds(1'700'000'000s);
+  report.duration = 61'001ms;
+  report.guests = {guest, GuestReport{}};
+  report.totals.full_bytes = 1;
+  report.totals.guests_failed = 2;
+  return report;
+}
+
+/// Tells `count` events and then, as every work of the library does, looks whether it was asked to stop. `after`
+/// more are told on the way out, as when a guest is thawed. Returns how many were told.
+int run(int count, int after, bool wait, const py::object& on_event, const py::object& stop) {
+  int told = 0;
+  python::run_interruptibly(
+      [&](EventSink& events, const std::stop_token& token) {
+        const auto tell = [&](EventKind kind) {
+          Event event;
+          event.kind = kind;
+          event.vmid = static_cast<std::uint32_t>(told);
+          ++told;
+          events.on_event(event);
+        };
+        for (int i = 0; i < count && !token.stop_requested(); ++i) tell(EventKind::debug);
+        if (wait) {
+          std::mutex mutex;
+          std::condition_variable_any woken;
+          std::unique_lock lock(mutex);
+          woken.wait_for(lock, token, 30s, [] { return false; });
+        }
+        for (int i = 0; i < after; ++i) tell(EventKind::thawed);
+        if (token.stop_requested()) throw Cancelled{};
+      },
+      on_event, stop);
+  return told;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(crossover_test_support, module) {
+  module.def("full_report", &full_report);
+  module.def("run", &run, py::arg("count") = 0, py::arg("after") = 0, py::arg("wait") = false,
+             py::arg("on_event") = py::none(), py::arg("stop") = py::none());
+  // The module's own translator is for what the module throws.
+  py::register_local_exception_translator([](std::exception_ptr exception) {
+    try {
+      if (exception) std::rethrow_exception(exception);
+    } catch (const Cancelled&) {
+      PyErr_SetNone(py::module_::import("crossover").attr("Cancelled").ptr());
+    }
+  });
+}

@@ -1,0 +1,76 @@
+"""Reports and events, as the library makes them."""
+
+import datetime
+import json
+
+import pytest
+
+import crossover
+import crossover_test_support
+
+VALUES = {
+    "report.hpp": ["DiskReport", "LeftOut", "GuestReport", "MirrorTotals", "MirrorReport"],
+    "events.hpp": ["Event"],
+    "migrator.hpp": ["CheckItem"],
+    "vm_config.hpp": ["VmConfigEntry", "VmConfigWarning", "VmConfigSection"],
+    "diff_stream.hpp": ["DiffHeader"],
+    "retention.hpp": ["KeepWindow", "RetentionPolicy", "RetentionPoint"],
+}
+
+
+@pytest.mark.parametrize("header, name", [(header, name) for header, names in VALUES.items() for name in names])
+def test_attributes_are_the_members(members_of, header, name):
+    assert set(getattr(crossover, name).__match_args__) == set(members_of(header, name))
+
+
+def test_every_kind_of_event_is_documented(enumerators_of):
+    for kind in enumerators_of("events.hpp", "EventKind"):
+        assert f'"{kind}"' in crossover.Event.kind.__doc__
+
+
+def test_a_report():
+    report = crossover_test_support.full_report()
+    assert isinstance(report, crossover.MirrorReport)
+    assert report.started == datetime.datetime(2023, 11, 14, 22, 13, 20, tzinfo=datetime.timezone.utc)
+    assert report.duration == datetime.timedelta(milliseconds=61001)
+    guest, empty = report.guests
+    assert (guest.outcome, guest.error_code, guest.name) == ("conflict", "in_use", "caf\ufffd")
+    assert (empty.outcome, empty.error_code, empty.disks) == ("failed", None, ())
+    assert guest.frozen_for == datetime.timedelta(milliseconds=250)
+    assert guest.disks[0].stream_bytes == 5_000_000_000 and guest.disks[0].size_bytes == 1 << 40
+    assert guest.left_out[0].is_disk and guest.steps == ("lock", "freeze")
+    assert report.totals.guests_failed == 2
+
+
+def test_the_json_says_the_same():
+    report = crossover_test_support.full_report()
+
+    def check(value, data):
+        for name in type(value).__match_args__:
+            attribute = getattr(value, name)
+            if isinstance(attribute, datetime.timedelta):
+                assert data[f"{name}_ms"] == attribute / datetime.timedelta(milliseconds=1)
+            elif isinstance(attribute, datetime.datetime):
+                assert data[name] == attribute.strftime("%Y-%m-%dT%H:%M:%SZ")
+            elif isinstance(attribute, tuple):
+                assert len(data[name]) == len(attribute)
+                for item, part in zip(attribute, data[name]):
+                    check(item, part) if not isinstance(item, str) else item == part
+            elif hasattr(attribute, "__match_args__"):
+                check(attribute, data[name])
+            else:
+                assert data[name] == attribute
+        assert {name.removesuffix("_ms") for name in data} - {"version"} == set(type(value).__match_args__)
+
+    check(report, json.loads(report.to_json()))
+
+
+def test_reports_are_values():
+    report, other = crossover_test_support.full_report(), crossover_test_support.full_report()
+    assert report == other and hash(report) == hash(other) and repr(report) == repr(other)
+    assert report.guests[0] != report.guests[1]
+    assert "error_code='in_use'" in repr(report)
+    with pytest.raises(AttributeError):
+        report.job = "other"
+    with pytest.raises(TypeError):
+        crossover.MirrorReport()

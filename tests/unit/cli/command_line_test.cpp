@@ -1,0 +1,148 @@
+#include "cli/command_line.hpp"
+
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+#include <vector>
+
+#include "cli/exit_status.hpp"
+
+using namespace crossover;
+using namespace crossover::cli;
+
+namespace {
+
+std::variant<Invocation, Answer> parse(std::vector<std::string> arguments) {
+  std::vector<const char*> argv{"crossover"};
+  for (const std::string& argument : arguments) argv.push_back(argument.c_str());
+  return parse_command_line(static_cast<int>(argv.size()), argv.data());
+}
+
+/// The option as a user writes it, with a value that no default has.
+std::string written(const OptionDescription& option) {
+  return option.value.empty() ? fmt::format("--{}", option.name) : fmt::format("--{}=s/,/-x/", option.name);
+}
+
+}  // namespace
+
+TEST_CASE("the option list has every member of MirrorOptions, each once") {
+  MirrorOptions options;
+  // Does not compile when a member comes or goes: then the list has to change as well.
+  const auto& [vmid, exclude_vmids, tag, prefix_id, destination, pool, keep_local, keep_remote, rewrite, job_name,
+               ssh_cipher, lock_wait, freeze_timeout, online, overwrite, all_disks, keep_host_devices, no_lock,
+               keep_source_lock, keep_destination_lock, accept_new_host_keys, dry_run] = options;
+  const std::set<const void*> members{&vmid,
+                                      &exclude_vmids,
+                                      &tag,
+                                      &prefix_id,
+                                      &destination,
+                                      &pool,
+                                      &keep_local,
+                                      &keep_remote,
+                                      &rewrite,
+                                      &job_name,
+                                      &ssh_cipher,
+                                      &lock_wait,
+                                      &freeze_timeout,
+                                      &online,
+                                      &overwrite,
+                                      &all_disks,
+                                      &keep_host_devices,
+                                      &no_lock,
+                                      &keep_source_lock,
+                                      &keep_destination_lock,
+                                      &accept_new_host_keys,
+                                      &dry_run};
+  std::set<const void*> listed;
+  std::set<std::string_view> names;
+  for (const OptionDescription& option : option_list()) {
+    CAPTURE(option.name);
+    std::visit([&](auto pointer) { CHECK(listed.insert(&(options.*pointer)).second); }, option.pointer);
+    CHECK(names.insert(option.name).second);
+    CHECK(names.insert(option.member).second == (option.name != option.member));
+    CHECK_FALSE(option.help.empty());
+    CHECK_MESSAGE(option.help.back() != '.', "help is one sentence without a full stop");
+    CHECK(std::holds_alternative<bool MirrorOptions::*>(option.pointer) == option.value.empty());
+  }
+  CHECK(listed == members);
+}
+
+TEST_CASE("each option of the list is one of the command line") {
+  for (const char* command : {"mirror", "check"}) {
+    for (const OptionDescription& option : option_list()) {
+      CAPTURE(option.name);
+      const auto parsed = parse({command, "--vmid=100", written(option)});
+      if (option.name == "vmid") {
+        CHECK_MESSAGE(std::holds_alternative<Answer>(parsed), "an option that is given twice is refused");
+        continue;
+      }
+      REQUIRE(std::holds_alternative<Invocation>(parsed));
+      MirrorOptions expected;
+      expected.vmid = "100";
+      std::visit(
+          [&](auto pointer) {
+            auto& member = expected.*pointer;
+            using Member = std::decay_t<decltype(member)>;
+            if constexpr (std::is_same_v<Member, bool>) {
+              member = true;
+            } else if constexpr (std::is_same_v<Member, std::string>) {
+              member = "s/,/-x/";
+            } else {
+              member.emplace_back("s/,/-x/");
+            }
+          },
+          option.pointer);
+      CHECK(std::get<Invocation>(parsed).options == expected);
+    }
+  }
+}
+
+TEST_CASE("what cannot be meant is refused in one line") {
+  const std::vector<std::vector<std::string>> wrong{{},
+                                                    {"frob"},
+                                                    {"mirror", "--nosuch"},
+                                                    {"mirror", "stray"},
+                                                    {"mirror", "--vmid"},
+                                                    {"mirror", "--online=maybe"}};
+  for (const auto& arguments : wrong) {
+    CAPTURE(fmt::format("{}", fmt::join(arguments, " ")));
+    const auto parsed = parse(arguments);
+    REQUIRE(std::holds_alternative<Answer>(parsed));
+    const auto& answer = std::get<Answer>(parsed);
+    CHECK(answer.exit_status == exit_usage);
+    CHECK(answer.to_stderr);
+    CHECK(std::count(answer.text.begin(), answer.text.end(), '\n') == 1);
+    CHECK(answer.text.starts_with("crossover: "));
+  }
+}
+
+TEST_CASE("several rewrite rules keep their order") {
+  const auto parsed = parse({"mirror", "--rewrite", "s/a/b/", "--rewrite=s/b,c/d/", "--online"});
+  REQUIRE(std::holds_alternative<Invocation>(parsed));
+  CHECK(std::get<Invocation>(parsed).options.rewrite == std::vector<std::string>{"s/a/b/", "s/b,c/d/"});
+  CHECK(std::get<Invocation>(parsed).options.online);
+}
+
+TEST_CASE("help names every command and option, and is no error") {
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"help"}, {"mirror", "--help"}, {"check", "-h"}}) {
+    const auto parsed = parse(arguments);
+    REQUIRE(std::holds_alternative<Answer>(parsed));
+    const auto& answer = std::get<Answer>(parsed);
+    CHECK(answer.exit_status == exit_ok);
+    CHECK_FALSE(answer.to_stderr);
+    for (const OptionDescription& option : option_list()) {
+      CAPTURE(option.name);
+      CHECK(answer.text.find(fmt::format("--{} ", option.name)) != std::string::npos);
+    }
+  }
+}
+
+TEST_CASE("a check without guests is about all of them") {
+  const auto parsed = parse({"check", "--destination=pve04"});
+  REQUIRE(std::holds_alternative<Invocation>(parsed));
+  CHECK(std::get<Invocation>(parsed).command == Command::check);
+  CHECK(std::get<Invocation>(parsed).options.vmid == "all");
+}
