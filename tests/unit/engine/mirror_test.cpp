@@ -369,23 +369,35 @@ TEST_CASE("a replica that was written is a conflict, and nothing of it is touche
   CHECK(clusters.source.freezes(100) == 1);
 }
 
-TEST_CASE("an image without a record that holds something is not replaced") {
+TEST_CASE("an image without a record is replaced only if a run had begun to make it and it is empty") {
   TwoClusters clusters;
   clusters.add_guest(100, 1);
   const ImageSpec replica{"backup", "", "vm-99100-disk-0-ssd"};
-  clusters.replica_images.create(replica, {.size_bytes = 65536});
-  clusters.replica_images.write(replica, 40000, std::vector<std::byte>(1, std::byte{1}));
-  SUBCASE("in its head") {}
-  SUBCASE("in a snapshot") {
+  const auto fill = [&] { clusters.replica_images.write(replica, 40000, std::vector<std::byte>(1, std::byte{1})); };
+  const auto cut = [&] {
+    clusters.faults.arm("destination create backup/vm-99100-disk-0-ssd #1", Fault::dies_after);
+    CHECK(only(clusters.run()).outcome == Outcome::failed);
+    clusters.faults.arm();
+    REQUIRE(clusters.replica_images.find(replica));
+  };
+  SUBCASE("it was never ours") {
+    clusters.replica_images.create(replica, {.size_bytes = 65536});
+  }
+  SUBCASE("its head holds something") {
+    cut();
+    fill();
+  }
+  SUBCASE("a snapshot of it holds something") {
+    cut();
+    fill();
     (void)clusters.replica_images.create_snapshot(replica, "mirror-default-20200101T000000Z");
     clusters.replica_images.zero(replica, 40000, 1);
   }
   const std::string before = clusters.dump();
   const MirrorReport report = clusters.run();
   CHECK(only(report).outcome == Outcome::conflict);
-  CHECK(contains(only(report).error, "not empty"));
+  CHECK(contains(only(report).error, "no record says that it is a replica"));
   CHECK(clusters.dump() == before);
-  CHECK_FALSE(clusters.destination.config(99100));
 }
 
 TEST_CASE("one guest's failure is not the others'") {
