@@ -204,22 +204,24 @@ class GuestRun {
     const auto image = store.find(disk.replica.spec);
     if (!image) return;
     check_unchanged(disk, *image);
-    if (!disk.replica_record.replica) require_empty(disk, store);
+    if (!disk.replica_record.replica) require_empty(disk, store, *image);
     for (const Snapshot& snapshot : image->snapshots) store.remove_snapshot(disk.replica.spec, snapshot);
     store.remove(disk.replica.spec);
   }
 
   /// No record says whose the image is: it may go only if there is nothing in it.
-  void require_empty(const DiskPlan& disk, ImageStore& store) const {
-    const Snapshot head = store.create_snapshot(disk.replica.spec, plan_.snapshot);
-    EmptySink sink(to_string(disk.replica.spec));
+  void require_empty(const DiskPlan& disk, ImageStore& store, const ImageState& image) const {
+    const ImageSpec& spec = disk.replica.spec;
+    const Snapshot head = store.create_snapshot(spec, plan_.snapshot);
+    EmptySink sink(to_string(spec));
     try {
-      store.read_diff(disk.replica.spec, std::nullopt, head, sink, stop_);
+      store.read_diff(spec, std::nullopt, head, sink, stop_);
+      for (const Snapshot& one : image.snapshots) store.read_diff(spec, std::nullopt, one, sink, stop_);
     } catch (...) {
-      store.remove_snapshot(disk.replica.spec, head);
+      store.remove_snapshot(spec, head);
       throw;
     }
-    store.remove_snapshot(disk.replica.spec, head);
+    store.remove_snapshot(spec, head);
   }
 
   void check_unchanged(const DiskPlan& disk, const ImageState& image) const {

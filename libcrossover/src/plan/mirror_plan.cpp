@@ -464,6 +464,13 @@ class GuestPlanner {
            "the image",
            scope_.vmid, to_string(disk.replica.spec), fmt::join(names, ", "));
     }
+    for (const Snapshot& snapshot : replica.snapshots) {
+      if (committed_.contains(snapshot.name)) {
+        stop(ErrorCode::conflict,
+             "VM {}: {} has the recovery point {}, but its record says that it has none; it was not touched",
+             scope_.vmid, to_string(disk.replica.spec), snapshot.name);
+      }
+    }
     disk.full = true;
     disk.replace = true;
   }

@@ -175,6 +175,13 @@ TEST_CASE("a run after a cut first copy of the only disk survives a fault at eve
   });
 }
 
+TEST_CASE("a run after one that was cut right after it created an image survives a fault at every call") {
+  check_all([](Stage& stage) {
+    stage.clusters.add_guest(100, 1);
+    stage.run_cut("destination create backup/vm-99100-disk-0-ssd #1", Fault::dies_after);
+  });
+}
+
 TEST_CASE("a run with a new disk survives a fault at every call") {
   check_all([](Stage& stage) {
     one_copy(stage);

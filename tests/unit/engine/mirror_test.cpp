@@ -369,33 +369,35 @@ TEST_CASE("a replica that was written is a conflict, and nothing of it is touche
   CHECK(clusters.source.freezes(100) == 1);
 }
 
-TEST_CASE("an image without a record is not touched") {
+TEST_CASE("an image without a record is replaced only if a run had begun to make it and it is empty") {
   TwoClusters clusters;
   clusters.add_guest(100, 1);
   const ImageSpec replica{"backup", "", "vm-99100-disk-0-ssd"};
-  std::string because;
-  SUBCASE("that somebody made, though it is empty") {
-    clusters.replica_images.create(replica, {.size_bytes = 65536});
-    because = "no record";
-  }
-  SUBCASE("that a run which was cut had just created, if it is not empty any more") {
-    clusters.faults.arm("destination find backup/vm-99100-disk-0-ssd #2", Fault::dies);
-    try {
-      (void)clusters.run();
-    } catch (const Error&) {  // killed
-    }
-    REQUIRE(clusters.faults.happened());
+  const auto fill = [&] { clusters.replica_images.write(replica, 40000, std::vector<std::byte>(1, std::byte{1})); };
+  const auto cut = [&] {
+    clusters.faults.arm("destination create backup/vm-99100-disk-0-ssd #1", Fault::dies_after);
+    CHECK(only(clusters.run()).outcome == Outcome::failed);
     clusters.faults.arm();
-    clusters.replica_images.write(replica, 40000, std::vector<std::byte>(1, std::byte{1}));
-    because = "not empty";
+    REQUIRE(clusters.replica_images.find(replica));
+  };
+  SUBCASE("it was never ours") {
+    clusters.replica_images.create(replica, {.size_bytes = 65536});
   }
-  const auto head = clusters.replica_images.content(replica);
+  SUBCASE("its head holds something") {
+    cut();
+    fill();
+  }
+  SUBCASE("a snapshot of it holds something") {
+    cut();
+    fill();
+    (void)clusters.replica_images.create_snapshot(replica, "mirror-default-20200101T000000Z");
+    clusters.replica_images.zero(replica, 40000, 1);
+  }
+  const std::string before = clusters.dump();
   const MirrorReport report = clusters.run();
   CHECK(only(report).outcome == Outcome::conflict);
-  CHECK(contains(only(report).error, because));
-  CHECK(clusters.replica_images.content(replica) == head);
-  CHECK(clusters.replica_images.find(replica)->snapshots.empty());
-  CHECK_FALSE(clusters.destination.config(99100));
+  CHECK(contains(only(report).error, "no record says that it is a replica"));
+  CHECK(clusters.dump() == before);
 }
 
 TEST_CASE("one guest's failure is not the others'") {

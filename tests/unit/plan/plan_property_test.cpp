@@ -117,6 +117,8 @@ void check_plan(PlanStage& stage, const GuestPlan& plan) {
         const auto name = parse_snapshot_name(snapshot.name);
         REQUIRE(name);
         CHECK(name->job == "nightly");
+        const auto& first = stage.replica_image("scsi0");
+        CHECK_FALSE((first && first->metadata.contains(std::string(point_key_prefix) + snapshot.name)));
       }
       continue;
     }
