@@ -192,6 +192,25 @@ TEST_CASE("an image is made once, found as it was made, and removed") {
   });
 }
 
+TEST_CASE("an image is renamed to a free name and keeps id, metadata and content") {
+  each_store([](StoreHarness& harness) {
+    ImageStore& store = harness.store();
+    const ImageSpec image = make_image(harness, plain(mib));
+    const ImageSpec other = make_image(harness, plain(mib));
+    store.set_metadata(image, "crossover.test", "value");
+    const std::string id = store.find(image)->id;
+    CHECK(code_of([&] { store.rename(image, other.name); }) == "already_exists");
+    store.remove(other);
+    store.rename(image, other.name);
+    CHECK_FALSE(store.find(image));
+    const std::optional<ImageState> state = store.find(other);
+    REQUIRE(state);
+    CHECK(state->id == id);
+    CHECK(state->metadata.at("crossover.test") == "value");
+    CHECK(code_of([&] { store.rename(image, "elsewhere"); }) == "not_found");
+  });
+}
+
 TEST_CASE("an image gets the exclusive lock, and no feature without those it needs") {
   each_store([](StoreHarness& harness) {
     ImageLayout layout;

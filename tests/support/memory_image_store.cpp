@@ -210,6 +210,20 @@ void MemoryImageStore::create(const ImageSpec& spec, const ImageLayout& layout) 
   images_.emplace(spec, std::move(stored));
 }
 
+void MemoryImageStore::rename(const ImageSpec& spec, const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  enter("rename");
+  (void)image(spec, "rename image");
+  ImageSpec renamed = spec;
+  renamed.name = name;
+  if (images_.contains(renamed)) {
+    throw Error(ErrorCode::already_exists, "rename image", to_string(spec), "an image of that name exists");
+  }
+  auto node = images_.extract(spec);
+  node.key() = renamed;
+  images_.insert(std::move(node));
+}
+
 void MemoryImageStore::remove(const ImageSpec& spec) {
   const std::lock_guard lock(mutex_);
   enter("remove");

@@ -30,6 +30,7 @@ class MemoryImageStore final : public ImageStore {
   std::optional<ImageState> find(const ImageSpec& image) override;
   std::uint64_t available_bytes(const std::string& pool) override;
   void create(const ImageSpec& image, const ImageLayout& layout) override;
+  void rename(const ImageSpec& image, const std::string& name) override;
   void remove(const ImageSpec& image) override;
   Snapshot create_snapshot(const ImageSpec& image, const std::string& name) override;
   void remove_snapshot(const ImageSpec& image, const Snapshot& snapshot) override;

@@ -51,6 +51,7 @@ class GuestRun {
     }
     try {
       if (plan_.problem) throw Error(plan_.problem->code, "mirror", "", plan_.problem->text);
+      wait_for_foreign_lock();
       for (const Step& step : plan_.steps) {
         if (stop_.stop_requested()) throw Cancelled{};
         tell({.kind = EventKind::debug, .text = describe(plan_, step)});
@@ -160,24 +161,24 @@ class GuestRun {
     const DiskPlan& disk = plan_.disks[index];
     ImageStore& store = destination(disk);
     if (disk.replace) remove_unfinished(disk);
-    store.create(disk.replica.spec, disk.layout);
-    try {
-      const auto created = store.find(disk.replica.spec);
-      if (!created) throw Error(ErrorCode::conflict, "create image", to_string(disk.replica.spec), "it vanished");
-      ReplicaRecord record;
-      record.source = disk.identity;
-      record.source_image = to_string(disk.disk.image.spec);
-      record.job = request_.job_name;
-      record.target_vmid = plan_.target_vmid;
-      record.image_id = created->id;
-      record.pool_id = created->pool_id;
-      records_[index] = {record, std::nullopt};
-      save_record(index);
-    } catch (const Error&) {
-      // Without its record the image would be in the next run's way.
-      store.remove(disk.replica.spec);
-      throw;
-    }
+    // A replica's name is only ever that of an image with a record: what is cut off in between is recognised by its
+    // name, which is nobody else's.
+    ImageSpec unnamed = disk.replica.spec;
+    unnamed.name = "crossover-new-" + unnamed.name;
+    if (store.find(unnamed)) store.remove(unnamed);
+    store.create(unnamed, disk.layout);
+    const auto created = store.find(unnamed);
+    if (!created) throw Error(ErrorCode::conflict, "create image", to_string(unnamed), "it vanished");
+    ReplicaRecord record;
+    record.source = disk.identity;
+    record.source_image = to_string(disk.disk.image.spec);
+    record.job = request_.job_name;
+    record.target_vmid = plan_.target_vmid;
+    record.image_id = created->id;
+    record.pool_id = created->pool_id;
+    records_[index] = {record, std::nullopt};
+    store.set_metadata(unnamed, std::string(record_key), render_record(records_[index]));
+    store.rename(unnamed, disk.replica.spec.name);
   }
 
   /// The plan was made from a look that may be minutes old: look again before anything is removed.
@@ -246,6 +247,14 @@ class GuestRun {
   void lock_source() {
     source_lock_.emplace(ports_, plan_.source_node, plan_.vmid, plan_.source_config, request_.lock_wait, stop_);
     tell({.kind = EventKind::source_locked, .subject = "backup", .host = plan_.source_node});
+  }
+
+  /// A lock that the survey met already is waited for before anything is changed on the destination.
+  void wait_for_foreign_lock() {
+    const bool locks = std::any_of(plan_.steps.begin(), plan_.steps.end(),
+                                   [](const Step& step) { return step.kind == StepKind::lock_source; });
+    if (!locks || without_lock(plan_.source_config) == plan_.source_config) return;
+    (void)wait_until_unlocked(ports_, plan_.source_node, plan_.vmid, plan_.source_config, request_.lock_wait, stop_);
   }
 
   void unlock_source() {

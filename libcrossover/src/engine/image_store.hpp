@@ -59,6 +59,10 @@ class ImageStore {
   /// Creates an empty image. ErrorCode::already_exists if the name is taken.
   virtual void create(const ImageSpec& image, const ImageLayout& layout) = 0;
 
+  /// Gives an image another name in its pool and namespace; id and metadata stay. ErrorCode::already_exists if the name
+  /// is taken.
+  virtual void rename(const ImageSpec& image, const std::string& name) = 0;
+
   /// Removes an image that has no snapshots.
   virtual void remove(const ImageSpec& image) = 0;
 

@@ -124,6 +124,12 @@ void LibrbdStore::create(const ImageSpec& image, const ImageLayout& layout) {
   if (result < 0) throw error_of_return(result, "create image", to_string(image));
 }
 
+void LibrbdStore::rename(const ImageSpec& image, const std::string& name) {
+  const rbd::IoContext pool = context(image);
+  const int result = rbd_rename(pool.get(), image.name.c_str(), name.c_str());
+  if (result < 0) throw error_of_return(result, "rename image", to_string(image));
+}
+
 void LibrbdStore::remove(const ImageSpec& image) {
   const rbd::IoContext pool = context(image);
   const int result = rbd_remove(pool.get(), image.name.c_str());

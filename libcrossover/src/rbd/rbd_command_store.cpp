@@ -182,6 +182,10 @@ void RbdCommandStore::create(const ImageSpec& image, const ImageLayout& layout) 
   rbd(image, words, "create image", small_change);
 }
 
+void RbdCommandStore::rename(const ImageSpec& image, const std::string& name) {
+  rbd(image, {"rename", "--image", image.name, "--dest", name}, "rename image", small_change);
+}
+
 void RbdCommandStore::remove(const ImageSpec& image) {
   rbd(image, {"rm", "--no-progress", "--image", image.name}, "remove image", whole_image);
 }
