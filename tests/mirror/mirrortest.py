@@ -193,7 +193,7 @@ class Site:
         self.try_run(node, "qm", "unlock", str(vmid))
         self.try_run(node, "qm", "stop", str(vmid))
         for name in self.images(node):
-            if re.search(rf"/vm-{vmid}-", name):
+            if re.search(rf"/(crossover-new-)?vm-{vmid}-", name):
                 self.try_run(node, "rbd", "snap", "purge", "--no-progress", name)
                 self.try_run(node, "rbd", "rm", "--no-progress", name)
         self.try_run(node, "rm", "-f", f"/etc/pve/nodes/{node}/qemu-server/{vmid}.conf", f"/etc/pve/firewall/{vmid}.fw")
