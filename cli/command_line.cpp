@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <sstream>
+#include <string_view>
 
 #include "crossover/migrator.hpp"
 #include "exit_status.hpp"
@@ -55,6 +56,14 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
     command->add_flag("--debug", invocation.debug, "print each step as well");
   }
 
+  // CLI11 would take the next argument as the value, so that `--jobname= --dry-run` were no dry run.
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (argument.starts_with("--") && argument.find('=') == argument.size() - 1) {
+      return Answer{fmt::format("crossover: {} has no value; give one, or leave the option out\n", argument), true,
+                    exit_usage};
+    }
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& call) {

@@ -4,6 +4,8 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <ctime>
 #include <thread>
 
 #include "command_line.hpp"
@@ -17,7 +19,8 @@ namespace {
 using namespace crossover;
 using namespace crossover::cli;
 
-/// SIGINT, SIGTERM and SIGHUP ask the run to stop; it then thaws and unlocks before it ends.
+/// SIGINT, SIGTERM and SIGHUP ask the run to stop; it then thaws and unlocks before it ends. After ten seconds, or
+/// at a second signal, it is not waited for any more.
 class SignalStop {
  public:
   SignalStop() {
@@ -26,7 +29,11 @@ class SignalStop {
     // Blocked before any thread is started, so that every thread inherits it and only the waiting one sees them.
     pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
     waiting_ = std::thread([this] {
-      for (int signal = 0; sigwait(&signals_, &signal) == 0 && signal != SIGUSR1;) source_.request_stop();
+      int signal = 0;
+      if (sigwait(&signals_, &signal) != 0 || signal == SIGUSR1) return;
+      source_.request_stop();
+      const timespec patience{.tv_sec = 10, .tv_nsec = 0};
+      if (sigtimedwait(&signals_, nullptr, &patience) != SIGUSR1) abandon();
     });
   }
 
@@ -41,6 +48,16 @@ class SignalStop {
   [[nodiscard]] std::stop_token token() const { return source_.get_token(); }
 
  private:
+  /// A call that hangs, on a dead link or a Ceph that does not answer, must not keep the caller for ever. The
+  /// processes that hold guests frozen or locked see this one end and undo that by themselves; the next run mends
+  /// the rest.
+  [[noreturn]] static void abandon() {
+    fmt::print(stderr,
+               "crossover: interrupted; something hangs and was abandoned: guests get thawed and unlocked on their "
+               "nodes, and the next run cleans up the replicas\n");
+    std::_Exit(exit_interrupted);
+  }
+
   sigset_t signals_{};
   std::stop_source source_;
   std::thread waiting_;

@@ -153,7 +153,9 @@ std::string render_check(const CheckReport& report) {
     const char* result = item.result == CheckItem::Result::ok        ? "ok     "
                          : item.result == CheckItem::Result::warning ? "warning"
                                                                      : "FAILED ";
-    text += fmt::format("{}  {}: {}\n", result, item.subject, item.text);
+    // What stands in a guest's way names the guest itself.
+    const std::string subject = item.text.starts_with(item.subject) ? "" : item.subject + ": ";
+    text += fmt::format("{}  {}{}\n", result, subject, item.text);
   }
   return text;
 }

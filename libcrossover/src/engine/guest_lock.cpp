@@ -16,39 +16,42 @@ constexpr std::chrono::milliseconds poll_interval{500};
 
 }  // namespace
 
-SourceLock::SourceLock(const Ports& ports, std::string node, std::uint32_t vmid, const std::string& seen,
-                       std::chrono::seconds wait, std::stop_token stop)
-    : ports_(ports), node_(std::move(node)), vmid_(vmid) {
-  const std::string subject = fmt::format("VM {}", vmid_);
+ConfigVersion wait_until_unlocked(const Ports& ports, const std::string& node, std::uint32_t vmid,
+                                  const std::string& seen, std::chrono::seconds wait, std::stop_token stop) {
+  const std::string subject = fmt::format("VM {}", vmid);
   const std::string unlocked = without_lock(seen);
-  std::chrono::milliseconds waited{0};
-  for (;;) {
-    const auto now = ports_.source.hypervisor.read_config(node_, vmid_, stop);
+  for (std::chrono::milliseconds waited{0};; waited += poll_interval) {
+    const auto now = ports.source.hypervisor.read_config(node, vmid, stop);
     if (!now) {
-      throw Error(ErrorCode::not_found, "lock", subject, fmt::format("it is not on {} any more", node_), true);
+      throw Error(ErrorCode::not_found, "lock", subject, fmt::format("it is not on {} any more", node), true);
     }
     if (without_lock(now->bytes) != unlocked) {
       throw Error(ErrorCode::conflict, "lock", subject,
                   "its configuration was changed since it was read; run again", true);
     }
     const auto lock = parse_vm_config(now->bytes).get("lock");
-    if (!lock) {
-      try {
-        hold_ = ports_.source.hypervisor.hold_config(node_, vmid_, *now, with_lock(now->bytes, "backup"));
-        return;
-      } catch (const Error& error) {
-        if (error.code() != ErrorCode::conflict) throw;
-        continue;  // somebody was faster: look again whether it was a lock
-      }
-    }
+    if (!lock) return *now;
     if (waited >= wait) {
       throw Error(ErrorCode::locked, "lock", subject,
                   fmt::format("somebody else holds its lock ({}); 'qm unlock {}' on {} if nobody does any more",
-                              *lock, vmid_, node_),
+                              *lock, vmid, node),
                   true);
     }
-    ports_.clock.wait(poll_interval, stop);
-    waited += poll_interval;
+    ports.clock.wait(poll_interval, stop);
+  }
+}
+
+SourceLock::SourceLock(const Ports& ports, std::string node, std::uint32_t vmid, const std::string& seen,
+                       std::chrono::seconds wait, std::stop_token stop)
+    : ports_(ports), node_(std::move(node)), vmid_(vmid) {
+  while (!hold_) {
+    const ConfigVersion now = wait_until_unlocked(ports_, node_, vmid_, seen, wait, stop);
+    try {
+      hold_ = ports_.source.hypervisor.hold_config(node_, vmid_, now, with_lock(now.bytes, "backup"));
+    } catch (const Error& error) {
+      // Somebody was faster: look again whether it was a lock.
+      if (error.code() != ErrorCode::conflict) throw;
+    }
   }
 }
 

@@ -10,13 +10,18 @@
 
 namespace crossover {
 
+/// Waits up to `wait` for a lock on the source guest to go, and returns its configuration then. ErrorCode::locked
+/// if it stays, ErrorCode::conflict if the configuration is not `seen` any more apart from the lock: the plan was
+/// made for another one.
+ConfigVersion wait_until_unlocked(const Ports& ports, const std::string& node, std::uint32_t vmid,
+                                  const std::string& seen, std::chrono::seconds wait, std::stop_token stop);
+
 /// `lock: backup` on the source guest. It is taken only if there is no lock, and released only while the
 /// configuration is exactly what taking it wrote: otherwise somebody else has taken over. It does not outlive the
 /// process that took it.
 class SourceLock {
  public:
-  /// Waits up to `wait` for another's lock to go. ErrorCode::locked if it stays, ErrorCode::conflict if the
-  /// configuration is not `seen` any more apart from a lock that came and went: the plan was made for another one.
+  /// Waits for another's lock as wait_until_unlocked() does, then takes it.
   SourceLock(const Ports& ports, std::string node, std::uint32_t vmid, const std::string& seen,
              std::chrono::seconds wait, std::stop_token stop);
   ~SourceLock();

@@ -73,6 +73,7 @@ class GuestRun {
     }
     try {
       if (plan_.problem) throw Error(plan_.problem->code, "mirror", "", plan_.problem->text);
+      wait_for_foreign_lock();
       for (const Step& step : plan_.steps) {
         if (stop_.stop_requested()) throw Cancelled{};
         tell({.kind = EventKind::debug, .text = describe(plan_, step)});
@@ -286,6 +287,15 @@ class GuestRun {
     tell({.kind = EventKind::source_locked, .subject = "backup", .host = plan_.source_node});
   }
 
+  /// A lock that the survey met already is waited for before anything is changed on the destination.
+  void wait_for_foreign_lock() {
+    const bool locks = std::any_of(plan_.steps.begin(), plan_.steps.end(),
+                                   [](const Step& step) { return step.kind == StepKind::lock_source; });
+    if (!locks || without_lock(plan_.source_config) == plan_.source_config) return;
+    (void)wait_until_unlocked(ports_, plan_.source_node, plan_.vmid, plan_.source_config, request_.lock_wait,
+                              stop_);
+  }
+
   void unlock_source() {
     if (!source_lock_) return;
     try {
@@ -323,6 +333,7 @@ class GuestRun {
     } catch (const Error&) {
       ++totals_.freeze_failed;
       report_.frozen = false;
+      report_.consistency = "none: the freeze failed";
       remove_snapshots();
       throw;
     }
@@ -352,7 +363,6 @@ class GuestRun {
       throw *failed;
     }
     snapshots_made_ = true;
-    report_.recovery_point = plan_.snapshot;
     for (const DiskPlan& disk : plan_.disks) {
       tell({.kind = EventKind::snapshot_created, .subject = point_name(disk.disk.image)});
     }
@@ -362,7 +372,6 @@ class GuestRun {
 
   /// Takes back the snapshots this run made on the source: a moment that not every disk has is none.
   void remove_snapshots() {
-    report_.recovery_point.clear();
     for (std::size_t i = 0; i < ends_.size(); ++i) {
       if (!ends_[i]) continue;
       const DiskPlan& disk = plan_.disks[i];
@@ -447,6 +456,7 @@ class GuestRun {
       report_.disks[i].committed = true;
     }
     torn_ = false;
+    report_.recovery_point = plan_.snapshot;
     for (const DiskPlan& disk : plan_.disks) {
       if (disk.full) save_source_record(disk, "", {});
     }

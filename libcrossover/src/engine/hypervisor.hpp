@@ -71,9 +71,9 @@ class Hypervisor {
   virtual void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes,
                               std::stop_token stop) = 0;
 
-  /// Freezes a running guest through its agent. ErrorCode::unsupported if the agent does not answer,
-  /// ErrorCode::command if it refuses, ErrorCode::timeout if it takes longer than `deadline`; the guest is thawed
-  /// in each case.
+  /// Freezes a running guest through its agent. ErrorCode::unsupported if the agent does not answer and
+  /// ErrorCode::command if it refuses: the guest then runs on. ErrorCode::timeout if it takes longer than
+  /// `deadline`, or if the guest does not confirm afterwards that it is thawed.
   virtual std::unique_ptr<Freeze> freeze(const std::string& node, std::uint32_t vmid,
                                          std::chrono::milliseconds deadline, std::stop_token stop) = 0;
 };

@@ -131,7 +131,7 @@ class NodeFreeze final : public Freeze {
     const std::string& subject = script_.subject();
     if (word == "stuck") {
       throw Error(ErrorCode::command, "thaw", subject,
-                  fmt::format("the guest does not confirm that it is thawed ({}); run 'qm guest cmd <vmid> "
+                  fmt::format("the guest does not confirm that it is thawed ({}); run 'qm guest cmd <its VMID> "
                               "fsfreeze-thaw' on its node",
                               rest));
     }
@@ -329,8 +329,11 @@ std::unique_ptr<Freeze> PveCluster::freeze(const std::string& node, std::uint32_
                 fmt::format("its agent did not freeze it within {} s; it is thawed again",
                             std::chrono::duration_cast<seconds>(deadline).count()));
   }
-  throw Error(ErrorCode::command, "freeze", subject,
-              fmt::format("it failed and the guest does not confirm that it is thawed: {}", rest));
+  // Not the code of a refusal: whoever hears this must not go on as if the guest ran.
+  throw Error(ErrorCode::timeout, "freeze", subject,
+              fmt::format("it failed and the guest does not confirm that it is thawed ({}); run 'qm guest cmd {} "
+                          "fsfreeze-thaw' on its node",
+                          rest, vmid));
 }
 
 }  // namespace crossover

@@ -28,8 +28,8 @@ class PveCluster final : public Hypervisor {
   ConfigVersion write_config(const std::string& node, std::uint32_t vmid,
                              const std::optional<ConfigVersion>& expected, const std::string& bytes,
                              std::stop_token stop) override;
-  std::unique_ptr<ConfigHold> hold_config(const std::string& node, std::uint32_t vmid, const ConfigVersion& expected,
-                                          const std::string& bytes) override;
+  std::unique_ptr<ConfigHold> hold_config(const std::string& node, std::uint32_t vmid,
+                                          const ConfigVersion& expected, const std::string& bytes) override;
   void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes, std::stop_token stop) override;
   std::unique_ptr<Freeze> freeze(const std::string& node, std::uint32_t vmid, std::chrono::milliseconds deadline,
                                  std::stop_token stop) override;

@@ -118,6 +118,16 @@ TEST_CASE("what cannot be meant is refused in one line") {
   }
 }
 
+TEST_CASE("an option with an empty value does not take the next option for it") {
+  for (const std::string option : {"--jobname=", "--tag=", "--keeplocal="}) {
+    CAPTURE(option);
+    const auto parsed = parse({"mirror", "--vmid=100", option, "--dry-run"});
+    REQUIRE(std::holds_alternative<Answer>(parsed));
+    CHECK(std::get<Answer>(parsed).exit_status == exit_usage);
+    CHECK(std::get<Answer>(parsed).text.starts_with("crossover: " + option + " has no value"));
+  }
+}
+
 TEST_CASE("several rewrite rules keep their order") {
   const auto parsed = parse({"mirror", "--rewrite", "s/a/b/", "--rewrite=s/b,c/d/", "--online"});
   REQUIRE(std::holds_alternative<Invocation>(parsed));
