@@ -13,6 +13,7 @@ MIB = 1 << 20
 
 # Storages the lab does not come with: ids with everything PVE allows in one, ids whose end looks like the end of an
 # image's name, a namespace on the source too, and an external cluster as PVE 8 leaves it, without a file of its own.
+# The last two cannot be used: the pool is gone, the user is unknown.
 EXTRA = """\
 
 rbd: a-b_c.d
@@ -38,6 +39,16 @@ rbd: ext-8
 \tmonhost {monitor}
 \tusername backup
 
+rbd: no-pool
+\tpool gone
+\tcontent images
+
+rbd: no-user
+\tpool hddpool
+\tcontent images
+\tmonhost {monitor}
+\tusername nobody
+
 """
 
 EXPORTS = 'set -e -o pipefail; for i; do rbd export --no-progress "$i" - | sha256sum; done'
@@ -52,10 +63,10 @@ class Kinds:
 
     def prepare(self):
         for node, monitor in (("pve01", "10.77.1.100"), ("pve04", "10.77.2.100")):
-            if "data-xx" in self.lab.run(node, "cat", "/etc/pve/storage.cfg"):
+            if "no-user" in self.lab.run(node, "cat", "/etc/pve/storage.cfg"):
                 continue
             self.lab("exec", node, "sh", "-c", "cat >> /etc/pve/storage.cfg && cd /etc/pve/priv/ceph && "
-                     "for id in a-b_c.d xx data-xx ns-src; do cat ceph-ssd.keyring > $id.keyring; done && "
+                     "for id in a-b_c.d xx data-xx ns-src no-pool no-user; do cat ceph-ssd.keyring > $id.keyring; done && "
                      "cat ext.keyring > ext-8.keyring", input=EXTRA.format(monitor=monitor))
         if "nsa" not in self.lab.run("pve01", "rbd", "namespace", "ls", "ssdpool"):
             self.lab.run("pve01", "rbd", "namespace", "create", "ssdpool/nsa")

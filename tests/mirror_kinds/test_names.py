@@ -31,7 +31,7 @@ def test_odd_names(kinds):
     assert kinds.lab("exec", "pve04", "qm", "config", str(replica), check=False).returncode != 0
 
     kinds.lab.run("pve01", "rbd", "rename", images["virtio0"], f"{images['virtio0']}7")
-    kinds.lab.run("pve01", "sed", "-i", ", f"/etc/pve/qemu-server/{vmid}.conf")
+    kinds.lab.run("pve01", "sed", "-i", f"s/vm-8{vmid}-disk-0/&7/; $ a bios: ovmf", f"/etc/pve/qemu-server/{vmid}.conf")
     images["virtio0"] += "7"
     expected["virtio0"] = f"vm-{replica}-disk-07-ceph-ssd"
     first = disks(kinds.mirror(vmid))

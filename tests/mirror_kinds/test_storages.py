@@ -62,3 +62,19 @@ def test_another_pool(kinds):
     assert kinds.snapshots(old) == before
     kinds.images(write(image, 0, 512))
     assert fulls(kinds.mirror(vmid, pool="ssd-b")) == set()
+
+
+def test_unusable_sources(kinds):
+    """A guest on a storage nobody can use fails; the others of the run do not notice."""
+    vmid, _ = guest_on(kinds, "ceph-ssd")
+    lost = {kinds.vmid(): how for how in (("no-pool", "not_found"), ("no-user", "authentication"))}
+    for other, (storage, _) in lost.items():
+        kinds.configure(other, f"scsi0: {storage}:vm-{other}-disk-0")
+    status, guests = kinds.attempt(*lost, vmid)
+    assert status == 1
+    for guest in guests:
+        if guest["vmid"] in lost:
+            assert (guest["outcome"], guest["error_code"]) == ("failed", lost[guest["vmid"]][1])
+            assert f"vm-{guest['vmid']}-disk-0" in guest["error"]
+    kinds.check_content([guest for guest in guests if guest["vmid"] == vmid])
+    assert guests[-1]["outcome"] == "ok"
