@@ -154,7 +154,8 @@ std::string render_check(const CheckReport& report) {
                          : item.result == CheckItem::Result::warning ? "warning"
                                                                      : "FAILED ";
     // What stands in a guest's way names the guest itself.
-    const std::string subject = item.text.starts_with(item.subject) ? "" : item.subject + ": ";
+    const bool named = item.result == CheckItem::Result::failed && item.text.starts_with(item.subject);
+    const std::string subject = named ? "" : item.subject + ": ";
     text += fmt::format("{}  {}{}\n", result, subject, item.text);
   }
   return text;

@@ -56,17 +56,39 @@ void look_at(const std::set<ImageRef>& images, ImageStores& stores, ImageStates&
   }
 }
 
+/// A record that cannot be read is the plan's to complain of: it fails its guest, not the run.
+ImageRecord readable_record(const ImageState& image) {
+  try {
+    return image_record(image);
+  } catch (const Error&) {
+    return {};
+  }
+}
+
 bool is_replica(const GuestScope& scope, const ImageStates& images) {
   return std::any_of(scope.disks.replicated.begin(), scope.disks.replicated.end(), [&](const GuestDisk& disk) {
     const auto found = images.find(disk.image);
     if (found == images.end() || !found->second) return false;
-    try {
-      const ImageRecord record = image_record(*found->second);
-      return record.replica && record.replica->target_vmid == scope.vmid;
-    } catch (const Error&) {
-      return false;  // the guest's plan says so, and only that guest fails
-    }
+    const ImageRecord record = readable_record(*found->second);
+    return record.replica && record.replica->target_vmid == scope.vmid;
   });
+}
+
+/// A writer that was cut off keeps its image open until its node, or Ceph, has noticed: worth waiting for, and no
+/// conflict.
+void wait_for_cut_off_writers(const Ports& ports, ImageStates& images, std::stop_token stop) {
+  constexpr std::chrono::seconds longest{60};
+  constexpr std::chrono::seconds interval{1};
+  std::chrono::seconds waited{0};
+  for (auto& [image, state] : images) {
+    while (state && !state->watchers.empty() && waited < longest) {
+      const auto record = readable_record(*state).replica;
+      if (!record || record->state != ReplicaState::applying) break;
+      ports.clock.wait(interval, stop);
+      waited += interval;
+      state = ports.destination.images.open(image.access).find(image.spec);
+    }
+  }
 }
 
 }  // namespace
@@ -103,7 +125,9 @@ Survey survey_guests(const MirrorRequest& request, ClusterInventory source, Clus
 Survey survey(const MirrorRequest& request, const Ports& ports, std::stop_token stop) {
   auto destination = std::async(std::launch::async, [&] { return ports.destination.hypervisor.survey(stop); });
   ClusterInventory source = ports.source.hypervisor.survey(stop);
-  return survey_guests(request, std::move(source), destination.get(), ports);
+  Survey found = survey_guests(request, std::move(source), destination.get(), ports);
+  if (!request.options.dry_run) wait_for_cut_off_writers(ports, found.inventory.replica_images, stop);
+  return found;
 }
 
 }  // namespace crossover

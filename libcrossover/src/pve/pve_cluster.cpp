@@ -158,7 +158,8 @@ std::string written_time(const std::pair<std::string, std::string>& answer, cons
   if (word == "changed") {
     throw Error(ErrorCode::conflict, "write configuration", subject,
                 expected_none ? "a configuration appeared there meanwhile; nothing was written"
-                              : "somebody else changed it meanwhile; nothing was written");
+                              : "somebody else changed it meanwhile; nothing was written",
+                true);
   }
   if (word == "exists") {
     throw Error(ErrorCode::already_exists, "write configuration", subject,

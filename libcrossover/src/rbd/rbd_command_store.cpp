@@ -308,7 +308,12 @@ std::unique_ptr<DiffSink> RbdCommandStore::write_diff(const ImageSpec& image, st
   // one record at a time from "-", but many from a path.
   // Whoever ends this early ends it by closing its input, which `rbd` refuses as a stream without an end: killed by
   // a signal it would leave the image watched for half a minute.
-  std::vector<std::string> argv{"sh", "-c", R"(trap '' HUP TERM; cat | "$@")", "sh"};
+  // A server learns that its client is gone only from what it sends: without the lines it would keep the image open for
+  // hours after the link was cut.
+  std::vector<std::string> argv{"sh", "-c",
+                                R"(trap '' HUP TERM; while sleep 5 >&- 2>&-; do echo; done & cat | "$@"; )"
+                                R"(status=$?; kill -9 $!; exit $status)",
+                                "sh"};
   const std::vector<std::string> words =
       command(image, {"--rbd_cache", "false", "--rbd_concurrent_management_ops", "32", "import-diff",
                       "--no-progress", "--image", image.name, "--path", "/dev/stdin"});
