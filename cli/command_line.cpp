@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "crossover/migrator.hpp"
+#include "diff_command_line.hpp"
 #include "exit_status.hpp"
 
 namespace crossover::cli {
@@ -47,6 +48,12 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
 
   CLI::App* mirror = app.add_subcommand("mirror", "bring the replicas of guests up to date");
   CLI::App* check = app.add_subcommand("check", "look at everything a mirror run would need; change nothing");
+  // These are parsed by parse_diff_command(), in the syntax of `rbd`; here they are for the help alone.
+  for (const DiffCommand command : {DiffCommand::export_diff, DiffCommand::import_diff, DiffCommand::show_diff}) {
+    app.add_subcommand(std::string(to_string(command)),
+                       diff_purpose(command) + "\n  crossover " + diff_syntax(command))
+        ->set_help_flag();
+  }
   CLI::App* version_command = app.add_subcommand("version", "print the version");
   CLI::App* help = app.add_subcommand("help", "print help");
   for (CLI::App* command : {mirror, check}) {

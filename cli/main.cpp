@@ -6,11 +6,14 @@
 #include <algorithm>
 #include <cstdlib>
 #include <ctime>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "command_line.hpp"
 #include "crossover/error.hpp"
 #include "crossover/migrator.hpp"
+#include "diff_commands.hpp"
 #include "exit_status.hpp"
 #include "renderer.hpp"
 
@@ -109,9 +112,23 @@ int check(const Invocation& invocation, std::stop_token stop) {
   return report.ok() ? exit_ok : exit_failed;
 }
 
+int diff_command(const std::vector<std::string>& words) {
+  const auto parsed = parse_diff_command(words);
+  if (const auto* answer = std::get_if<Answer>(&parsed)) {
+    fmt::print(answer->to_stderr ? stderr : stdout, "{}", answer->text);
+    return answer->exit_status;
+  }
+  // A reader that goes away is an errno, not a death in the middle.
+  signal(SIGPIPE, SIG_IGN);
+  const SignalStop signals;
+  return run_diff_command(std::get<DiffInvocation>(parsed), signals.token());
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  if (is_diff_command(words)) return diff_command(words);
   const auto parsed = parse_command_line(argc, argv);
   if (const auto* answer = std::get_if<Answer>(&parsed)) {
     fmt::print(answer->to_stderr ? stderr : stdout, "{}", answer->text);

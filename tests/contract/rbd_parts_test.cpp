@@ -8,13 +8,14 @@
 #include <vector>
 
 #include "crossover/error.hpp"
+#include "engine/zero_splitter.hpp"
+#include "rbd/ceph_arguments.hpp"
 #include "rbd/data_gatherer.hpp"
 #include "rbd/image_layout.hpp"
 #include "rbd/rbd_command_line.hpp"
 #include "rbd/rbd_error.hpp"
 #include "rbd/rbd_json.hpp"
 #include "rbd/rbd_survey.hpp"
-#include "rbd/zero_splitter.hpp"
 
 using namespace crossover;
 using nlohmann::json;
@@ -39,7 +40,7 @@ class WordSink final : public DiffSink {
 /// What becomes of pieces that begin at `offset`: 'd' is a block of 4 KiB of data, 'z' one of zeroes.
 std::string split(std::uint64_t offset, const std::vector<std::string>& pieces) {
   WordSink sink;
-  rbd::ZeroSplitter splitter(sink);
+  ZeroSplitter splitter(sink);
   for (const std::string& piece : pieces) {
     std::vector<std::byte> bytes;
     for (const char block : piece) bytes.insert(bytes.end(), 4096, std::byte{block == 'd'});
@@ -88,7 +89,7 @@ TEST_CASE("split pieces are the bytes they were made of") {
       at += run;
     }
     CopySink sink(image.size());
-    rbd::ZeroSplitter splitter(sink);
+    ZeroSplitter splitter(sink);
     for (std::size_t at = 0; at < image.size();) {
       const std::size_t piece = std::min<std::size_t>(image.size() - at, random() % 70000 + 1);
       splitter.data(at, std::span(image).subspan(at, piece));
@@ -204,4 +205,33 @@ TEST_CASE("a survey that ends early is no answer") {
   for (std::size_t length = 0; length < whole.size(); ++length) {
     CHECK_THROWS_AS(rbd::parse_survey(whole.substr(0, length), images, "T"), Error);
   }
+}
+
+TEST_CASE("CEPH_ARGS fills what the caller left empty") {
+  const auto applied = [](CephAccess access, std::string_view words) {
+    access.with_defaults = true;
+    rbd::apply_early_arguments(access, words);
+    return access.user + " " + access.cluster_name + " " + access.conf;
+  };
+  CephAccess empty;
+  empty.user.clear();
+  CHECK(applied(empty, "") == "  ");
+  CHECK(applied(empty, "--id web --cluster west -c /c") == "web west /c");
+  CHECK(applied(empty, "-m 10.0.0.1 --name=client.web  --conf=/c --debug_ms=1") == "web  /c");
+  CHECK(applied(empty, "--id one -n client.two") == "two  ");
+  CHECK(applied(empty, "-n mon.a --id") == "  ");
+  CephAccess given = empty;
+  given.user = "mine";
+  given.conf = "/mine";
+  CHECK(applied(given, "--id web --cluster west -c /c") == "mine west /mine");
+}
+
+TEST_CASE("commands are called with what is known of the cluster") {
+  CephAccess access;
+  access.user.clear();
+  access.with_defaults = true;
+  CHECK(rbd::access_options(access).empty());
+  access.cluster_name = "west";
+  access.settings = {{"rbd_cache", "false"}};
+  CHECK(rbd::access_options(access) == std::vector<std::string>{"--cluster", "west", "--rbd_cache", "false"});
 }

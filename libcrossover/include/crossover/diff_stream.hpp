@@ -12,6 +12,7 @@
 /// whether what it carries may be missed; to skip it would be to take a part for the whole.
 #pragma once
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -71,8 +72,9 @@ class DiffExtentRule {
 
 }  // namespace detail
 
-/// Turns bytes into records. Throws Error{format} that names the byte offset of the field it does not accept; after
-/// any exception the decoder only repeats that it has failed.
+/// Turns bytes into records. Throws Error{format} that names the byte offset of the field it does not accept; its
+/// errno is `rbd import-diff`'s: EBADMSG for what cannot be decoded, EINVAL for a wrong banner, name or extent.
+/// After any exception the decoder only repeats that it has failed.
 class DiffDecoder {
  public:
   /// `handler` must outlive the decoder.
@@ -83,6 +85,11 @@ class DiffDecoder {
 
   /// The input is over: throws if the stream is not.
   void finish();
+
+  /// Bytes taken so far.
+  [[nodiscard]] std::uint64_t position() const noexcept { return position_; }
+  /// Where the field in hand began: after an error, the one that was not accepted.
+  [[nodiscard]] std::uint64_t field_position() const noexcept { return field_position_; }
 
  private:
   enum class Step {
@@ -111,7 +118,7 @@ class DiffDecoder {
   void expect(Step step, std::size_t bytes);
   void check_order(int rank);
   [[nodiscard]] std::string_view step_name() const;
-  [[noreturn]] void fail(const std::string& cause) const;
+  [[noreturn]] void fail(const std::string& cause, int error_number = EBADMSG) const;
 
   DiffRecordHandler& handler_;
   DiffFormat format_ = DiffFormat::v1;

@@ -31,16 +31,20 @@ enum class ErrorCode {
 std::string_view to_string(ErrorCode code) noexcept;
 
 /// One failure: what was tried (operation), on what (subject), why it failed (cause), and whether trying the same
-/// again later can help. what() is one line: "operation subject: cause". No secret ever goes into any of them.
+/// again later can help; where a system call or a library of Ceph failed also its errno. what() is one line:
+/// "operation subject: cause". No secret ever goes into any of them.
 class Error : public std::runtime_error {
  public:
-  Error(ErrorCode code, std::string operation, std::string subject, std::string cause, bool retryable = false);
+  Error(ErrorCode code, std::string operation, std::string subject, std::string cause, bool retryable = false,
+        int error_number = 0);
 
   [[nodiscard]] ErrorCode code() const noexcept { return code_; }
   [[nodiscard]] const std::string& operation() const noexcept { return operation_; }
   [[nodiscard]] const std::string& subject() const noexcept { return subject_; }
   [[nodiscard]] const std::string& cause() const noexcept { return cause_; }
   [[nodiscard]] bool retryable() const noexcept { return retryable_; }
+  /// The errno that failed, or the one Ceph's own tools have for it; 0: none.
+  [[nodiscard]] int error_number() const noexcept { return error_number_; }
 
  private:
   ErrorCode code_;
@@ -48,6 +52,7 @@ class Error : public std::runtime_error {
   std::string subject_;
   std::string cause_;
   bool retryable_;
+  int error_number_;
 };
 
 /// Thrown out of a call whose stop token was triggered. It is deliberately no Error and no std::exception, so that

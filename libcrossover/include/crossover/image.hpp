@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace crossover {
@@ -17,6 +18,11 @@ struct CephAccess {
   std::vector<std::string> monitors;  ///< monitor addresses of an external cluster; empty: those of `conf`
   std::string user = "admin";         ///< cephx user without "client."
   std::string keyring;                ///< path of the keyring; empty: the cluster is used without cephx
+  /// What is empty is as Ceph's own commands have it (see ceph_defaults() in diff_transfer.hpp).
+  bool with_defaults = false;
+  std::string cluster_name = {};  ///< for `$cluster` in paths; empty: "ceph"
+  /// Configuration options, such as {"rbd_concurrent_management_ops", "10"}; they win over everything else.
+  std::vector<std::pair<std::string, std::string>> settings = {};
 
   auto operator<=>(const CephAccess&) const = default;
 };

@@ -42,13 +42,15 @@ std::string_view to_string(ErrorCode code) noexcept {
   return "unknown";
 }
 
-Error::Error(ErrorCode code, std::string operation, std::string subject, std::string cause, bool retryable)
+Error::Error(ErrorCode code, std::string operation, std::string subject, std::string cause, bool retryable,
+             int error_number)
     : std::runtime_error(subject.empty() ? fmt::format("{}: {}", operation, cause)
                                          : fmt::format("{} {}: {}", operation, subject, cause)),
       code_(code),
       operation_(std::move(operation)),
       subject_(std::move(subject)),
       cause_(std::move(cause)),
-      retryable_(retryable) {}
+      retryable_(retryable),
+      error_number_(error_number) {}
 
 }  // namespace crossover

@@ -5,11 +5,13 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "crossover/error.hpp"
+#include "rbd/ceph_arguments.hpp"
 #include "rbd/rbd_error.hpp"
 
 namespace crossover::rbd {
@@ -21,7 +23,17 @@ void check(int return_value, const char* operation, const std::string& subject) 
 }
 
 std::string subject_of(const CephAccess& access) {
+  if (access.with_defaults && access.conf.empty() && access.monitors.empty()) return "the default cluster";
   return access.conf.empty() ? fmt::format("{}", fmt::join(access.monitors, ",")) : access.conf;
+}
+
+/// What a connection that was given nothing starts from: CEPH_CONF or the default paths, then CEPH_ARGS. Without
+/// any configuration the monitors may still be known from options or DNS.
+void read_defaults(rados_t cluster, const CephAccess& access) {
+  const char* conf = access.conf.empty() ? nullptr : access.conf.c_str();
+  const int result = rados_conf_read_file(cluster, conf);
+  if (conf != nullptr || result != -ENOENT) check(result, "read configuration", subject_of(access));
+  check(rados_conf_parse_env(cluster, nullptr), "read CEPH_ARGS", subject_of(access));
 }
 
 void configure(rados_t cluster, const CephAccess& access) {
@@ -29,11 +41,13 @@ void configure(rados_t cluster, const CephAccess& access) {
   const auto set = [&](const char* option, const std::string& value) {
     check(rados_conf_set(cluster, option, value.c_str()), "configure connection", subject);
   };
-  if (!access.conf.empty()) {
+  if (access.with_defaults) {
+    read_defaults(cluster, access);
+  } else if (!access.conf.empty()) {
     check(rados_conf_read_file(cluster, access.conf.c_str()), "read configuration", subject);
   }
   if (!access.monitors.empty()) set("mon_host", fmt::format("{}", fmt::join(access.monitors, ",")));
-  set("auth_supported", access.keyring.empty() ? "none" : "cephx");
+  if (!access.with_defaults) set("auth_supported", access.keyring.empty() ? "none" : "cephx");
   if (!access.keyring.empty()) set("keyring", access.keyring);
   // A cache acknowledges writes before they are written and hides their errors; the windows here are our own.
   set("rbd_cache", "false");
@@ -45,13 +59,25 @@ void configure(rados_t cluster, const CephAccess& access) {
   set("log_file", "");
   set("admin_socket", "");
   set("client_mount_timeout", "30");
+  for (const auto& [option, value] : access.settings) {
+    if (const int result = rados_conf_set(cluster, option.c_str(), value.c_str()); result < 0) {
+      throw Error(ErrorCode::usage, "configure connection", option,
+                  result == -ENOENT ? "there is no such option" : fmt::format("it cannot be '{}'", value), false,
+                  EINVAL);
+    }
+  }
 }
 
 }  // namespace
 
-Cluster::Cluster(const CephAccess& access) {
-  const std::string name = "client." + access.user;
-  check(rados_create2(&cluster_, "ceph", name.c_str(), 0), "create connection", name);
+Cluster::Cluster(const CephAccess& given) {
+  CephAccess access = given;
+  if (const char* arguments = std::getenv("CEPH_ARGS"); access.with_defaults && arguments != nullptr) {
+    apply_early_arguments(access, arguments);
+  }
+  const std::string cluster_name = access.cluster_name.empty() ? "ceph" : access.cluster_name;
+  const std::string name = "client." + (access.user.empty() ? std::string("admin") : access.user);
+  check(rados_create2(&cluster_, cluster_name.c_str(), name.c_str(), 0), "create connection", name);
   try {
     configure(cluster_, access);
     if (const int result = rados_connect(cluster_); result < 0) {
@@ -60,7 +86,7 @@ Cluster::Cluster(const CephAccess& access) {
                                                                                : ErrorCode::unreachable;
       throw Error(code, "connect to Ceph", subject_of(access),
                   fmt::format("as {}: {}", name, error_of_return(result, {}, {}).cause()),
-                  code == ErrorCode::unreachable);
+                  code == ErrorCode::unreachable, -result);
     }
   } catch (...) {
     rados_shutdown(cluster_);
@@ -75,6 +101,12 @@ Cluster::~Cluster() {
 std::string Cluster::fsid() const {
   std::array<char, 64> buffer{};
   check(rados_cluster_fsid(cluster_, buffer.data(), buffer.size()), "read fsid", "cluster");
+  return buffer.data();
+}
+
+std::string Cluster::setting(const char* option) const {
+  std::array<char, 1024> buffer{};
+  check(rados_conf_get(cluster_, option, buffer.data(), buffer.size()), "read option", option);
   return buffer.data();
 }
 

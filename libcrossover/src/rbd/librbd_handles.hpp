@@ -21,13 +21,15 @@ namespace crossover::rbd {
 class Cluster {
  public:
   /// Connects; takes at most half a minute to find that no monitor answers.
-  explicit Cluster(const CephAccess& access);
+  explicit Cluster(const CephAccess& given);
   ~Cluster();
   Cluster(const Cluster&) = delete;
   Cluster& operator=(const Cluster&) = delete;
 
   [[nodiscard]] rados_t get() const noexcept { return cluster_; }
   [[nodiscard]] std::string fsid() const;
+  /// The value of a configuration option.
+  [[nodiscard]] std::string setting(const char* option) const;
   /// The name of a pool; empty if there is none of that id.
   [[nodiscard]] std::string pool_name(std::int64_t id) const;
   /// This connection's id, as it stands in watchers.

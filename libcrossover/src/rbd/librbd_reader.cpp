@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "crossover/error.hpp"
+#include "engine/zero_splitter.hpp"
 #include "rbd/librbd_lister.hpp"
 #include "rbd/rbd_error.hpp"
-#include "rbd/zero_splitter.hpp"
 
 namespace crossover::rbd {
 

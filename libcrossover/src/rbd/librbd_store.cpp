@@ -217,6 +217,26 @@ void LibrbdStore::read_diff(const ImageSpec& spec, const std::optional<Snapshot>
   sink.finish();
 }
 
+void LibrbdStore::read_head_diff(const ImageSpec& spec, const std::optional<Snapshot>& from, DiffSink& sink,
+                                 std::stop_token stop) {
+  const Image image = open(spec, Image::Mode::read);
+  if (from) image.require_snapshot(*from, "read diff");
+  rbd::read_image_diff(image, from, sink, reads_, stop);
+  if (from) open(spec, Image::Mode::read).require_snapshot(*from, "read diff");
+  check_stop(stop);
+  sink.finish();
+}
+
+void LibrbdStore::protect_snapshot(const ImageSpec& spec, const std::string& name) {
+  const Image image = open(spec, Image::Mode::write);
+  const int result = rbd_snap_protect(image.get(), name.c_str());
+  if (result < 0) throw error_of_return(result, "protect snapshot", to_string(spec) + "@" + name);
+}
+
+std::string LibrbdStore::default_pool() {
+  return cluster()->setting("rbd_default_pool");
+}
+
 std::unique_ptr<DiffSink> LibrbdStore::write_diff(const ImageSpec& image, std::stop_token stop) {
   check_stop(stop);
   return rbd::make_librbd_writer(open(image, Image::Mode::write), writes_, std::move(stop));

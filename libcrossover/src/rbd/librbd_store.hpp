@@ -40,6 +40,15 @@ class LibrbdStore final : public ImageStore {
                  std::stop_token stop) override;
   std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, std::stop_token stop) override;
 
+  // What a stream of the stock command asks for beyond the port.
+
+  /// read_diff() up to the head instead of a snapshot. Only consistent if nobody writes meanwhile.
+  void read_head_diff(const ImageSpec& image, const std::optional<Snapshot>& from, DiffSink& sink,
+                      std::stop_token stop);
+  void protect_snapshot(const ImageSpec& image, const std::string& name);
+  /// The pool Ceph's commands take where none is named.
+  std::string default_pool();
+
  private:
   std::shared_ptr<rbd::Cluster> cluster();
   rbd::IoContext context(const ImageSpec& image);

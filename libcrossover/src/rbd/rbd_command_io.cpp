@@ -5,9 +5,9 @@
 
 #include "crossover/diff_stream.hpp"
 #include "crossover/error.hpp"
+#include "engine/zero_splitter.hpp"
 #include "rbd/data_gatherer.hpp"
 #include "rbd/rbd_error.hpp"
-#include "rbd/zero_splitter.hpp"
 
 namespace crossover::rbd {
 

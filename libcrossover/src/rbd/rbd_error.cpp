@@ -111,8 +111,12 @@ ErrorCode code_of_errno(int error_number) {
 Error error_of_return(int return_value, std::string operation, std::string subject) {
   const int error_number = -return_value;
   const ErrorCode code = code_of_errno(error_number);
-  return {code, std::move(operation), std::move(subject),
-          fmt::format("{} (errno {})", words_of_errno(error_number), error_number), is_retryable(code)};
+  return {code,
+          std::move(operation),
+          std::move(subject),
+          fmt::format("{} (errno {})", words_of_errno(error_number), error_number),
+          is_retryable(code),
+          error_number};
 }
 
 std::string cause_of_errors(std::string_view errors) {

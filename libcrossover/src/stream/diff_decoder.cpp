@@ -109,7 +109,7 @@ void DiffDecoder::take_banner() {
   } else if (field_ == stream::diff_v2_banner) {
     format_ = DiffFormat::v2;
   } else {
-    fail("the stream does not begin with the banner of an rbd diff");
+    fail("the stream does not begin with the banner of an rbd diff", EINVAL);
   }
   expect(Step::tag, 1);
 }
@@ -164,7 +164,7 @@ void DiffDecoder::take_record_length() {
       right = record_length_ > 4 && record_length_ <= 4 + max_diff_name_bytes;
       break;
     case 'p':
-      right = record_length_ == 1;
+      right = record_length_ == stream::diff_protection_length;
       break;
     case 's':
       right = record_length_ == 8;
@@ -196,7 +196,9 @@ void DiffDecoder::begin_record_body() {
 
 void DiffDecoder::take_name_length() {
   const auto length = read_little_endian<std::uint32_t>(field_);
-  if (length == 0 || length > max_diff_name_bytes) fail(fmt::format("a snapshot name of {} bytes", length));
+  if (length == 0 || length > max_diff_name_bytes) {
+    fail(fmt::format("a snapshot name of {} bytes", length), EINVAL);
+  }
   if (format_ == DiffFormat::v2 && record_length_ != 4 + std::uint64_t{length}) {
     fail(fmt::format("a snapshot name of {} bytes in a record of {}", length, record_length_));
   }
@@ -212,13 +214,13 @@ void DiffDecoder::take_name() {
 void DiffDecoder::take_extent() {
   const auto offset = read_little_endian<std::uint64_t>(field_);
   const auto length = read_little_endian<std::uint64_t>(std::string_view(field_).substr(8));
-  if (const std::string wrong = extents_.take(offset, length); !wrong.empty()) fail(wrong);
+  if (const std::string wrong = extents_.take(offset, length); !wrong.empty()) fail(wrong, EINVAL);
   if (tag_ == 'z') {
     expect(Step::tag, 1);
     handler_.zero(offset, length);
     return;
   }
-  if (length > max_diff_data_bytes) fail(fmt::format("a data record of {} bytes", length));
+  if (length > max_diff_data_bytes) fail(fmt::format("a data record of {} bytes", length), EINVAL);
   if (format_ == DiffFormat::v2 && record_length_ != 16 + length) {
     fail(fmt::format("{} bytes of data in a record of {}", length, record_length_));
   }
@@ -247,8 +249,9 @@ std::string_view DiffDecoder::step_name() const {
   }
 }
 
-void DiffDecoder::fail(const std::string& cause) const {
-  throw Error(ErrorCode::format, "read diff stream", {}, fmt::format("at byte {}: {}", field_position_, cause));
+void DiffDecoder::fail(const std::string& cause, int error_number) const {
+  throw Error(ErrorCode::format, "read diff stream", {}, fmt::format("at byte {}: {}", field_position_, cause),
+              false, error_number);
 }
 
 }  // namespace crossover

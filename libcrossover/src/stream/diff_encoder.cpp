@@ -39,7 +39,7 @@ void DiffEncoder::header(const DiffHeader& header) {
   if (header.end_snapshot) write_name(out, 't', *header.end_snapshot);
   if (header.end_protected) {
     out.push_back('p');
-    append_little_endian<std::uint64_t>(out, 1);
+    append_little_endian(out, stream::diff_protection_length);
     out.push_back(*header.end_protected ? 1 : 0);
   }
   out.push_back('s');

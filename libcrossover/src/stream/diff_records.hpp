@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string_view>
 
 namespace crossover::stream {
@@ -10,6 +11,9 @@ namespace crossover::stream {
 inline constexpr std::string_view diff_v1_banner = "rbd diff v1\n";
 inline constexpr std::string_view diff_v2_banner = "rbd diff v2\n";
 inline constexpr std::size_t diff_banner_bytes = 12;
+/// What a v2 protection record says of the length of its body, which has one byte: `rbd export` wrote it so from
+/// the start, and its importer does not look.
+inline constexpr std::uint64_t diff_protection_length = 8;
 static_assert(diff_v1_banner.size() == diff_banner_bytes && diff_v2_banner.size() == diff_banner_bytes);
 
 }  // namespace crossover::stream

@@ -83,7 +83,7 @@ const std::string golden_v2 =
     "rbd diff v2\n"
     "f\x05\0\0\0\0\0\0\0\x01\0\0\0a"
     "t\x06\0\0\0\0\0\0\0\x02\0\0\0b2"
-    "p\x01\0\0\0\0\0\0\0\x01"
+    "p\x08\0\0\0\0\0\0\0\x01"
     "s\x08\0\0\0\0\0\0\0\x08\x07\x06\x05\x04\x03\x02\x01"
     "w\x13\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0xyz"
     "z\x10\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0"
@@ -234,10 +234,11 @@ TEST_CASE("every order of records but the right one is refused") {
       {"a long name", v1_banner + name1('t', std::string(4097, 'n')) + s + "e", "name of 4097 bytes"},
       {"an endless name", v1_banner + "f" + le32(~0U) + s + "e", "name of 4294967295 bytes"},
       {"a name with a zero byte", v1_banner + name1('t', "a\0b"s) + s + "e", "zero byte"},
-      {"v2: p without t", v2_banner + "p" + le64(1) + "\0"s + "s" + le64(8) + le64(0) + "e", "without an end"},
-      {"v2: p of 2", v2_banner + "t" + le64(5) + name1('t', "b").substr(1) + "p" + le64(1) + "\x02"s, "neither"},
-      {"v2: p before t", v2_banner + "p" + le64(1) + "\0t"s, "without an end"},
-      {"v2: p too long", v2_banner + "t" + le64(5) + name1('t', "b").substr(1) + "p" + le64(2), "'p' of 2 bytes"},
+      {"v2: p without t", v2_banner + "p" + le64(8) + "\0"s + "s" + le64(8) + le64(0) + "e", "without an end"},
+      {"v2: p of 2", v2_banner + "t" + le64(5) + name1('t', "b").substr(1) + "p" + le64(8) + "\x02"s, "neither"},
+      {"v2: p before t", v2_banner + "p" + le64(8) + "\0t"s, "without an end"},
+      {"v2: p of its true length", v2_banner + "t" + le64(5) + name1('t', "b").substr(1) + "p" + le64(1),
+       "'p' of 1 bytes"},
       {"v2: s too long", v2_banner + "s" + le64(9) + le64(0) + "xe", "'s' of 9 bytes"},
       {"v2: z too short", v2_banner + "s" + le64(8) + le64(9) + "z" + le64(15) + le64(1) + le64(1) + "e",
        "'z' of 15"},

@@ -1,10 +1,10 @@
-#include "rbd/zero_splitter.hpp"
+#include "engine/zero_splitter.hpp"
 
 #include <algorithm>
 #include <cstring>
 #include <utility>
 
-namespace crossover::rbd {
+namespace crossover {
 
 namespace {
 
@@ -61,4 +61,4 @@ void ZeroSplitter::flush() {
   if (length != 0) sink_.zero(zero_offset_, length);
 }
 
-}  // namespace crossover::rbd
+}  // namespace crossover

@@ -8,7 +8,7 @@
 
 #include "engine/image_store.hpp"
 
-namespace crossover::rbd {
+namespace crossover {
 
 /// Stands before a sink: data that reads as zeroes goes on as zero(), and neighbouring runs of zeroes become one.
 /// Zeroes are looked for in blocks of 4 KiB (aligned in the image). A run inside data goes on as data unless it is
@@ -32,4 +32,4 @@ class ZeroSplitter {
   std::uint64_t zero_bytes_ = 0;
 };
 
-}  // namespace crossover::rbd
+}  // namespace crossover

@@ -1,0 +1,23 @@
+/// \file
+/// "[pool/[namespace/]]image[@snapshot]", as `rbd` writes images.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "crossover/image.hpp"
+
+namespace crossover::cli {
+
+struct SnapshotSpec {
+  ImageSpec image;       ///< an empty pool: the default one
+  std::string snapshot;  ///< empty: the head
+
+  bool operator==(const SnapshotSpec&) const = default;
+};
+
+/// Reads a spec; nothing if it is none. An empty part, or one too many, is refused.
+std::optional<SnapshotSpec> parse_snapshot_spec(std::string_view text);
+
+}  // namespace crossover::cli
