@@ -47,7 +47,7 @@ CephAccess ceph_defaults() {
 }
 
 DiffHeader export_diff(const CephAccess& access, const DiffRequest& request, const ByteSink& sink,
-                       const DiffProgress& progress, std::stop_token stop) {
+                       const DiffProgress& progress, const std::stop_token& stop) {
   LibrbdStore store(access);
   const ImageSpec image = with_pool(store, request.image);
   const std::optional<ImageState> state = store.find(image);
@@ -58,19 +58,19 @@ DiffHeader export_diff(const CephAccess& access, const DiffRequest& request, con
   const std::optional<Snapshot> end = find_snapshot(*state, image, request.end_snapshot);
   DiffStreamSink stream(name_of(from), name_of(end), sink, progress);
   if (!end) {
-    store.read_head_diff(image, from, stream, std::move(stop));
+    store.read_head_diff(image, from, stream, stop);
   } else if (from && from->id == end->id) {
     // A stream that says nothing but the size, as `rbd` makes it.
     stream.size(end->size_bytes);
     stream.finish();
   } else {
-    store.read_diff(image, from, *end, stream, std::move(stop));
+    store.read_diff(image, from, *end, stream, stop);
   }
   return stream.header();
 }
 
 DiffHeader import_diff(const CephAccess& access, const ImageSpec& spec, const ByteSource& source,
-                       const DiffProgress& progress, std::stop_token stop) {
+                       const DiffProgress& progress, const std::stop_token& stop) {
   LibrbdStore store(access);
   const ImageSpec image = with_pool(store, spec);
   DiffHeader header = import_diff_stream(store, image, source, progress, stop);

@@ -38,7 +38,7 @@ struct DiffRequest {
 /// Nothing is written before image and snapshots have been found. Throws ErrorCode::not_found, and ErrorCode::usage
 /// if `from_snapshot` is newer than `end_snapshot`; a stream without its end record is one whose export failed.
 DiffHeader export_diff(const CephAccess& access, const DiffRequest& request, const ByteSink& sink,
-                       const DiffProgress& progress = {}, std::stop_token stop = {});
+                       const DiffProgress& progress = {}, const std::stop_token& stop = {});
 
 /// Applies a diff, v1 or v2, to an image's head and then makes its end snapshot, last of all: a stream that is cut
 /// short or wrong leaves no end snapshot, but a head that is half written. The same diff can be applied again;
@@ -47,6 +47,6 @@ DiffHeader export_diff(const CephAccess& access, const DiffRequest& request, con
 /// Before anything is written the stream's start snapshot has to be there (by name: nothing in the formats can say
 /// that it is the same one), its end snapshot must not be, and nobody else may have the image open for writing.
 DiffHeader import_diff(const CephAccess& access, const ImageSpec& image, const ByteSource& source,
-                       const DiffProgress& progress = {}, std::stop_token stop = {});
+                       const DiffProgress& progress = {}, const std::stop_token& stop = {});
 
 }  // namespace crossover
