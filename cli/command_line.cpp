@@ -46,6 +46,8 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
 
   CLI::App* mirror = app.add_subcommand("mirror", "bring the replicas of guests up to date");
   CLI::App* check = app.add_subcommand("check", "look at everything a mirror run would need; change nothing");
+  CLI::App* agent = app.add_subcommand(
+      "agent", "serve a crossover on another host, on standard input and output; it is started through ssh");
   CLI::App* version_command = app.add_subcommand("version", "print the version");
   CLI::App* help = app.add_subcommand("help", "print help");
   for (CLI::App* command : {mirror, check}) {
@@ -67,6 +69,10 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
   }
   if (*version_command) return Answer{fmt::format("crossover {}\n", version())};
   if (*help) return Answer{app.help("", CLI::AppFormatMode::All)};
+  if (*agent) {
+    invocation.command = Command::agent;
+    return invocation;
+  }
   invocation.command = *check ? Command::check : Command::mirror;
   // A check without guests is about the two clusters and everything on the first.
   if (*check && invocation.options.vmid.empty() && invocation.options.tag.empty()) invocation.options.vmid = "all";
