@@ -3,6 +3,11 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -17,6 +22,30 @@ namespace {
 constexpr int command_not_found = 127;
 constexpr int command_not_executable = 126;
 
+// Starting a process, on a busy host; what takes longer will not come.
+constexpr std::chrono::seconds greeting_limit{30};
+
+/// Does something unless it is destroyed in time.
+class Timer {
+ public:
+  template <typename Action>
+  Timer(std::chrono::seconds limit, Action action)
+      : thread_([this, limit, action](const std::stop_token& stop) {
+          std::unique_lock lock(mutex_);
+          if (never_.wait_for(lock, stop, limit, [&stop] { return stop.stop_requested(); })) return;
+          expired_ = true;
+          action();
+        }) {}
+
+  [[nodiscard]] bool expired() const noexcept { return expired_; }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable_any never_;
+  std::atomic<bool> expired_ = false;
+  std::jthread thread_;  // last: it uses everything above
+};
+
 std::string last_line(std::string_view text) {
   while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
   return std::string(text.substr(text.rfind('\n') + 1));
@@ -29,11 +58,23 @@ Connection::Watch::Watch(Connection& connection, std::stop_token stop)
 
 Connection::Connection(Shell& shell, std::stop_token stop) : host_(shell.host()), decoder_("agent on " + host_) {
   process_ = shell.start({"crossover", "agent"}, ending_.get_token());
-  const Watch watch(*this, std::move(stop));
-  greet();
+  const Watch watch(*this, stop);
+  if (greet_within_limit(stop)) return;
+  throw Error(ErrorCode::timeout, "start agent on", host_,
+              fmt::format("it did not say what it is within {} s", greeting_limit.count()), true);
 }
 
 Connection::~Connection() = default;
+
+bool Connection::greet_within_limit(const std::stop_token& stop) {
+  const Timer timer(greeting_limit, [this] { give_up(); });
+  try {
+    greet();
+  } catch (const Cancelled&) {
+    if (stop.stop_requested() || !timer.expired()) throw;
+  }
+  return !timer.expired();
+}
 
 void Connection::greet() {
   const std::string hello = stream::render_hello({stream::agent_protocol_version, crossover::version()});

@@ -23,7 +23,7 @@ class Connection {
  public:
   /// Starts `crossover agent` there and exchanges hellos. Throws what Shell::start() throws; Error{unsupported},
   /// with the reason, if there is no such command or it speaks another protocol; Error{format} if something else
-  /// answers.
+  /// answers; Error{timeout}, retryable, if nothing does within half a minute.
   Connection(Shell& shell, std::stop_token stop);
   ~Connection();
   Connection(const Connection&) = delete;
@@ -64,6 +64,7 @@ class Connection {
   [[nodiscard]] const std::string& version() const noexcept { return version_; }
 
  private:
+  bool greet_within_limit(const std::stop_token& stop);
   void greet();
   bool read_more();
   void write(std::span<const std::byte> bytes);

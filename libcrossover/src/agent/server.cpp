@@ -28,13 +28,13 @@ std::uint32_t vmid_of(const Json& request) {
 Server::Server(int in, int out, Side side)
     : stream_(in, out, ending_.get_token()), side_(side), inbox_(stream_, ending_) {}
 
+Server::~Server() {
+  // Ends the reading thread.
+  ending_.request_stop();
+}
+
 void Server::serve(std::stop_token stop) {
   const std::stop_callback forward(std::move(stop), [this] { ending_.request_stop(); });
-  // The reading thread must not outlive this call in the middle of a read.
-  struct Ending {
-    std::stop_source& source;
-    ~Ending() { source.request_stop(); }
-  } const ending{ending_};
   try {
     if (!greet()) return;
     for (;;) {

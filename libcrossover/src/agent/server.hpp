@@ -22,6 +22,9 @@ class Server {
  public:
   /// Does not own the descriptors; see FdStream for what it needs of them.
   Server(int in, int out, Side side);
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
 
   /// Serves until the input ends or `stop` is triggered. Throws Error{format} if the client speaks no protocol of
   /// this kind, after saying so to it, and Error{io} if it does not take its answers.
