@@ -108,18 +108,3 @@ def test_signal_while_the_link_is_dead(site, counter, job):
     site.lab("net", "restore")
     site.lab("net", "unlimit")
     mends(site, counter, config, job)
-
-
-def test_full_destination(site, counter, job):
-    """Ceph lets writers wait while it is full: the guest does not notice, and the run can be ended."""
-    config = counter.config()
-    run = in_transfer(site, counter, job)
-    site.run(WEST, "ceph", "osd", "set", "full")
-    try:
-        site.lab("net", "unlimit")
-        site.check_at_ease(counter, config)
-        run.signal(signal.SIGTERM)
-        assert run.wait(30).status == 130
-    finally:
-        site.run(WEST, "ceph", "osd", "unset", "full")
-    mends(site, counter, config, job)
