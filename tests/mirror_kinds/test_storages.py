@@ -77,4 +77,4 @@ def test_unusable_sources(kinds):
             assert (guest["outcome"], guest["error_code"]) == ("failed", lost[guest["vmid"]][1])
             assert f"vm-{guest['vmid']}-disk-0" in guest["error"]
     kinds.check_content([guest for guest in guests if guest["vmid"] == vmid])
-    assert guests[-1]["outcome"] == "ok"
+    assert [guest["outcome"] for guest in guests if guest["vmid"] == vmid] == ["ok"]
