@@ -129,6 +129,12 @@ TEST_CASE("the golden streams are written and read byte for byte") {
   }
 }
 
+TEST_CASE("a protection record that gives its true length is read too") {
+  std::string stream = golden_v2;
+  stream[stream.find("p\x08") + 1] = '\x01';
+  CHECK(decode(stream) == sample(DiffFormat::v2));
+}
+
 TEST_CASE("the smallest stream is a banner, a size and an end") {
   CHECK(decode(v1_banner + size1(0) + "e").head == DiffHeader{});
   CHECK(decode(v2_banner + "s" + le64(8) + le64(0) + "e").head == DiffHeader{});
@@ -237,8 +243,7 @@ TEST_CASE("every order of records but the right one is refused") {
       {"v2: p without t", v2_banner + "p" + le64(8) + "\0"s + "s" + le64(8) + le64(0) + "e", "without an end"},
       {"v2: p of 2", v2_banner + "t" + le64(5) + name1('t', "b").substr(1) + "p" + le64(8) + "\x02"s, "neither"},
       {"v2: p before t", v2_banner + "p" + le64(8) + "\0t"s, "without an end"},
-      {"v2: p of its true length", v2_banner + "t" + le64(5) + name1('t', "b").substr(1) + "p" + le64(1),
-       "'p' of 1 bytes"},
+      {"v2: p of 2 bytes", v2_banner + "t" + le64(5) + name1('t', "b").substr(1) + "p" + le64(2), "'p' of 2 bytes"},
       {"v2: s too long", v2_banner + "s" + le64(9) + le64(0) + "xe", "'s' of 9 bytes"},
       {"v2: z too short", v2_banner + "s" + le64(8) + le64(9) + "z" + le64(15) + le64(1) + le64(1) + "e",
        "'z' of 15"},
