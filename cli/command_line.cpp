@@ -54,6 +54,8 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
                        diff_purpose(command) + "\n  crossover " + diff_syntax(command))
         ->set_help_flag();
   }
+  CLI::App* agent = app.add_subcommand(
+      "agent", "serve a crossover on another host, on standard input and output; it is started through ssh");
   CLI::App* version_command = app.add_subcommand("version", "print the version");
   CLI::App* help = app.add_subcommand("help", "print help");
   for (CLI::App* command : {mirror, check}) {
@@ -85,6 +87,10 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
   if (*help) {
     app.clear();  // or CLI11 would print the help of `help`
     return Answer{app.help("", CLI::AppFormatMode::All)};
+  }
+  if (*agent) {
+    invocation.command = Command::agent;
+    return invocation;
   }
   invocation.command = *check ? Command::check : Command::mirror;
   // A check without guests is about the two clusters and everything on the first.

@@ -9,7 +9,7 @@
 
 namespace crossover::cli {
 
-enum class Command { mirror, check };
+enum class Command { mirror, check, agent };
 
 /// What was asked for.
 struct Invocation {

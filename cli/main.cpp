@@ -1,7 +1,9 @@
 // The crossover command: the only place that prints, handles signals and decides on exit statuses.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <pthread.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -11,6 +13,7 @@
 #include <vector>
 
 #include "command_line.hpp"
+#include "crossover/agent.hpp"
 #include "crossover/error.hpp"
 #include "crossover/migrator.hpp"
 #include "diff_commands.hpp"
@@ -106,6 +109,24 @@ int mirror(const Invocation& invocation, std::stop_token stop) {
   return exit_status(report);
 }
 
+/// The protocol gets standard input and output for itself: what a library prints goes to standard error, where
+/// it can be read and hurts nobody.
+int agent(std::stop_token stop) {
+  if (isatty(STDIN_FILENO) == 1) {
+    fmt::print(stderr, "crossover: agent is not for people: a crossover on another host starts it through ssh\n");
+    return exit_usage;
+  }
+  const int in = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+  const int out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+  const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (in < 0 || out < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) {
+    fmt::print(stderr, "crossover: agent needs its three standard streams\n");
+    return exit_nothing_done;
+  }
+  serve_agent(in, out, std::move(stop));
+  return exit_ok;
+}
+
 int check(const Invocation& invocation, std::stop_token stop) {
   const CheckReport report = Migrator(invocation.options).check(std::move(stop));
   fmt::print("{}", invocation.json ? to_json(report) + "\n" : render_check(report));
@@ -139,8 +160,15 @@ int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);
   const SignalStop signals;
   try {
-    return invocation.command == Command::check ? check(invocation, signals.token())
-                                                : mirror(invocation, signals.token());
+    switch (invocation.command) {
+      case Command::agent:
+        return agent(signals.token());
+      case Command::check:
+        return check(invocation, signals.token());
+      case Command::mirror:
+        return mirror(invocation, signals.token());
+    }
+    return exit_nothing_done;
   } catch (const Cancelled&) {
     fmt::print(stderr, "crossover: interrupted; guests are thawed and unlocked\n");
     return exit_interrupted;

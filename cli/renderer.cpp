@@ -106,7 +106,8 @@ void Renderer::on_event(const Event& event) {
       return line(fmt::format("Finished mirror {}", local_time()));
     case EventKind::warning:
       std::fflush(out_);
-      return fmt::print(stderr, "crossover: warning: VM {}: {}\n", vmid, event.text);
+      return fmt::print(stderr, "crossover: warning: {}{}\n", vmid == 0 ? "" : fmt::format("VM {}: ", vmid),
+                        event.text);
     case EventKind::debug:
       if (debug_) line(fmt::format("VM {} - debug: {}", vmid, event.text));
       return;

@@ -18,7 +18,9 @@ class Connection {
 };
 
 /// The source is the cluster of this host: commands run here, or through ssh on its other nodes, and images are
-/// read through librbd. The destination is reached through ssh: commands, and the stock `rbd` for its images.
-std::unique_ptr<Connection> connect(const MirrorRequest& request);
+/// read through librbd. The destination is reached through ssh: through `crossover agent` there, or where that is
+/// not to be had or not wanted, through commands and the stock `rbd`. `events` hears of the latter, and has to
+/// outlive the connection.
+std::unique_ptr<Connection> connect(const MirrorRequest& request, EventSink& events);
 
 }  // namespace crossover

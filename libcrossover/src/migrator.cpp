@@ -42,9 +42,14 @@ class SerialisedSink final : public EventSink {
   std::mutex mutex_;
 };
 
-class DeafSink final : public EventSink {
+/// A check has items instead of events; warnings become some.
+class WarningSink final : public EventSink {
  public:
-  void on_event(const Event& /*event*/) override {}
+  void on_event(const Event& event) override {
+    if (event.kind != EventKind::warning) return;
+    items.push_back({CheckItem::Result::warning, event.host, event.text});
+  }
+  std::vector<CheckItem> items;
 };
 
 }  // namespace
@@ -61,17 +66,20 @@ Migrator::Migrator(Migrator&&) noexcept = default;
 Migrator& Migrator::operator=(Migrator&&) noexcept = default;
 
 MirrorReport Migrator::mirror(EventSink& events, std::stop_token stop) {
-  const std::unique_ptr<Connection> connection = connect(implementation_->request);
   SerialisedSink serialised(events);
+  const std::unique_ptr<Connection> connection = connect(implementation_->request, serialised);
   const Ports ports{connection->source(), connection->destination(), implementation_->clock, serialised};
   return crossover::mirror(implementation_->request, ports, std::move(stop));
 }
 
 CheckReport Migrator::check(std::stop_token stop) {
-  const std::unique_ptr<Connection> connection = connect(implementation_->request);
-  DeafSink deaf;
-  const Ports ports{connection->source(), connection->destination(), implementation_->clock, deaf};
-  return crossover::check(implementation_->request, ports, std::move(stop));
+  WarningSink warnings;
+  SerialisedSink serialised(warnings);
+  const std::unique_ptr<Connection> connection = connect(implementation_->request, serialised);
+  const Ports ports{connection->source(), connection->destination(), implementation_->clock, serialised};
+  CheckReport report = crossover::check(implementation_->request, ports, std::move(stop));
+  report.items.insert(report.items.end(), warnings.items.begin(), warnings.items.end());
+  return report;
 }
 
 std::string version() {

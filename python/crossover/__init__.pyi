@@ -58,6 +58,7 @@ class MirrorOptions:
         rewrite: Iterable[str] = (),
         job_name: str = "",
         ssh_cipher: str = "",
+        transport: str = "auto",
         lock_wait: str = "60s",
         freeze_timeout: str = "10s",
         online: bool = False,
@@ -84,6 +85,7 @@ class MirrorOptions:
     def rewrite(self, value: Iterable[str]) -> None: ...
     job_name: str
     ssh_cipher: str
+    transport: str
     lock_wait: str
     freeze_timeout: str
     online: bool

@@ -244,7 +244,7 @@ TEST_CASE("an image another client has open is not written") {
   LabCluster* cluster = lab_cluster();
   if (cluster == nullptr) return;
   for (const auto& harness : harnesses()) {
-    if (harness->name() == "memory") continue;
+    if (harness->name().starts_with("memory")) continue;
     CAPTURE(harness->name());
     ImageStore& store = harness->store();
     const ImageSpec image = cluster->new_image();

@@ -32,7 +32,8 @@ class StoreHarness {
 };
 
 /// Every store this run can test: the one in memory, and with CROSSOVER_TEST_CEPH (the directory of a throw-away
-/// cluster) those of Ceph.
+/// cluster) those of Ceph; CROSSOVER_TEST_COMMAND, the folder of the crossover command, adds the one behind its
+/// agent.
 const std::vector<std::unique_ptr<StoreHarness>>& harnesses();
 
 }  // namespace crossover::test

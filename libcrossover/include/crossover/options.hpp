@@ -24,6 +24,7 @@ struct MirrorOptions {
   std::vector<std::string> rewrite;
   std::string job_name;
   std::string ssh_cipher;
+  std::string transport = "auto";
   std::string lock_wait = "60s";
   std::string freeze_timeout = "10s";
   bool online = false;

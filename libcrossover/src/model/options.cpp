@@ -26,6 +26,9 @@ constexpr auto descriptions = std::to_array<OptionDescription>({
     {"jobname", "job_name", &O::job_name, "name",
      "name of the job the recovery points belong to; different jobs do not touch each other's"},
     {"sshcipher", "ssh_cipher", &O::ssh_cipher, "cipher,...", "ciphers to offer, best first"},
+    {"transport", "transport", &O::transport, "auto|agent|rbd",
+     "how the destination is driven: by 'crossover agent' there, or by its stock commands; auto takes the agent "
+     "where there is one"},
     {"lock-wait", "lock_wait", &O::lock_wait, "n[s|m|h|d|w]",
      "how long to wait for somebody else's lock on a guest"},
     {"freeze-timeout", "freeze_timeout", &O::freeze_timeout, "n[s|m|h|d|w]",

@@ -57,6 +57,10 @@ MirrorRequest parse_options(const MirrorOptions& options) {
   request.destination = options.destination;
   check_storage_id(options.pool);
   request.pool = options.pool;
+  if (options.transport != "auto" && options.transport != "agent" && options.transport != "rbd") {
+    throw Error(ErrorCode::usage, "option", "--transport",
+                fmt::format("'{}' is none of auto, agent and rbd", options.transport));
+  }
   request.keep_local.window = parse_keep_window("--keeplocal", options.keep_local);
   request.keep_remote.window = parse_keep_window("--keepremote", options.keep_remote);
   for (const std::string& rule : options.rewrite) {

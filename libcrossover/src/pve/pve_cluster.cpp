@@ -210,8 +210,16 @@ class NodeConfigHold final : public ConfigHold {
 
 PveCluster::PveCluster(Shell& entry, OpenShell open_shell) : entry_(entry), open_shell_(std::move(open_shell)) {}
 
-Shell& PveCluster::shell(const std::string& node) {
+Shell& PveCluster::shell(const std::string& node, const std::stop_token& stop) {
   const std::scoped_lock lock(mutex_);
+  if (nodes_.empty()) {
+    const CommandResult result = entry_.run(perl(scripts::survey, {"nodes"}), "", file_limit, stop);
+    const SurveyAnswer answer =
+        parse_survey_answer(checked(result, "look for nodes", entry_.host()), entry_.host());
+    ClusterInventory inventory = cluster_inventory(answer, entry_.host());
+    entry_node_ = inventory.entry_node;
+    nodes_ = std::move(inventory.nodes);
+  }
   if (node == entry_node_) return entry_;
   const auto known = nodes_.find(node);
   if (known == nodes_.end()) {
@@ -244,8 +252,9 @@ ClusterInventory PveCluster::survey(std::stop_token stop) {
       node.unreachable = "the cluster says that it is offline";
       continue;
     }
-    asked.push_back(
-        {name, std::async(std::launch::async, [this, &ask, name = name] { return ask(shell(name), "node"); })});
+    asked.push_back({name, std::async(std::launch::async, [this, &ask, &stop, name = name] {
+                       return ask(shell(name, stop), "node");
+                     })});
   }
   for (Asked& one : asked) {
     try {
@@ -261,7 +270,7 @@ ClusterInventory PveCluster::survey(std::stop_token stop) {
 std::optional<ConfigVersion> PveCluster::read_config(const std::string& node, std::uint32_t vmid,
                                                      std::stop_token stop) {
   const std::string path = config_path(node, vmid);
-  const CommandResult result = shell(node).run(perl(scripts::read_file, {path}), "", file_limit, stop);
+  const CommandResult result = shell(node, stop).run(perl(scripts::read_file, {path}), "", file_limit, stop);
   std::string output = checked(result, "read configuration", path);
   const auto [word, time] = take_answer(output);
   if (word == "absent") return std::nullopt;
@@ -276,17 +285,18 @@ ConfigVersion PveCluster::write_config(const std::string& node, std::uint32_t vm
   const std::string subject = fmt::format("VM {} on {}", vmid, node);
   const std::string expect = !expected ? "absent" : expected->modified.empty() ? "bytes" : expected->modified;
   const std::string old = expected ? expected->bytes : "";
-  const CommandResult result = shell(node).run(
-      perl(scripts::replace_file,
-           {flock_path(vmid), path, expect, std::to_string(old.size()), std::to_string(flock_wait_seconds)}),
-      old + bytes, file_limit, stop);
+  const CommandResult result =
+      shell(node, stop)
+          .run(perl(scripts::replace_file, {flock_path(vmid), path, expect, std::to_string(old.size()),
+                                            std::to_string(flock_wait_seconds)}),
+               old + bytes, file_limit, stop);
   std::string output = checked(result, "write configuration", subject);
   return {bytes, written_time(take_answer(output), subject, !expected)};
 }
 
 std::unique_ptr<ConfigHold> PveCluster::hold_config(const std::string& node, std::uint32_t vmid,
                                                     const ConfigVersion& expected, const std::string& bytes) {
-  auto process = shell(node).start(
+  auto process = shell(node, {}).start(
       perl(scripts::replace_file,
            {flock_path(vmid), config_path(node, vmid), expected.modified.empty() ? "bytes" : expected.modified,
             std::to_string(expected.bytes.size()), std::to_string(flock_wait_seconds),
@@ -316,10 +326,11 @@ std::unique_ptr<Freeze> PveCluster::freeze(const std::string& node, std::uint32_
   const std::string subject = fmt::format("VM {} on {}", vmid, node);
   if (stop.stop_requested()) throw Cancelled{};
   // The script's own deadline bounds the wait of whoever is cancelled meanwhile.
-  auto process = shell(node).start(
-      perl(scripts::freeze,
-           {std::to_string(vmid), fmt::format("{:.3f}", static_cast<double>(deadline.count()) / 1000)}),
-      {});
+  auto process =
+      shell(node, stop)
+          .start(perl(scripts::freeze,
+                      {std::to_string(vmid), fmt::format("{:.3f}", static_cast<double>(deadline.count()) / 1000)}),
+                 {});
   auto freeze = std::make_unique<NodeFreeze>(std::move(process), subject);
   const auto [word, rest] = freeze->answer();
   if (word == "frozen") return freeze;

@@ -35,7 +35,8 @@ class PveCluster final : public Hypervisor {
                                  std::stop_token stop) override;
 
  private:
-  Shell& shell(const std::string& node);
+  /// Asks the entry node which nodes there are if no survey has done it.
+  Shell& shell(const std::string& node, const std::stop_token& stop);
 
   Shell& entry_;
   OpenShell open_shell_;

@@ -70,7 +70,7 @@ def prepare(state, node):
         folder.mkdir(parents=True)
         os.chmod(folder, mode)
         os.setxattr(folder, "trusted.overlay.opaque", b"y")
-    for name in ("root/.ssh", "etc/crossover-lab", "usr/sbin", "usr/bin", "var/lib/vz/images", "var/lib/vz/snippets",
+    for name in ("root/.ssh", "etc/crossover-lab", "usr/sbin", "usr/bin", "usr/local/bin", "var/lib/vz/images", "var/lib/vz/snippets",
                  "var/lib/vz/template/iso", "var/lib/vz/dump", "var/lib/qemu-server"):
         (upper / name).mkdir(parents=True, exist_ok=True)
     os.chmod(upper / "root/.ssh", 0o700)
@@ -90,6 +90,8 @@ def prepare(state, node):
         "etc/ceph/ceph.client.admin.keyring": "/etc/pve/priv/ceph.client.admin.keyring",
         "etc/ssh/ssh_known_hosts": "/etc/pve/priv/known_hosts",
         "root/.ssh/authorized_keys": "/etc/pve/priv/authorized_keys",
+        # Where a package would have put it: the agent is started by its name.
+        "usr/local/bin/crossover": REPOSITORY / "build/dev/cli/crossover",
         **{path: STAND_INS / name for name, path in COMMANDS.items()},
     }
     for name, target in links.items():

@@ -1,4 +1,5 @@
-# Prints what a survey has to know of a cluster ("cluster") or of one node ("node"), in one go.
+# Prints what a survey has to know of a cluster ("cluster") or of one node ("node"), in one go; or only which nodes
+# there are ("nodes").
 # Each thing is a line "KIND NAME LENGTH", then LENGTH bytes, then a newline.
 use strict;
 use warnings;
@@ -47,6 +48,12 @@ sub put_command {
 
 my $what = shift @ARGV;
 
+if ($what eq 'nodes') {
+    put_file('.members');
+    put_file("nodes/$_/ssh_known_hosts") for entries('/etc/pve/nodes');
+    put('end', 'survey', '');
+    exit;
+}
 if ($what eq 'cluster') {
     put_file($_) for '.members', '.vmlist', 'storage.cfg', 'ha/resources.cfg';
     for my $node (entries('/etc/pve/nodes')) {

@@ -1,0 +1,18 @@
+/// \file
+/// The far end of a transfer.
+#pragma once
+
+#include <stop_token>
+
+namespace crossover {
+
+/// Serves one client that talks the agent's protocol on two descriptors, which stay the caller's: images through
+/// librbd and the Proxmox VE cluster of this host, with the rights of this process. Returns when the input ends or
+/// `stop` is triggered; everything that was begun and not finished is then undone or left recognisable as
+/// unfinished.
+///
+/// Nothing else may be written to `out`, and the process has to ignore SIGPIPE. Throws Error{format} if the client
+/// does not speak the protocol, Error{io} if it is gone.
+void serve_agent(int in, int out, std::stop_token stop = {});
+
+}  // namespace crossover

@@ -1,0 +1,110 @@
+#include "agent/agent_hypervisor.hpp"
+
+#include <utility>
+
+#include "crossover/error.hpp"
+
+namespace crossover {
+
+using agent::Json;
+using agent::value_of;
+
+namespace {
+
+class AgentFreeze final : public Freeze {
+ public:
+  explicit AgentFreeze(agent::ConnectionPool::Lease connection) : connection_(std::move(connection)) {}
+  ~AgentFreeze() override {
+    if (thawed_) return;
+    // Waiting for the thaw keeps the guest from being frozen longer than this object lives.
+    try {
+      (void)thaw();
+    } catch (...) {  // NOLINT(bugprone-empty-catch): without the connection the agent thaws by itself
+      connection_->give_up();
+    }
+  }
+
+  std::chrono::milliseconds thaw() override {
+    thawed_ = true;
+    const Json answer = connection_->call("thaw", Json::object(), {});
+    return std::chrono::milliseconds(value_of<std::int64_t>(answer, "thaw"));
+  }
+
+ private:
+  agent::ConnectionPool::Lease connection_;
+  bool thawed_ = false;
+};
+
+class AgentConfigHold final : public ConfigHold {
+ public:
+  explicit AgentConfigHold(agent::ConnectionPool::Lease connection) : connection_(std::move(connection)) {}
+  ~AgentConfigHold() override {
+    if (released_) return;
+    try {
+      release();
+    } catch (...) {  // NOLINT(bugprone-empty-catch): without the connection the agent puts it back by itself
+      connection_->give_up();
+    }
+  }
+
+  void release() override {
+    released_ = true;
+    connection_->call("release_config", Json::object(), {});
+  }
+
+ private:
+  agent::ConnectionPool::Lease connection_;
+  bool released_ = false;
+};
+
+}  // namespace
+
+AgentHypervisor::AgentHypervisor(std::shared_ptr<agent::ConnectionPool> pool) : pool_(std::move(pool)) {}
+
+Json AgentHypervisor::call(const std::string& operation, Json request, const std::stop_token& stop) {
+  return pool_->acquire(stop)->call(operation, std::move(request), stop);
+}
+
+ClusterInventory AgentHypervisor::survey(std::stop_token stop) {
+  return value_of<ClusterInventory>(call("survey", Json::object(), stop), "survey");
+}
+
+std::optional<ConfigVersion> AgentHypervisor::read_config(const std::string& node, std::uint32_t vmid,
+                                                          std::stop_token stop) {
+  return value_of<std::optional<ConfigVersion>>(call("read_config", {{"node", node}, {"vmid", vmid}}, stop),
+                                                "read configuration");
+}
+
+ConfigVersion AgentHypervisor::write_config(const std::string& node, std::uint32_t vmid,
+                                            const std::optional<ConfigVersion>& expected, const std::string& bytes,
+                                            std::stop_token stop) {
+  Json request{{"node", node}, {"vmid", vmid}, {"bytes", bytes}};
+  request["expected"] = expected;
+  return value_of<ConfigVersion>(call("write_config", std::move(request), stop), "write configuration");
+}
+
+std::unique_ptr<ConfigHold> AgentHypervisor::hold_config(const std::string& node, std::uint32_t vmid,
+                                                         const ConfigVersion& expected, const std::string& bytes) {
+  agent::ConnectionPool::Lease connection = pool_->acquire_extra({});
+  Json request{{"node", node}, {"vmid", vmid}, {"bytes", bytes}};
+  request["expected"] = expected;
+  connection->call("hold_config", std::move(request), {});
+  return std::make_unique<AgentConfigHold>(std::move(connection));
+}
+
+void AgentHypervisor::write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes,
+                                     std::stop_token stop) {
+  Json request{{"vmid", vmid}};
+  request["bytes"] = bytes;
+  call("write_firewall", std::move(request), stop);
+}
+
+std::unique_ptr<Freeze> AgentHypervisor::freeze(const std::string& node, std::uint32_t vmid,
+                                                std::chrono::milliseconds deadline, std::stop_token stop) {
+  agent::ConnectionPool::Lease connection = pool_->acquire_extra(stop);
+  // Whoever is cancelled while the guest freezes still has to hear that it is thawed; the deadline bounds the wait.
+  connection->call("freeze", {{"node", node}, {"vmid", vmid}, {"deadline_ms", deadline.count()}}, {});
+  return std::make_unique<AgentFreeze>(std::move(connection));
+}
+
+}  // namespace crossover

@@ -1,0 +1,37 @@
+/// \file
+/// A cluster's hypervisor behind another host's agent.
+#pragma once
+
+#include <memory>
+
+#include "agent/connection_pool.hpp"
+#include "engine/hypervisor.hpp"
+
+namespace crossover {
+
+/// Hypervisor through `crossover agent`: one request each. A frozen guest and a configuration that is held have a
+/// connection of their own; when that ends, whoever ends it, the agent thaws the guest and puts the former
+/// configuration back.
+class AgentHypervisor final : public Hypervisor {
+ public:
+  explicit AgentHypervisor(std::shared_ptr<agent::ConnectionPool> pool);
+
+  ClusterInventory survey(std::stop_token stop) override;
+  std::optional<ConfigVersion> read_config(const std::string& node, std::uint32_t vmid,
+                                           std::stop_token stop) override;
+  ConfigVersion write_config(const std::string& node, std::uint32_t vmid,
+                             const std::optional<ConfigVersion>& expected, const std::string& bytes,
+                             std::stop_token stop) override;
+  std::unique_ptr<ConfigHold> hold_config(const std::string& node, std::uint32_t vmid,
+                                          const ConfigVersion& expected, const std::string& bytes) override;
+  void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes, std::stop_token stop) override;
+  std::unique_ptr<Freeze> freeze(const std::string& node, std::uint32_t vmid, std::chrono::milliseconds deadline,
+                                 std::stop_token stop) override;
+
+ private:
+  agent::Json call(const std::string& operation, agent::Json request, const std::stop_token& stop);
+
+  std::shared_ptr<agent::ConnectionPool> pool_;
+};
+
+}  // namespace crossover

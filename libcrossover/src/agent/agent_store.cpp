@@ -1,0 +1,177 @@
+#include "agent/agent_store.hpp"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "crossover/error.hpp"
+
+namespace crossover {
+
+using agent::Json;
+using agent::value_of;
+
+namespace {
+
+/// Sends one diff over a connection of its own.
+class AgentSink final : public DiffSink {
+ public:
+  AgentSink(agent::ConnectionPool::Lease connection, const std::string& subject, const std::stop_token& stop,
+            const agent::SendWindow& window)
+      : connection_(std::move(connection)), subject_(subject) {
+    watch_.emplace(**connection_, stop);
+    sender_.emplace([this](std::span<const std::byte> bytes) { (*connection_)->send(bytes); }, subject, stop,
+                    window);
+  }
+
+  ~AgentSink() override {
+    if (connection_) (*connection_)->give_up();
+  }
+
+  void size(std::uint64_t size_bytes) override { sender().size(size_bytes); }
+  void data(std::uint64_t offset, std::span<const std::byte> bytes) override { sender().data(offset, bytes); }
+  void zero(std::uint64_t offset, std::uint64_t length_bytes) override { sender().zero(offset, length_bytes); }
+
+  void finish() override {
+    sender().finish();
+    const auto theirs = agent::member_of<std::string>((*connection_)->answer(), "digest", "write diff");
+    const std::string ours = stream::to_hex(sender_->digest());
+    if (theirs != ours) {
+      throw Error(ErrorCode::format, "write diff", subject_,
+                  fmt::format("what arrived has the digest {}, what was sent {}", theirs, ours));
+    }
+    sender_.reset();
+    watch_.reset();
+    connection_.reset();
+  }
+
+ private:
+  agent::TransferSender& sender() {
+    if (!sender_) throw Error(ErrorCode::usage, "write diff", subject_, "content after the end");
+    return *sender_;
+  }
+
+  std::optional<agent::ConnectionPool::Lease> connection_;
+  std::string subject_;
+  std::optional<agent::Connection::Watch> watch_;
+  std::optional<agent::TransferSender> sender_;  // last: its threads use the connection
+};
+
+}  // namespace
+
+AgentStore::AgentStore(std::shared_ptr<agent::ConnectionPool> pool, CephAccess access, agent::SendWindow window)
+    : pool_(std::move(pool)), access_(std::move(access)), window_(window) {}
+
+Json AgentStore::call(const std::string& operation, Json request, const std::stop_token& stop) {
+  request["access"] = access_;
+  return pool_->acquire(stop)->call(operation, std::move(request), stop);
+}
+
+Json AgentStore::about(const ImageSpec& image) const {
+  return {{"access", access_}, {"image", image}};
+}
+
+std::string AgentStore::fsid() {
+  return value_of<std::string>(call("fsid", Json::object()), "read fsid");
+}
+
+std::optional<ImageState> AgentStore::find(const ImageSpec& image) {
+  return std::move(find_all({&image, 1}).front());
+}
+
+std::vector<std::optional<ImageState>> AgentStore::find_all(std::span<const ImageSpec> images) {
+  const Json answer = call("find_all", {{"images", std::vector<ImageSpec>(images.begin(), images.end())}});
+  auto states = value_of<std::vector<std::optional<ImageState>>>(answer, "look at images");
+  if (states.size() != images.size()) {
+    throw Error(ErrorCode::format, "look at images", pool_->host(), "an answer about other images");
+  }
+  return states;
+}
+
+std::uint64_t AgentStore::available_bytes(const std::string& pool) {
+  return value_of<std::uint64_t>(call("available_bytes", {{"pool", pool}}), "read free space");
+}
+
+void AgentStore::create(const ImageSpec& image, const ImageLayout& layout) {
+  Json request = about(image);
+  request["layout"] = layout;
+  call("create", std::move(request));
+}
+
+void AgentStore::remove(const ImageSpec& image) {
+  call("remove", about(image));
+}
+
+Snapshot AgentStore::create_snapshot(const ImageSpec& image, const std::string& name) {
+  Json request = about(image);
+  request["name"] = name;
+  return value_of<Snapshot>(call("create_snapshot", std::move(request)), "create snapshot");
+}
+
+void AgentStore::remove_snapshot(const ImageSpec& image, const Snapshot& snapshot) {
+  Json request = about(image);
+  request["snapshot"] = snapshot;
+  call("remove_snapshot", std::move(request));
+}
+
+void AgentStore::roll_back(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) {
+  Json request = about(image);
+  request["snapshot"] = snapshot;
+  call("roll_back", std::move(request), stop);
+}
+
+void AgentStore::set_metadata(const ImageSpec& image, const std::string& key, const std::string& value) {
+  Json request = about(image);
+  request["key"] = key;
+  request["value"] = value;
+  call("set_metadata", std::move(request));
+}
+
+void AgentStore::remove_metadata(const ImageSpec& image, const std::string& key) {
+  Json request = about(image);
+  request["key"] = key;
+  call("remove_metadata", std::move(request));
+}
+
+bool AgentStore::head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) {
+  Json request = about(image);
+  request["snapshot"] = snapshot;
+  return value_of<bool>(call("head_unchanged_since", std::move(request), stop), "compare with snapshot");
+}
+
+void AgentStore::read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to,
+                           DiffSink& sink, std::stop_token stop) {
+  Json request = about(image);
+  request["from"] = from;
+  request["to"] = to;
+  const agent::ConnectionPool::Lease connection = pool_->acquire(stop);
+  connection->call("read_diff", std::move(request), stop);
+  const agent::Connection::Watch watch(*connection, stop);
+  stream::TransferDecoder decoder("agent on " + pool_->host());
+  for (bool ended = false; !ended;) {
+    const stream::Frame frame = connection->read_frame();
+    // An error is the last thing the agent says of a transfer.
+    if (frame.type == stream::FrameType::answer) connection->answer_in(frame);
+    try {
+      const stream::TransferRecord record = decoder.decode(frame);
+      if (stop.stop_requested()) throw Cancelled{};
+      if (const auto* size = std::get_if<stream::SizeRecord>(&record)) sink.size(size->size_bytes);
+      if (const auto* data = std::get_if<stream::DataRecord>(&record)) sink.data(data->offset, data->bytes);
+      if (const auto* zero = std::get_if<stream::ZeroRecord>(&record)) sink.zero(zero->offset, zero->length_bytes);
+      ended = std::holds_alternative<stream::EndRecord>(record);
+    } catch (...) {
+      connection->give_up();
+      throw;
+    }
+  }
+  if (stop.stop_requested()) throw Cancelled{};
+  sink.finish();
+}
+
+std::unique_ptr<DiffSink> AgentStore::write_diff(const ImageSpec& image, std::stop_token stop) {
+  agent::ConnectionPool::Lease connection = pool_->acquire(stop);
+  connection->call("write_diff", about(image), stop);
+  return std::make_unique<AgentSink>(std::move(connection), to_string(image), stop, window_);
+}
+
+}  // namespace crossover

@@ -1,0 +1,51 @@
+/// \file
+/// Images of a cluster that another host's agent reaches.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "agent/connection_pool.hpp"
+#include "agent/transfer_sender.hpp"
+#include "engine/image_store.hpp"
+
+namespace crossover {
+
+/// ImageStore through `crossover agent`, which serves its own librbd. Errors of the other side come out as they
+/// were thrown there; Error{unreachable}, retryable, when it is gone. Diffs that are written are compressed and
+/// hashed on the way, and finish() returns only when both sides have the same digest and everything is on stable
+/// storage there.
+class AgentStore final : public ImageStore {
+ public:
+  AgentStore(std::shared_ptr<agent::ConnectionPool> pool, CephAccess access, agent::SendWindow window = {});
+
+  std::string fsid() override;
+  std::optional<ImageState> find(const ImageSpec& image) override;
+  std::vector<std::optional<ImageState>> find_all(std::span<const ImageSpec> images) override;
+  std::uint64_t available_bytes(const std::string& pool) override;
+  void create(const ImageSpec& image, const ImageLayout& layout) override;
+  void remove(const ImageSpec& image) override;
+  Snapshot create_snapshot(const ImageSpec& image, const std::string& name) override;
+  void remove_snapshot(const ImageSpec& image, const Snapshot& snapshot) override;
+  void roll_back(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
+  void set_metadata(const ImageSpec& image, const std::string& key, const std::string& value) override;
+  void remove_metadata(const ImageSpec& image, const std::string& key) override;
+  bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
+  void read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to, DiffSink& sink,
+                 std::stop_token stop) override;
+  /// The sink has a connection of its own until it was finished; destroyed before that, it closes the connection.
+  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, std::stop_token stop) override;
+
+ private:
+  agent::Json call(const std::string& operation, agent::Json request, const std::stop_token& stop = {});
+  [[nodiscard]] agent::Json about(const ImageSpec& image) const;
+
+  std::shared_ptr<agent::ConnectionPool> pool_;
+  CephAccess access_;
+  agent::SendWindow window_;
+};
+
+}  // namespace crossover

@@ -1,0 +1,65 @@
+#include "agent/connection_pool.hpp"
+
+#include <utility>
+
+#include "crossover/error.hpp"
+
+namespace crossover::agent {
+
+ConnectionPool::Lease::Lease(std::shared_ptr<ConnectionPool> pool, std::unique_ptr<Connection> connection,
+                             bool counted)
+    : pool_(std::move(pool)), connection_(std::move(connection)), counted_(counted) {}
+
+ConnectionPool::Lease::~Lease() {
+  if (pool_) pool_->put(std::move(connection_), counted_);
+}
+
+ConnectionPool::ConnectionPool(std::shared_ptr<Shell> shell, std::size_t limit)
+    : shell_(std::move(shell)), limit_(limit) {}
+
+std::unique_ptr<Connection> ConnectionPool::take_idle() {
+  std::vector<Idle> old;  // destroyed without the lock
+  const std::lock_guard lock(mutex_);
+  const auto now = std::chrono::steady_clock::now();
+  while (!idle_.empty()) {
+    Idle last = std::move(idle_.back());
+    idle_.pop_back();
+    if (now - last.since < trusted_idle) return std::move(last.connection);
+    old.push_back(std::move(last));
+  }
+  return nullptr;
+}
+
+ConnectionPool::Lease ConnectionPool::acquire(const std::stop_token& stop) {
+  {
+    std::unique_lock lock(mutex_);
+    if (stop.stop_requested() || !freed_.wait(lock, stop, [this] { return in_use_ < limit_; })) throw Cancelled{};
+    ++in_use_;
+  }
+  try {
+    std::unique_ptr<Connection> connection = take_idle();
+    if (!connection) connection = std::make_unique<Connection>(*shell_, stop);
+    return {shared_from_this(), std::move(connection), true};
+  } catch (...) {
+    put(nullptr, true);
+    throw;
+  }
+}
+
+ConnectionPool::Lease ConnectionPool::acquire_extra(const std::stop_token& stop) {
+  std::unique_ptr<Connection> connection = take_idle();
+  if (!connection) connection = std::make_unique<Connection>(*shell_, stop);
+  return {shared_from_this(), std::move(connection), false};
+}
+
+void ConnectionPool::put(std::unique_ptr<Connection> connection, bool counted) noexcept {
+  if (connection && !connection->usable()) connection.reset();
+  {
+    const std::lock_guard lock(mutex_);
+    if (connection) idle_.push_back({std::move(connection), std::chrono::steady_clock::now()});
+    if (counted) --in_use_;
+  }
+  freed_.notify_one();
+}
+
+}  // namespace crossover::agent

@@ -1,0 +1,84 @@
+#include "agent/fd_stream.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#include "crossover/error.hpp"
+
+namespace crossover::agent {
+
+namespace {
+
+int make_event() {
+  const int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (fd < 0) throw Error(ErrorCode::io, "serve", "", std::strerror(errno));
+  return fd;
+}
+
+/// A socket that was closed over there is an error here, not a signal.
+ssize_t write_some(int fd, std::span<const std::byte> bytes) {
+  const ssize_t sent = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  return sent < 0 && errno == ENOTSOCK ? ::write(fd, bytes.data(), bytes.size()) : sent;
+}
+
+}  // namespace
+
+void FdStream::Wake::operator()() const noexcept {
+  const std::uint64_t one = 1;
+  static_cast<void>(!::write(fd, &one, sizeof one));
+}
+
+FdStream::FdStream(int in, int out, std::stop_token stop)
+    : in_(in), out_(out), stop_(std::move(stop)), event_(make_event()) {
+  callback_.emplace(stop_, Wake{event_});
+  ::fcntl(out_, F_SETFL, ::fcntl(out_, F_GETFL) | O_NONBLOCK);
+}
+
+FdStream::~FdStream() {
+  callback_.reset();  // waits for one that is running
+  ::close(event_);
+}
+
+void FdStream::wait(int fd, short events) const {
+  std::array<pollfd, 2> fds{
+      {{.fd = event_, .events = POLLIN, .revents = 0}, {.fd = fd, .events = events, .revents = 0}}};
+  while (::poll(fds.data(), fds.size(), -1) < 0) {
+    if (errno != EINTR) throw Error(ErrorCode::io, "serve", "", std::strerror(errno));
+  }
+  if (stop_.stop_requested()) throw Cancelled{};
+}
+
+std::size_t FdStream::read(std::span<std::byte> buffer) {
+  for (;;) {
+    wait(in_, POLLIN);
+    const ssize_t count = ::read(in_, buffer.data(), buffer.size());
+    if (count >= 0) return static_cast<std::size_t>(count);
+    if (errno == ECONNRESET) return 0;
+    if (errno != EINTR && errno != EAGAIN) throw Error(ErrorCode::io, "read from", "client", std::strerror(errno));
+  }
+}
+
+void FdStream::write(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    if (stop_.stop_requested()) throw Cancelled{};
+    const ssize_t count = write_some(out_, bytes);
+    if (count >= 0) {
+      bytes = bytes.subspan(static_cast<std::size_t>(count));
+    } else if (errno == EAGAIN) {
+      wait(out_, POLLOUT);
+    } else if (errno != EINTR) {
+      throw Error(ErrorCode::io, "write to", "client", std::strerror(errno));
+    }
+  }
+}
+
+}  // namespace crossover::agent

@@ -1,0 +1,51 @@
+/// \file
+/// What the client says, read ahead.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <stop_token>
+#include <thread>
+#include <variant>
+
+#include "agent/fd_stream.hpp"
+#include "agent/messages.hpp"
+#include "stream/agent_protocol.hpp"
+#include "stream/transfer_frames.hpp"
+
+namespace crossover::agent {
+
+/// Reads a connection in a thread of its own: requests, and transfers decompressed and checked, a bounded number of
+/// bytes ahead of who takes them.
+class Inbox {
+ public:
+  /// The end of the input, or (with a reason) of what can be understood in it.
+  struct End {
+    std::exception_ptr why;
+  };
+  using Message = std::variant<stream::AgentHello, Json, stream::TransferRecord, End>;
+
+  /// Triggers `ending` when the input ends, for then nobody waits for what is being done. Both have to outlive it.
+  Inbox(FdStream& stream, std::stop_source& ending);
+
+  /// The next message; an End comes again and again.
+  Message take();
+
+ private:
+  void read();
+  void read_frames();
+  void put(Message message);
+
+  FdStream& stream_;
+  std::stop_source& ending_;
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable_any changed_;
+  std::deque<Message> messages_;
+  std::uint64_t bytes_ = 0;
+  std::jthread thread_;  // last: it uses everything above
+};
+
+}  // namespace crossover::agent

@@ -1,0 +1,113 @@
+#include "agent/messages.hpp"
+
+#include <fmt/format.h>
+
+namespace crossover::agent {
+
+namespace {
+
+// Far more than any message has; deeper ones could exhaust the stack.
+constexpr int max_depth = 32;
+
+[[noreturn]] void fail(const std::string& cause) {
+  throw Error(ErrorCode::format, "read message", "", cause);
+}
+
+std::string widen(const std::string& bytes) {
+  std::string text;
+  text.reserve(bytes.size());
+  for (const char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x80) {
+      text += c;
+    } else {
+      text += static_cast<char>(0xc0 | byte >> 6);
+      text += static_cast<char>(0x80 | (byte & 0x3f));
+    }
+  }
+  return text;
+}
+
+/// The parser has checked that it is UTF-8.
+std::string narrow(const std::string& text) {
+  std::string bytes;
+  bytes.reserve(text.size());
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const auto lead = static_cast<unsigned char>(text[at]);
+    if (lead < 0x80) {
+      bytes += text[at];
+    } else if ((lead == 0xc2 || lead == 0xc3) && at + 1 < text.size()) {
+      bytes += static_cast<char>(lead << 6 | (static_cast<unsigned char>(text[++at]) & 0x3f));
+    } else {
+      fail("a string with a character that is no byte");
+    }
+  }
+  return bytes;
+}
+
+template <typename Convert>
+Json converted(const Json& value, const Convert& convert, int depth = 0) {
+  if (depth > max_depth) fail("values nested too deep");
+  switch (value.type()) {
+    case Json::value_t::string:
+      return convert(value.get_ref<const std::string&>());
+    case Json::value_t::array: {
+      Json out = Json::array();
+      for (const Json& item : value) out.push_back(converted(item, convert, depth + 1));
+      return out;
+    }
+    case Json::value_t::object: {
+      Json out = Json::object();
+      for (const auto& [key, item] : value.items()) out[convert(key)] = converted(item, convert, depth + 1);
+      return out;
+    }
+    default:
+      return value;
+  }
+}
+
+constexpr auto all_codes = {ErrorCode::usage,          ErrorCode::not_found,   ErrorCode::already_exists,
+                            ErrorCode::permission,     ErrorCode::unreachable, ErrorCode::host_key,
+                            ErrorCode::authentication, ErrorCode::conflict,    ErrorCode::locked,
+                            ErrorCode::in_use,         ErrorCode::io,          ErrorCode::format,
+                            ErrorCode::timeout,        ErrorCode::unsupported, ErrorCode::command};
+
+}  // namespace
+
+std::string render_json(const Json& value) {
+  return converted(value, widen).dump();
+}
+
+Json parse_json(std::string_view text) {
+  try {
+    return converted(Json::parse(text), narrow);
+  } catch (const Json::exception& error) {
+    fail(error.what());
+  }
+}
+
+Json render_error(const Error& error) {
+  return {{"code", to_string(error.code())},
+          {"operation", error.operation()},
+          {"subject", error.subject()},
+          {"cause", error.cause()},
+          {"retryable", error.retryable()}};
+}
+
+void throw_error(const Json& value) {
+  const auto text = [&value](const char* key) {
+    const auto found = value.find(key);
+    return found == value.end() ? std::string() : value_of<std::string>(*found, "read error");
+  };
+  if (!value.is_object()) fail("an error that is no object");
+  const std::string name = text("code");
+  const auto retryable = value.find("retryable");
+  for (const ErrorCode code : all_codes) {
+    if (to_string(code) != name) continue;
+    throw Error(code, text("operation"), text("subject"), text("cause"),
+                retryable != value.end() && value_of<bool>(*retryable, "read error"));
+  }
+  fail(fmt::format("an error of the unknown kind '{}'", name));
+}
+
+}  // namespace crossover::agent

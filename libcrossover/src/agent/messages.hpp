@@ -1,0 +1,108 @@
+/// \file
+/// Requests and answers as JSON. The operations and what they take and give:
+///
+///     find_all              access, images                           list of ImageState or null
+///     fsid                  access                                   string
+///     available_bytes       access, pool                             number
+///     create                access, image, layout
+///     remove                access, image
+///     create_snapshot       access, image, name                      Snapshot
+///     remove_snapshot       access, image, snapshot
+///     roll_back             access, image, snapshot
+///     set_metadata          access, image, key, value
+///     remove_metadata       access, image, key
+///     head_unchanged_since  access, image, snapshot                  boolean
+///     read_diff             access, image, from or null, to          null, then a transfer
+///     write_diff            access, image                            null; a transfer; {"digest"}
+///     survey                                                         ClusterInventory
+///     read_config           node, vmid                               ConfigVersion or null
+///     write_config          node, vmid, expected or null, bytes      ConfigVersion
+///     write_firewall        vmid, bytes or null
+///     freeze                node, vmid, deadline_ms                  null; frozen until thaw, or this ends
+///     thaw                                                           milliseconds it was frozen
+///
+/// Values are objects with the members of the library's types.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "crossover/error.hpp"
+#include "engine/hypervisor.hpp"
+#include "engine/image_store.hpp"
+
+NLOHMANN_JSON_NAMESPACE_BEGIN
+
+template <typename T>
+struct adl_serializer<std::optional<T>> {
+  static void to_json(json& out, const std::optional<T>& value) {
+    if (value) {
+      out = *value;
+    } else {
+      out = nullptr;
+    }
+  }
+  static void from_json(const json& in, std::optional<T>& value) {
+    if (in.is_null()) {
+      value.reset();
+    } else {
+      value = in.get<T>();
+    }
+  }
+};
+
+NLOHMANN_JSON_NAMESPACE_END
+
+namespace crossover {
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CephAccess, conf, monitors, user, keyring)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ImageSpec, pool, rados_namespace, name)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ImageLayout, size_bytes, order, stripe_unit, stripe_count, features, data_pool)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Snapshot, id, name, size_bytes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ImageState, id, pool_id, layout, parent, snapshots, metadata, watchers)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ConfigVersion, bytes, modified)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeState, name, address, online, unreachable, pve_version, ceph_version,
+                                   known_hosts)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GuestState, vmid, node, config, firewall, power, ha_managed)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StorageConfigWarning, line, section, reason)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Storage, id, type, properties, content, nodes, disabled)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StorageConfig, storages, warnings)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ClusterInventory, entry_node, name, writable, nodes, storages, ceph_files,
+                                   snippets, containers, guests)
+
+}  // namespace crossover
+
+namespace crossover::agent {
+
+using Json = nlohmann::json;
+
+/// JSON on the wire: each byte of a string is one code point.
+std::string render_json(const Json& value);
+/// Throws Error{format}.
+Json parse_json(std::string_view text);
+
+Json render_error(const Error& error);
+/// Throws the error that `value` holds, or Error{format} if it holds none.
+[[noreturn]] void throw_error(const Json& value);
+
+/// Reads a value of an answer or request; what it lacks is Error{format} with `operation` in it.
+template <typename T>
+T value_of(const Json& value, const std::string& operation) {
+  try {
+    return value.get<T>();
+  } catch (const Json::exception& error) {
+    throw Error(ErrorCode::format, operation, "", error.what());
+  }
+}
+
+/// A member of an object, in the same way.
+template <typename T>
+T member_of(const Json& object, const char* key, const std::string& operation) {
+  const auto found = object.find(key);
+  if (found == object.end()) throw Error(ErrorCode::format, operation, "", std::string("there is no ") + key);
+  return value_of<T>(*found, operation);
+}
+
+}  // namespace crossover::agent

@@ -1,0 +1,214 @@
+#include "agent/server.hpp"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "agent/transfer_sender.hpp"
+#include "crossover/error.hpp"
+#include "crossover/migrator.hpp"
+#include "stream/agent_protocol.hpp"
+#include "stream/transfer_digest.hpp"
+
+namespace crossover::agent {
+
+namespace {
+
+template <typename T>
+T argument(const Json& request, const char* key) {
+  return member_of<T>(request, key, "read request");
+}
+
+std::uint32_t vmid_of(const Json& request) {
+  return argument<std::uint32_t>(request, "vmid");
+}
+
+}  // namespace
+
+Server::Server(int in, int out, Side side)
+    : stream_(in, out, ending_.get_token()), side_(side), inbox_(stream_, ending_) {}
+
+Server::~Server() {
+  // Ends the reading thread.
+  ending_.request_stop();
+}
+
+void Server::serve(std::stop_token stop) {
+  const std::stop_callback forward(std::move(stop), [this] { ending_.request_stop(); });
+  try {
+    if (!greet()) return;
+    for (;;) {
+      const Inbox::Message message = inbox_.take();
+      if (const auto* end = std::get_if<Inbox::End>(&message)) {
+        if (end->why) std::rethrow_exception(end->why);
+        return;
+      }
+      const auto* request = std::get_if<Json>(&message);
+      if (request == nullptr) throw Error(ErrorCode::format, "serve", "client", "a transfer nobody asked for");
+      if (!handle(*request)) return;
+    }
+  } catch (const Cancelled&) {
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::format) answer_error(error);
+    throw;
+  }
+}
+
+bool Server::greet() {
+  const std::string ours = stream::render_hello({stream::agent_protocol_version, crossover::version()});
+  stream_.write(std::as_bytes(std::span(ours)));
+  const Inbox::Message message = inbox_.take();
+  if (const auto* end = std::get_if<Inbox::End>(&message)) {
+    if (end->why) std::rethrow_exception(end->why);
+    return false;
+  }
+  const auto* hello = std::get_if<stream::AgentHello>(&message);
+  // A client of another version has our hello and knows by itself.
+  return hello != nullptr && hello->protocol == stream::agent_protocol_version;
+}
+
+bool Server::handle(const Json& request) {
+  try {
+    if (!request.is_object()) throw Error(ErrorCode::format, "read request", "", "it is no object");
+    id_ = argument<std::uint64_t>(request, "id");
+    const std::optional<Json> result = dispatch(argument<std::string>(request, "op"), request);
+    if (result) answer(*result);
+  } catch (const Error& error) {
+    answer_error(error);
+  } catch (const std::exception& error) {
+    answer_error(Error(ErrorCode::io, "serve", "", error.what()));
+  }
+  return !broken_;
+}
+
+std::optional<Json> Server::dispatch(const std::string& operation, const Json& request) {
+  if (request.contains("access")) return images(operation, request);
+  return hypervisor(operation, request);
+}
+
+std::optional<Json> Server::images(const std::string& operation, const Json& request) {
+  ImageStore& store = side_.images.open(argument<CephAccess>(request, "access"));
+  const std::stop_token stop = ending_.get_token();
+  if (operation == "fsid") return store.fsid();
+  if (operation == "available_bytes") return store.available_bytes(argument<std::string>(request, "pool"));
+  if (operation == "find_all") return store.find_all(argument<std::vector<ImageSpec>>(request, "images"));
+
+  const auto image = argument<ImageSpec>(request, "image");
+  const auto snapshot = [&request] { return argument<Snapshot>(request, "snapshot"); };
+  if (operation == "create_snapshot") return store.create_snapshot(image, argument<std::string>(request, "name"));
+  if (operation == "head_unchanged_since") return store.head_unchanged_since(image, snapshot(), stop);
+  if (operation == "write_diff") return write_diff(store, image);
+  if (operation == "read_diff") {
+    read_diff(store, image, request);
+    return std::nullopt;
+  }
+  if (operation == "create") {
+    store.create(image, argument<ImageLayout>(request, "layout"));
+  } else if (operation == "remove") {
+    store.remove(image);
+  } else if (operation == "remove_snapshot") {
+    store.remove_snapshot(image, snapshot());
+  } else if (operation == "roll_back") {
+    store.roll_back(image, snapshot(), stop);
+  } else if (operation == "set_metadata") {
+    store.set_metadata(image, argument<std::string>(request, "key"), argument<std::string>(request, "value"));
+  } else if (operation == "remove_metadata") {
+    store.remove_metadata(image, argument<std::string>(request, "key"));
+  } else {
+    throw Error(ErrorCode::unsupported, "serve", operation, "there is no such operation");
+  }
+  return Json(nullptr);
+}
+
+void Server::read_diff(ImageStore& store, const ImageSpec& image, const Json& request) {
+  const auto from = argument<std::optional<Snapshot>>(request, "from");
+  const auto to = argument<Snapshot>(request, "to");
+  answer(nullptr);
+  TransferSender sender([this](std::span<const std::byte> bytes) { stream_.write(bytes); }, to_string(image),
+                        ending_.get_token());
+  store.read_diff(image, from, to, sender, ending_.get_token());
+}
+
+Json Server::write_diff(ImageStore& store, const ImageSpec& image) {
+  const std::unique_ptr<DiffSink> sink = store.write_diff(image, ending_.get_token());
+  answer(nullptr);
+  // What the client sends from now on is of no use once this has failed.
+  broken_ = true;
+  const stream::Digest digest = receive(*sink);
+  broken_ = false;
+  return {{"digest", stream::to_hex(digest)}};
+}
+
+stream::Digest Server::receive(DiffSink& sink) {
+  for (;;) {
+    const Inbox::Message message = inbox_.take();
+    if (const auto* end = std::get_if<Inbox::End>(&message)) {
+      if (end->why) std::rethrow_exception(end->why);
+      throw Cancelled{};
+    }
+    const auto* record = std::get_if<stream::TransferRecord>(&message);
+    if (record == nullptr)
+      throw Error(ErrorCode::format, "write diff", "", "a request in the middle of a transfer");
+    if (const auto* size = std::get_if<stream::SizeRecord>(record)) sink.size(size->size_bytes);
+    if (const auto* data = std::get_if<stream::DataRecord>(record)) sink.data(data->offset, data->bytes);
+    if (const auto* zero = std::get_if<stream::ZeroRecord>(record)) sink.zero(zero->offset, zero->length_bytes);
+    if (const auto* end = std::get_if<stream::EndRecord>(record)) {
+      sink.finish();
+      return end->digest;
+    }
+  }
+}
+
+Json Server::hypervisor(const std::string& operation, const Json& request) {
+  Hypervisor& hypervisor = side_.hypervisor;
+  const std::stop_token stop = ending_.get_token();
+  if (operation == "survey") return hypervisor.survey(stop);
+  if (operation == "thaw") {
+    const std::unique_ptr<Freeze> freeze = std::move(freeze_);
+    if (!freeze) throw Error(ErrorCode::usage, "thaw", "", "no guest is frozen");
+    return freeze->thaw().count();
+  }
+  if (operation == "read_config") {
+    return hypervisor.read_config(argument<std::string>(request, "node"), vmid_of(request), stop);
+  }
+  if (operation == "write_config") {
+    return hypervisor.write_config(argument<std::string>(request, "node"), vmid_of(request),
+                                   argument<std::optional<ConfigVersion>>(request, "expected"),
+                                   argument<std::string>(request, "bytes"), stop);
+  }
+  if (operation == "write_firewall") {
+    hypervisor.write_firewall(vmid_of(request), argument<std::optional<std::string>>(request, "bytes"), stop);
+    return nullptr;
+  }
+  if (operation == "hold_config") {
+    if (config_hold_) throw Error(ErrorCode::usage, operation, "", "this connection holds a configuration already");
+    config_hold_ = hypervisor.hold_config(argument<std::string>(request, "node"), vmid_of(request),
+                                          argument<ConfigVersion>(request, "expected"),
+                                          argument<std::string>(request, "bytes"));
+    return nullptr;
+  }
+  if (operation == "release_config") {
+    const std::unique_ptr<ConfigHold> hold = std::move(config_hold_);
+    if (!hold) throw Error(ErrorCode::usage, operation, "", "no configuration is held");
+    hold->release();
+    return nullptr;
+  }
+  if (operation == "freeze") {
+    if (freeze_) throw Error(ErrorCode::usage, "freeze", "", "this connection has a frozen guest already");
+    freeze_ = hypervisor.freeze(argument<std::string>(request, "node"), vmid_of(request),
+                                std::chrono::milliseconds(argument<std::int64_t>(request, "deadline_ms")), stop);
+    return nullptr;
+  }
+  throw Error(ErrorCode::unsupported, "serve", operation, "there is no such operation");
+}
+
+void Server::answer(const Json& result) {
+  stream_.write(stream::render_frame(stream::FrameType::answer, render_json({{"id", id_}, {"result", result}})));
+}
+
+void Server::answer_error(const Error& error) {
+  stream_.write(
+      stream::render_frame(stream::FrameType::answer, render_json({{"id", id_}, {"error", render_error(error)}})));
+}
+
+}  // namespace crossover::agent

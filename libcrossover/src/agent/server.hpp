@@ -1,0 +1,58 @@
+/// \file
+/// The far end of a connection: what `crossover agent` does.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+
+#include "agent/fd_stream.hpp"
+#include "agent/inbox.hpp"
+#include "agent/messages.hpp"
+#include "engine/ports.hpp"
+
+namespace crossover::agent {
+
+/// Serves one connection, one request at a time. Holds nothing that outlives it but what the requests changed: a
+/// sink that was not finished leaves the head torn, a guest that is frozen is thawed, a configuration that is held
+/// becomes the former one again.
+class Server {
+ public:
+  /// Does not own the descriptors; see FdStream for what it needs of them.
+  Server(int in, int out, Side side);
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  /// Serves until the input ends or `stop` is triggered. Throws Error{format} if the client speaks no protocol of
+  /// this kind, after saying so to it, and Error{io} if it does not take its answers.
+  void serve(std::stop_token stop);
+
+ private:
+  /// False: the connection is at its end.
+  bool greet();
+  bool handle(const Json& request);
+  /// The result; nothing if the request was answered already.
+  std::optional<Json> dispatch(const std::string& operation, const Json& request);
+  std::optional<Json> images(const std::string& operation, const Json& request);
+  Json hypervisor(const std::string& operation, const Json& request);
+  void read_diff(ImageStore& store, const ImageSpec& image, const Json& request);
+  Json write_diff(ImageStore& store, const ImageSpec& image);
+  stream::Digest receive(DiffSink& sink);
+  void answer(const Json& result);
+  void answer_error(const Error& error);
+
+  std::stop_source ending_;
+  FdStream stream_;
+  Side side_;
+  Inbox inbox_;
+  std::unique_ptr<Freeze> freeze_;
+  std::unique_ptr<ConfigHold> config_hold_;
+  Json id_;              // of the request at hand
+  bool broken_ = false;  // it failed where the client may be in the middle of something
+};
+
+}  // namespace crossover::agent

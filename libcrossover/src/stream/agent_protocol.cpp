@@ -1,0 +1,142 @@
+#include "stream/agent_protocol.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "crossover/error.hpp"
+#include "stream/little_endian.hpp"
+
+namespace crossover::stream {
+
+namespace {
+
+constexpr std::size_t hello_head_bytes = agent_magic.size() + 4 + 1;
+
+struct LengthLimits {
+  std::size_t least;
+  std::size_t most;
+};
+
+std::optional<LengthLimits> limits_of(std::uint8_t type) {
+  switch (static_cast<FrameType>(type)) {
+    case FrameType::request:
+    case FrameType::answer:
+      return LengthLimits{2, max_control_bytes};
+    case FrameType::size:
+      return LengthLimits{8, 8};
+    case FrameType::data:
+      return LengthLimits{block_header_bytes + 1, block_header_bytes + max_block_bytes};
+    case FrameType::zero:
+      return LengthLimits{16, 16};
+    case FrameType::end:
+      return LengthLimits{24, 24};
+  }
+  return std::nullopt;
+}
+
+/// What somebody said instead of the protocol, fit for an error's line.
+std::string quoted(std::string_view text) {
+  constexpr std::size_t longest = 120;
+  std::string line;
+  for (const char c : text.substr(0, longest)) line += c >= 0x20 && c < 0x7f ? c : '?';
+  return line;
+}
+
+}  // namespace
+
+std::string render_hello(const AgentHello& hello) {
+  if (hello.version.size() > 255) throw Error(ErrorCode::usage, "greet", "", "the version is too long");
+  std::string out(agent_magic);
+  append_little_endian(out, hello.protocol);
+  append_little_endian(out, static_cast<std::uint8_t>(hello.version.size()));
+  return out + hello.version;
+}
+
+void write_frame_header(std::span<std::byte, frame_header_bytes> out, FrameType type, std::size_t length) {
+  std::string header;
+  append_little_endian(header, static_cast<std::uint8_t>(type));
+  append_little_endian(header, std::uint8_t{0});
+  append_little_endian(header, std::uint16_t{0});
+  append_little_endian(header, static_cast<std::uint32_t>(length));
+  std::memcpy(out.data(), header.data(), out.size());
+}
+
+std::vector<std::byte> render_frame(FrameType type, std::string_view payload) {
+  const auto limits = limits_of(static_cast<std::uint8_t>(type));
+  if (!limits || payload.size() < limits->least || payload.size() > limits->most) {
+    throw Error(
+        ErrorCode::format, "write frame", "",
+        fmt::format("{} bytes do not fit into a frame of type {}", payload.size(), static_cast<unsigned>(type)));
+  }
+  std::vector<std::byte> frame(frame_header_bytes + payload.size());
+  write_frame_header(std::span(frame).first<frame_header_bytes>(), type, payload.size());
+  if (!payload.empty()) std::memcpy(frame.data() + frame_header_bytes, payload.data(), payload.size());
+  return frame;
+}
+
+void FrameDecoder::fail(const std::string& cause) const {
+  throw Error(ErrorCode::format, "talk to", peer_, cause);
+}
+
+void FrameDecoder::feed(std::span<const std::byte> bytes) {
+  // What was given out is dropped when it is the larger part, so that each byte moves once on average.
+  if (head_ > bytes_.size() - head_) {
+    bytes_.erase(bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(head_));
+    head_ = 0;
+  }
+  bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+}
+
+std::string_view FrameDecoder::rest() const noexcept {
+  return {reinterpret_cast<const char*>(bytes_.data()) + head_, bytes_.size() - head_};
+}
+
+void FrameDecoder::take(std::size_t count) noexcept {
+  head_ += count;
+  if (empty()) {
+    bytes_.clear();
+    head_ = 0;
+  }
+}
+
+std::optional<AgentHello> FrameDecoder::hello() {
+  const std::string_view text = rest();
+  const std::size_t known = std::min(text.size(), agent_magic.size());
+  if (text.substr(0, known) != agent_magic.substr(0, known)) {
+    fail(fmt::format("something that is no crossover agent answers: '{}'", quoted(text)));
+  }
+  if (text.size() < hello_head_bytes) return std::nullopt;
+  AgentHello hello;
+  hello.protocol = read_little_endian<std::uint32_t>(text.substr(agent_magic.size()));
+  const std::size_t length = read_little_endian<std::uint8_t>(text.substr(agent_magic.size() + 4));
+  if (text.size() < hello_head_bytes + length) return std::nullopt;
+  hello.version = text.substr(hello_head_bytes, length);
+  take(hello_head_bytes + length);
+  return hello;
+}
+
+std::optional<Frame> FrameDecoder::next() {
+  const std::string_view text = rest();
+  if (text.size() < frame_header_bytes) return std::nullopt;
+  const auto type = read_little_endian<std::uint8_t>(text);
+  const std::size_t length = read_little_endian<std::uint32_t>(text.substr(4));
+  const auto limits = limits_of(type);
+  if (!limits) fail(fmt::format("a frame of the unknown type {}", type));
+  if (read_little_endian<std::uint8_t>(text.substr(1)) != 0 ||
+      read_little_endian<std::uint16_t>(text.substr(2)) != 0) {
+    fail("a frame whose reserved fields are set");
+  }
+  if (length < limits->least || length > limits->most) {
+    fail(fmt::format("a frame of type {} with {} bytes", type, length));
+  }
+  if (text.size() - frame_header_bytes < length) return std::nullopt;
+  Frame frame{static_cast<FrameType>(type), {}};
+  const auto begin = bytes_.begin() + static_cast<std::ptrdiff_t>(head_ + frame_header_bytes);
+  frame.payload.assign(begin, begin + static_cast<std::ptrdiff_t>(length));
+  take(frame_header_bytes + length);
+  return frame;
+}
+
+}  // namespace crossover::stream

@@ -1,0 +1,119 @@
+/// \file
+/// The bytes between a source and `crossover agent` on the destination: one connection, one process, over its
+/// standard input and output. This comment is the description of the protocol; the types below read and write it.
+/// Pure.
+///
+/// Integers are little-endian. Reserved fields are zero. Whoever reads something else than what is written here
+/// gives the connection up with Error{format}.
+///
+/// **Hello.** Each side sends one at once, without waiting for the other's:
+///
+///     "crossover-agent\n"  16 bytes
+///     u32 protocol version (1)
+///     u8  length, then the library's version in so many bytes, such as "0.1.0"
+///
+/// Sides with different protocol versions part after it; the library's version is for messages only.
+///
+/// **Frames** follow: u8 type, u8 flags (0), u16 reserved (0), u32 length, then so many bytes.
+///
+///     type         from     length        content
+///     1 request    client   up to 64 MiB  JSON {"id", "op", and what the operation takes}
+///     2 answer     server   up to 64 MiB  JSON {"id", "result"} or {"id", "error": {"code", "operation",
+///                                         "subject", "cause", "retryable"}}
+///     16 size      both     8             u64 the image's size at the end of the diff
+///     17 data      both     25 to 24+1Mi  see below
+///     18 zero      both     16            u64 offset, u64 length
+///     19 end       both     24            u64 number of data and zero frames, 16 bytes digest
+///
+/// One request at a time: its answer comes before the next request. Strings in JSON are bytes, each written as
+/// the code point of its number (U+0000 to U+00FF), for configurations and metadata need not be UTF-8.
+///
+/// **A transfer** is size, then data and zero frames in ascending order without overlaps, then end. The client
+/// sends one after the answer to "write_diff"; the server then answers a second time, with its own digest in hex,
+/// when everything is on stable storage. The server sends one after the answer to "read_diff". A side that fails
+/// in the middle of a transfer sends no end; a server sends an answer with the error and, if it was writing, ends.
+/// A client that goes away in the middle leaves a torn head and no snapshot.
+///
+/// **Data** is u64 offset, u64 XXH3-64 of the raw bytes, u32 raw length (1 to 1 MiB), u8 codec (0 raw, 1 zstd), u8
+/// and u16 reserved, then the bytes as the codec has them; they are never longer than the raw ones.
+///
+/// **The digest** is XXH3-128 in its canonical form (big-endian, as XXH128_canonicalFromHash writes it) over: the
+/// u64 of the size frame; of each data frame a u64 offset, u64 raw length and u64 hash; of each zero frame a u64
+/// offset, u64 length and the u64 0xffffffffffffffff. The codec is not in it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace crossover::stream {
+
+inline constexpr std::string_view agent_magic = "crossover-agent\n";
+inline constexpr std::uint32_t agent_protocol_version = 1;
+inline constexpr std::size_t max_block_bytes = std::size_t{1} << 20;
+inline constexpr std::size_t max_control_bytes = std::size_t{64} << 20;
+inline constexpr std::size_t frame_header_bytes = 8;
+inline constexpr std::size_t block_header_bytes = 24;
+
+/// What each side says first.
+struct AgentHello {
+  std::uint32_t protocol = agent_protocol_version;
+  std::string version;
+
+  bool operator==(const AgentHello&) const = default;
+};
+
+/// Throws Error{usage} if the version does not fit.
+std::string render_hello(const AgentHello& hello);
+
+enum class FrameType : std::uint8_t { request = 1, answer = 2, size = 16, data = 17, zero = 18, end = 19 };
+
+struct Frame {
+  FrameType type{};
+  std::vector<std::byte> payload;
+
+  bool operator==(const Frame&) const = default;
+};
+
+/// A frame's first bytes. `length` must be within the type's limits.
+void write_frame_header(std::span<std::byte, frame_header_bytes> out, FrameType type, std::size_t length);
+
+/// A whole frame.
+std::vector<std::byte> render_frame(FrameType type, std::string_view payload);
+
+/// Takes a byte stream in pieces of any size and gives the hello and the frames in it. Holds no more than one frame
+/// and what the last piece brought beyond it; a frame's length is not believed before its bytes have come.
+class FrameDecoder {
+ public:
+  /// `peer` stands in errors.
+  explicit FrameDecoder(std::string peer) : peer_(std::move(peer)) {}
+
+  void feed(std::span<const std::byte> bytes);
+
+  /// The hello; nothing as long as it is not complete. Call it until it gives one, before next(). Throws
+  /// Error{format} as soon as the bytes cannot become one.
+  std::optional<AgentHello> hello();
+
+  /// The next frame; nothing as long as it is not complete. Throws Error{format}.
+  std::optional<Frame> next();
+
+  /// Whether every byte that came belonged to what was given out.
+  [[nodiscard]] bool empty() const noexcept { return head_ == bytes_.size(); }
+
+  /// What has come and was not given out, for a message about it.
+  [[nodiscard]] std::string_view rest() const noexcept;
+
+ private:
+  [[noreturn]] void fail(const std::string& cause) const;
+  void take(std::size_t count) noexcept;
+
+  std::string peer_;
+  std::vector<std::byte> bytes_;
+  std::size_t head_ = 0;
+};
+
+}  // namespace crossover::stream

@@ -1,0 +1,196 @@
+#include "stream/transfer_frames.hpp"
+
+#include <fmt/format.h>
+#include <zstd.h>
+
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "crossover/error.hpp"
+#include "stream/little_endian.hpp"
+
+namespace crossover::stream {
+
+namespace {
+
+enum Codec : std::uint8_t { raw = 0, zstd = 1 };
+
+constexpr std::size_t room_bytes = frame_header_bytes + block_header_bytes;
+constexpr int compression_level = 1;
+
+void write_headers(std::vector<std::byte>& frame, std::uint64_t offset, std::uint64_t hash, std::size_t raw_bytes,
+                   Codec codec) {
+  write_frame_header(std::span(frame).first<frame_header_bytes>(), FrameType::data,
+                     frame.size() - frame_header_bytes);
+  std::string header;
+  append_little_endian(header, offset);
+  append_little_endian(header, hash);
+  append_little_endian(header, static_cast<std::uint32_t>(raw_bytes));
+  append_little_endian(header, static_cast<std::uint8_t>(codec));
+  append_little_endian(header, std::uint8_t{0});
+  append_little_endian(header, std::uint16_t{0});
+  std::memcpy(frame.data() + frame_header_bytes, header.data(), header.size());
+}
+
+std::string_view text_of(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace
+
+struct BlockEncoder::Context {
+  Context() : zstd(ZSTD_createCCtx()) {
+    if (zstd == nullptr) throw std::bad_alloc();
+  }
+  ~Context() { ZSTD_freeCCtx(zstd); }
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+  ZSTD_CCtx* zstd;
+};
+
+BlockEncoder::BlockEncoder() : context_(std::make_unique<Context>()) {}
+BlockEncoder::~BlockEncoder() = default;
+
+BlockEncoder::Block BlockEncoder::encode(std::uint64_t offset, std::vector<std::byte> room, bool compress) {
+  const std::span<const std::byte> bytes = std::span<const std::byte>(room).subspan(room_bytes);
+  Block block;
+  block.hash = hash_of(bytes);
+  // With no more room than what pays, zstd gives up early on what does not compress.
+  const std::size_t most = bytes.size() - bytes.size() / 16;
+  if (compress && most < bytes.size()) {
+    std::vector<std::byte> packed(room_bytes + most);
+    const std::size_t length = ZSTD_compressCCtx(context_->zstd, packed.data() + room_bytes, most, bytes.data(),
+                                                 bytes.size(), compression_level);
+    if (ZSTD_isError(length) == 0) {
+      packed.resize(room_bytes + length);
+      packed.shrink_to_fit();  // blocks wait by the dozen until they are sent
+      write_headers(packed, offset, block.hash, bytes.size(), zstd);
+      block.frame = std::move(packed);
+      block.compressed = true;
+      return block;
+    }
+  }
+  write_headers(room, offset, block.hash, bytes.size(), raw);
+  block.frame = std::move(room);
+  return block;
+}
+
+std::vector<std::byte> render_size(std::uint64_t size_bytes) {
+  std::string payload;
+  append_little_endian(payload, size_bytes);
+  return render_frame(FrameType::size, payload);
+}
+
+std::vector<std::byte> render_zero(std::uint64_t offset, std::uint64_t length_bytes) {
+  std::string payload;
+  append_little_endian(payload, offset);
+  append_little_endian(payload, length_bytes);
+  return render_frame(FrameType::zero, payload);
+}
+
+std::vector<std::byte> render_end(const TransferDigest& digest) {
+  std::string payload;
+  append_little_endian(payload, digest.count());
+  payload += text_of(digest.value());
+  return render_frame(FrameType::end, payload);
+}
+
+struct TransferDecoder::Context {
+  Context() : zstd(ZSTD_createDCtx()) {
+    if (zstd == nullptr) throw std::bad_alloc();
+  }
+  ~Context() { ZSTD_freeDCtx(zstd); }
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+  ZSTD_DCtx* zstd;
+};
+
+TransferDecoder::TransferDecoder(std::string peer)
+    : peer_(std::move(peer)), context_(std::make_unique<Context>()) {}
+TransferDecoder::~TransferDecoder() = default;
+
+bool TransferDecoder::takes(FrameType type) noexcept {
+  return type != FrameType::request && type != FrameType::answer;
+}
+
+void TransferDecoder::fail(const std::string& cause) const {
+  throw Error(ErrorCode::format, "read transfer from", peer_, cause);
+}
+
+void TransferDecoder::take_extent(std::uint64_t offset, std::uint64_t length_bytes) {
+  const std::string wrong = extents_.take(offset, length_bytes);
+  if (!wrong.empty()) fail(wrong);
+}
+
+DataRecord TransferDecoder::decode_data(std::span<const std::byte> payload) {
+  const std::string_view header = text_of(payload.first(block_header_bytes));
+  const std::span<const std::byte> content = payload.subspan(block_header_bytes);
+  DataRecord record;
+  record.offset = read_little_endian<std::uint64_t>(header);
+  const auto hash = read_little_endian<std::uint64_t>(header.substr(8));
+  const std::size_t length = read_little_endian<std::uint32_t>(header.substr(16));
+  const auto codec = read_little_endian<std::uint8_t>(header.substr(20));
+  if (header.substr(21) != std::string_view("\0\0\0", 3)) fail("a block whose reserved fields are set");
+  if (length > max_block_bytes) fail(fmt::format("a block of {} bytes", length));
+  take_extent(record.offset, length);
+  record.bytes.resize(length);
+  if (codec == raw) {
+    if (content.size() != length) {
+      fail(fmt::format("a block of {} bytes with {} bytes of content", length, content.size()));
+    }
+    std::memcpy(record.bytes.data(), content.data(), length);
+  } else if (codec == zstd) {
+    if (content.size() > length || ZSTD_decompressDCtx(context_->zstd, record.bytes.data(), length, content.data(),
+                                                       content.size()) != length) {
+      fail(fmt::format("the block at {} does not decompress", record.offset));
+    }
+  } else {
+    fail(fmt::format("a block of the unknown codec {}", codec));
+  }
+  if (hash_of(record.bytes) != hash) {
+    fail(fmt::format("the block at {} is not what was sent: its checksum differs", record.offset));
+  }
+  digest_->data(record.offset, length, hash);
+  return record;
+}
+
+TransferRecord TransferDecoder::decode(const Frame& frame) {
+  const std::string_view payload = text_of(frame.payload);
+  if (frame.type == FrameType::size) {
+    if (digest_) fail("a second size");
+    const SizeRecord record{read_little_endian<std::uint64_t>(payload)};
+    digest_.emplace().size(record.size_bytes);
+    extents_ = {};
+    extents_.start(record.size_bytes);
+    return record;
+  }
+  if (!digest_) fail("content before a size");
+  switch (frame.type) {
+    case FrameType::data:
+      return decode_data(frame.payload);
+    case FrameType::zero: {
+      const ZeroRecord record{read_little_endian<std::uint64_t>(payload),
+                              read_little_endian<std::uint64_t>(payload.substr(8))};
+      take_extent(record.offset, record.length_bytes);
+      digest_->zero(record.offset, record.length_bytes);
+      return record;
+    }
+    case FrameType::end: {
+      const EndRecord record{digest_->value()};
+      const auto count = read_little_endian<std::uint64_t>(payload);
+      if (count != digest_->count()) {
+        fail(fmt::format("{} frames came, and {} were sent", digest_->count(), count));
+      }
+      if (payload.substr(8) != text_of(record.digest)) fail("the digest of what came differs from what was sent");
+      digest_.reset();
+      return record;
+    }
+    default:
+      fail("a frame that is of no transfer");
+  }
+}
+
+}  // namespace crossover::stream

@@ -1,0 +1,35 @@
+/// \file
+/// A hypervisor for what needs none.
+#pragma once
+
+#include "crossover/error.hpp"
+#include "engine/hypervisor.hpp"
+
+namespace crossover::test {
+
+/// Refuses everything with Error{unsupported}.
+class NoHypervisor final : public Hypervisor {
+ public:
+  ClusterInventory survey(std::stop_token) override { refuse(); }
+  std::optional<ConfigVersion> read_config(const std::string&, std::uint32_t, std::stop_token) override {
+    refuse();
+  }
+  ConfigVersion write_config(const std::string&, std::uint32_t, const std::optional<ConfigVersion>&,
+                             const std::string&, std::stop_token) override {
+    refuse();
+  }
+  std::unique_ptr<ConfigHold> hold_config(const std::string&, std::uint32_t, const ConfigVersion&,
+                                          const std::string&) override {
+    refuse();
+  }
+  void write_firewall(std::uint32_t, const std::optional<std::string>&, std::stop_token) override { refuse(); }
+  std::unique_ptr<Freeze> freeze(const std::string&, std::uint32_t, std::chrono::milliseconds,
+                                 std::stop_token) override {
+    refuse();
+  }
+
+ private:
+  [[noreturn]] static void refuse() { throw Error(ErrorCode::unsupported, "ask", "hypervisor", "there is none"); }
+};
+
+}  // namespace crossover::test

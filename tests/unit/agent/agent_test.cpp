@@ -1,0 +1,466 @@
+// Both ends of the agent's connection against each other, with faults.
+#include <doctest/doctest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <functional>
+#include <latch>
+#include <random>
+#include <thread>
+
+#include "agent/agent_hypervisor.hpp"
+#include "agent/agent_store.hpp"
+#include "agent/server.hpp"
+#include "crossover/error.hpp"
+#include "ssh/local_shell.hpp"
+#include "support/memory_image_store.hpp"
+#include "support/no_hypervisor.hpp"
+#include "support/one_store.hpp"
+#include "support/socket_shell.hpp"
+#include "unit/stream/recorded_transfer.hpp"
+
+using namespace crossover;
+using namespace crossover::test;
+using namespace std::string_literals;
+
+namespace {
+
+constexpr std::uint64_t mib = 1U << 20;
+const ImageSpec image{"rbd", "", "replica"};
+
+std::vector<std::byte> noise(std::size_t bytes, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<std::byte> out(bytes);
+  for (std::byte& byte : out) byte = static_cast<std::byte>(random());
+  return out;
+}
+
+std::optional<Error> error_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error;
+  }
+  return std::nullopt;
+}
+
+std::shared_ptr<agent::ConnectionPool> pool_of(std::shared_ptr<Shell> shell) {
+  return std::make_shared<agent::ConnectionPool>(std::move(shell));
+}
+
+/// A store in memory with one image of 64 MiB, behind an agent that `serve` runs.
+struct Far {
+  MemoryImageStore memory;
+  NoHypervisor hypervisor;
+  OneStore stores{memory};
+  std::stop_source stop;
+  std::shared_ptr<SocketShell> shell;
+  AgentStore store;
+
+  explicit Far(SocketShell::Serve serve = {}, agent::SendWindow window = {})
+      : shell(std::make_shared<SocketShell>(serve ? serve : [this](int in, int out) { this->serve(in, out); })),
+        store(pool_of(shell), {}, window) {
+    ImageLayout layout;
+    layout.size_bytes = 64 * mib;
+    memory.create(image, layout);
+  }
+
+  void serve(int in, int out) { agent::Server(in, out, {hypervisor, stores}).serve(stop.get_token()); }
+
+  void send_all(DiffSink& sink) {
+    sink.size(64 * mib);
+    for (std::uint64_t offset = 0; offset < 64 * mib; offset += mib) sink.data(offset, noise(mib, offset));
+    sink.finish();
+  }
+};
+
+/// Passes bytes on, until either side is done or `change` (which sees each piece on its way in) says no.
+void relay(int from, int to, const std::function<bool(std::span<std::byte>)>& change) {
+  std::vector<std::byte> buffer(65536);
+  for (;;) {
+    const ssize_t count = ::read(from, buffer.data(), buffer.size());
+    if (count <= 0) break;
+    const auto piece = std::span(buffer).first(static_cast<std::size_t>(count));
+    if (!change(piece) || ::send(to, piece.data(), piece.size(), MSG_NOSIGNAL) != count) break;
+  }
+  ::shutdown(to, SHUT_WR);
+}
+
+/// Something on the way to the server that changes what passes.
+SocketShell::Serve through(Far*& far, std::function<bool(std::span<std::byte>)> change) {
+  return [&far, change = std::move(change)](int in, int out) {
+    std::array<int, 2> fds{};
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, fds.data()) == 0);
+    std::thread forth([&] { relay(in, fds[0], change); });
+    std::thread back([&] { relay(fds[0], out, [](std::span<std::byte>) { return true; }); });
+    try {
+      far->serve(fds[1], fds[1]);
+    } catch (const Error&) {
+      // The client hears of it in the protocol.
+    }
+    ::shutdown(fds[1], SHUT_RDWR);
+    back.join();
+    ::shutdown(in, SHUT_RDWR);
+    forth.join();
+    ::close(fds[0]);
+    ::close(fds[1]);
+  };
+}
+
+bool was_finished(const Far& far) {
+  return far.memory.calls("finish") > 0;
+}
+
+}  // namespace
+
+TEST_CASE("an error comes out as it was thrown, and the connection goes on") {
+  Far far;
+  const Error thrown(ErrorCode::locked, "create image", "rbd/\xff", "somebody's \"lock\"\n", true);
+  far.memory.fail_call("create", 1, thrown);
+  const auto error = error_of([&] { far.store.create({"rbd", "", "other"}, {}); });
+  REQUIRE(error);
+  CHECK(error->code() == thrown.code());
+  CHECK(error->operation() == thrown.operation());
+  CHECK(error->subject() == thrown.subject());
+  CHECK(error->cause() == thrown.cause());
+  CHECK(error->retryable());
+  CHECK(far.store.find(image).has_value());
+  CHECK(far.shell->started() == 1);
+}
+
+TEST_CASE("an agent that fails in the middle of a transfer says why") {
+  Far far;
+  far.memory.fail_call("data", 3, Error(ErrorCode::io, "write", "rbd/replica", "the disk is full"));
+  const auto sink = far.store.write_diff(image, {});
+  const auto error = error_of([&] { far.send_all(*sink); });
+  REQUIRE(error);
+  CHECK(error->code() == ErrorCode::io);
+  CHECK(error->cause() == "the disk is full");
+  CHECK_FALSE(was_finished(far));
+  // What comes next gets a connection of its own.
+  CHECK(far.store.find(image)->snapshots.empty());
+  CHECK(far.shell->started() == 2);
+}
+
+TEST_CASE("an agent that is gone in the middle of a transfer is unreachable") {
+  Far far;
+  const auto sink = far.store.write_diff(image, {});
+  sink->size(64 * mib);
+  sink->data(0, noise(mib, 1));
+  far.stop.request_stop();
+  const auto error = error_of([&] {
+    for (std::uint64_t offset = mib; offset < 64 * mib; offset += mib) sink->data(offset, noise(mib, offset));
+    sink->finish();
+  });
+  REQUIRE(error);
+  CHECK(error->code() == ErrorCode::unreachable);
+  CHECK(error->retryable());
+  CHECK_FALSE(was_finished(far));
+}
+
+TEST_CASE("a client that is gone in the middle of a transfer leaves it unfinished") {
+  Far far;
+  {
+    const auto sink = far.store.write_diff(image, {});
+    sink->size(64 * mib);
+    sink->data(0, noise(8 * mib, 1));
+  }
+  CHECK_FALSE(was_finished(far));
+  CHECK(far.store.find(image)->snapshots.empty());
+}
+
+TEST_CASE("what changes on the way is noticed over there and heard of here") {
+  for (const std::uint64_t at : {std::uint64_t{2 * mib}, std::uint64_t{40 * mib}}) {
+    Far* target = nullptr;
+    std::uint64_t passed = 0;
+    Far far(through(target, [&](std::span<std::byte> piece) {
+      if (passed <= at && at < passed + piece.size()) piece[at - passed] ^= std::byte{1};
+      passed += piece.size();
+      return true;
+    }));
+    target = &far;
+    const auto sink = far.store.write_diff(image, {});
+    const auto error = error_of([&] { far.send_all(*sink); });
+    REQUIRE(error);
+    CHECK(error->code() == ErrorCode::format);
+    CHECK_FALSE(was_finished(far));
+  }
+}
+
+TEST_CASE("a connection that breaks anywhere never finishes a transfer") {
+  const std::vector<std::byte> block = noise(3000, 5);
+  for (std::uint64_t limit = 0;; limit += 97) {
+    Far* target = nullptr;
+    std::uint64_t passed = 0;
+    Far far(through(target, [&](std::span<std::byte> piece) {
+      passed += piece.size();
+      return passed <= limit;
+    }));
+    target = &far;
+    const auto error = error_of([&] {
+      const auto sink = far.store.write_diff(image, {});
+      sink->size(mib);
+      sink->data(0, block);
+      sink->zero(8192, 4096);
+      sink->finish();
+    });
+    if (!error) {
+      CHECK(was_finished(far));
+      break;
+    }
+    CHECK(error->code() == ErrorCode::unreachable);
+    CHECK(error->retryable());
+    REQUIRE(limit < 100000);
+  }
+}
+
+TEST_CASE("who speaks another version, or something else, is no agent") {
+  const auto answering = [](const std::string& text) {
+    return std::make_shared<SocketShell>([text](int /*in*/, int out) {
+      REQUIRE(::write(out, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
+    });
+  };
+  const auto error_with = [](std::shared_ptr<Shell> shell) {
+    AgentStore store(pool_of(std::move(shell)), {});
+    const auto error = error_of([&] { store.fsid(); });
+    REQUIRE(error);
+    return *error;
+  };
+  const Error newer = error_with(answering(stream::render_hello({2, "9.9.9"})));
+  CHECK(newer.code() == ErrorCode::unsupported);
+  CHECK(newer.cause().find("version 2 of the protocol (crossover 9.9.9)") != std::string::npos);
+  const Error garbage = error_with(answering("Welcome to far!\n"));
+  CHECK(garbage.code() == ErrorCode::format);
+  CHECK(garbage.cause().find("Welcome to far!") != std::string::npos);
+  CHECK(error_with(answering("crossover-a")).code() == ErrorCode::unreachable);
+  CHECK(error_with(answering("")).code() == ErrorCode::unreachable);
+
+  class NoCommand final : public Shell {
+   public:
+    [[nodiscard]] const std::string& host() const override { return shell_.host(); }
+    std::unique_ptr<Process> start(const std::vector<std::string>&, std::stop_token stop) override {
+      return shell_.start({"crossover-that-is-not-there", "agent"}, std::move(stop));
+    }
+    CommandResult run(const std::vector<std::string>&, std::string_view, std::chrono::milliseconds,
+                      std::stop_token) override {
+      return {};
+    }
+
+   private:
+    LocalShell shell_{"far"};
+  };
+  const Error missing = error_with(std::make_shared<NoCommand>());
+  CHECK(missing.code() == ErrorCode::unsupported);
+  CHECK(missing.cause().starts_with("there is no crossover command"));
+}
+
+TEST_CASE("a server refuses what is no protocol") {
+  Far far;
+  const auto said_to = [&](const std::string& text) {
+    std::array<int, 2> fds{};
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, fds.data()) == 0);
+    REQUIRE(::write(fds[0], text.data(), text.size()) == static_cast<ssize_t>(text.size()));
+    ::shutdown(fds[0], SHUT_WR);
+    const auto error = error_of([&] { far.serve(fds[1], fds[1]); });
+    ::close(fds[0]);
+    ::close(fds[1]);
+    return error ? std::string(to_string(error->code())) : "none";
+  };
+  CHECK(said_to("") == "none");
+  CHECK(said_to(greeting()) == "none");
+  CHECK(said_to(stream::render_hello({2, "9"})) == "none");
+  CHECK(said_to("GET / HTTP/1.0\r\n\r\n") == "format");
+}
+
+TEST_CASE("requests that make no sense are answered") {
+  Far far;
+  const auto cause_of = [&](const std::string& operation, agent::Json request) {
+    const auto lease = pool_of(far.shell)->acquire({});
+    const auto error = error_of([&] { lease->call(operation, std::move(request), {}); });
+    return error ? std::string(to_string(error->code())) : "none";
+  };
+  CHECK(cause_of("dance", agent::Json::object()) == "unsupported");
+  CHECK(cause_of("fsid", {{"access", 7}}) == "format");
+  CHECK(cause_of("find_all", {{"access", CephAccess{}}}) == "format");
+  CHECK(cause_of("thaw", agent::Json::object()) == "usage");
+  CHECK(cause_of("survey", agent::Json::object()) == "unsupported");
+}
+
+TEST_CASE("a slow writer over there holds the sender here, within bounds") {
+  // The relay stops passing anything on, so nothing but what sits in buffers can be accepted.
+  Far* target = nullptr;
+  std::latch open(1);
+  std::uint64_t passed = 0;
+  Far far(through(target,
+                  [&](std::span<std::byte> piece) {
+                    passed += piece.size();
+                    if (passed > 4 * mib) open.wait();
+                    return true;
+                  }),
+          {.max_bytes = 8 * mib});
+  target = &far;
+  const auto sink = far.store.write_diff(image, {});
+  std::atomic<std::uint64_t> given = 0;
+  std::thread giving([&] {
+    sink->size(64 * mib);
+    for (; given < 64 * mib; given += mib) sink->data(given, noise(mib, given));
+    sink->finish();
+  });
+  std::uint64_t before = 0;
+  do {
+    before = given;
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  } while (given != before || before == 0);
+  CHECK(given <= (4 + 8 + 3) * mib);
+  open.count_down();
+  giving.join();
+  CHECK(was_finished(far));
+}
+
+namespace {
+
+/// A cluster with one of everything, a guest to freeze and a configuration to hold.
+class OneGuest final : public Hypervisor {
+ public:
+  std::atomic<int> frozen = 0;
+  std::atomic<int> held = 0;
+
+  static ClusterInventory inventory() {
+    ClusterInventory found;
+    found.entry_node = "pve04";
+    found.name = "west";
+    found.writable = true;
+    found.nodes["pve04"] = {"pve04", "10.0.0.4", true, "", "pve-manager/8", "ceph 18", "pve04 ssh-rsa AAAA\n"};
+    found.nodes["pve05"] = {.name = "pve05", .unreachable = "no route"};
+    found.storages = parse_storage_config("rbd: a\n\tpool p\n\tnodes pve04\n\tcontent images\n\nbroken line\n");
+    found.ceph_files = {"a.keyring"};
+    found.snippets = {"local:snippets/x.pl"};
+    found.containers[200] = "pve05";
+    found.guests[100] = {100,
+                         "pve04",
+                         "#Gr\xf6\xdf"
+                         "e \xff\x00 end\nname: web\n"s,
+                         "[OPTIONS]\n",
+                         Power::running,
+                         true};
+    found.guests[101] = {101, "pve05", "", std::nullopt, Power::unknown, false};
+    return found;
+  }
+
+  ClusterInventory survey(std::stop_token) override { return inventory(); }
+  std::optional<ConfigVersion> read_config(const std::string&, std::uint32_t vmid, std::stop_token) override {
+    if (vmid == 999) return std::nullopt;
+    return ConfigVersion{"a\xffz", "12.5"};
+  }
+  ConfigVersion write_config(const std::string& node, std::uint32_t vmid,
+                             const std::optional<ConfigVersion>& expected, const std::string& bytes,
+                             std::stop_token) override {
+    return {node + std::to_string(vmid) + (expected ? expected->bytes : "nothing") + bytes, "13"};
+  }
+  std::unique_ptr<ConfigHold> hold_config(const std::string&, std::uint32_t, const ConfigVersion& expected,
+                                          const std::string& bytes) override {
+    if (expected.bytes != "old") throw Error(ErrorCode::conflict, "write configuration", "VM", "it changed");
+    class Held final : public ConfigHold {
+     public:
+      Held(std::atomic<int>& count, std::string bytes) : count_(count), bytes_(std::move(bytes)) { ++count_; }
+      ~Held() override { --count_; }
+      void release() override {
+        if (bytes_ == "changed") throw Error(ErrorCode::conflict, "release", "VM", "somebody changed it");
+      }
+
+     private:
+      std::atomic<int>& count_;
+      std::string bytes_;
+    };
+    return std::make_unique<Held>(held, bytes);
+  }
+  void write_firewall(std::uint32_t, const std::optional<std::string>& bytes, std::stop_token) override {
+    firewall = bytes.value_or("removed");
+  }
+  std::unique_ptr<Freeze> freeze(const std::string&, std::uint32_t, std::chrono::milliseconds,
+                                 std::stop_token) override {
+    class Frozen final : public Freeze {
+     public:
+      explicit Frozen(std::atomic<int>& count) : count_(count) { ++count_; }
+      ~Frozen() override { --count_; }
+      std::chrono::milliseconds thaw() override { return std::chrono::milliseconds(123); }
+
+     private:
+      std::atomic<int>& count_;
+    };
+    return std::make_unique<Frozen>(frozen);
+  }
+
+  std::string firewall;
+};
+
+}  // namespace
+
+TEST_CASE("a hypervisor behind an agent is the same, byte for byte") {
+  OneGuest guest;
+  MemoryImageStore memory;
+  OneStore stores(memory);
+  const auto shell = std::make_shared<SocketShell>([&](int in, int out) {
+    agent::Server(in, out, {guest, stores}).serve({});
+  });
+  AgentHypervisor hypervisor(pool_of(shell));
+  const ClusterInventory found = hypervisor.survey({});
+  const ClusterInventory expected = OneGuest::inventory();
+  CHECK(agent::Json(found) == agent::Json(expected));
+  CHECK(found.guests.at(100).config == expected.guests.at(100).config);
+  CHECK(found.guests.at(101).power == Power::unknown);
+  CHECK(found.storages == expected.storages);
+  CHECK(found.nodes.at("pve04").known_hosts == "pve04 ssh-rsa AAAA\n");
+  CHECK(hypervisor.read_config("pve04", 100, {}) == ConfigVersion{"a\xffz", "12.5"});
+  CHECK_FALSE(hypervisor.read_config("pve04", 999, {}));
+  CHECK(hypervisor.write_config("n", 1, std::nullopt, "\xfe", {}).bytes == "n1nothing\xfe");
+  CHECK(hypervisor.write_config("n", 1, ConfigVersion{"old", ""}, "new", {}).bytes == "n1oldnew");
+  hypervisor.write_firewall(100, "rules", {});
+  CHECK(guest.firewall == "rules");
+  hypervisor.write_firewall(100, std::nullopt, {});
+  CHECK(guest.firewall == "removed");
+
+  auto freeze = hypervisor.freeze("pve04", 100, std::chrono::seconds(10), {});
+  CHECK(guest.frozen == 1);
+  (void)hypervisor.survey({});
+  CHECK(freeze->thaw() == std::chrono::milliseconds(123));
+  CHECK(guest.frozen == 0);
+  freeze.reset();
+  // Whoever forgets to thaw has thawed.
+  hypervisor.freeze("pve04", 100, std::chrono::seconds(10), {}).reset();
+  CHECK(guest.frozen == 0);
+
+  auto hold = hypervisor.hold_config("pve04", 100, {"old", ""}, "lock: backup\n");
+  CHECK(guest.held == 1);
+  (void)hypervisor.survey({});
+  hold->release();
+  CHECK(guest.held == 0);
+  hold.reset();
+  hypervisor.hold_config("pve04", 100, {"old", ""}, "forgotten").reset();
+  CHECK(guest.held == 0);
+  CHECK_THROWS_WITH_AS(hypervisor.hold_config("pve04", 100, {"new", ""}, "x"), doctest::Contains("it changed"),
+                       Error);
+  hold = hypervisor.hold_config("pve04", 100, {"old", ""}, "changed");
+  CHECK_THROWS_WITH_AS(hold->release(), doctest::Contains("somebody changed it"), Error);
+}
+
+TEST_CASE("a guest is thawed and its configuration put back when the connection that held them ends") {
+  OneGuest guest;
+  MemoryImageStore memory;
+  OneStore stores(memory);
+  const auto shell = std::make_shared<SocketShell>([&](int in, int out) {
+    agent::Server(in, out, {guest, stores}).serve({});
+  });
+  {
+    agent::Connection connection(*shell, {});
+    connection.call("freeze", {{"node", "pve04"}, {"vmid", 100}, {"deadline_ms", 1000}}, {});
+    CHECK(guest.frozen == 1);
+    connection.call("hold_config",
+                    {{"node", "pve04"}, {"vmid", 100}, {"expected", ConfigVersion{"old", ""}}, {"bytes", "new"}},
+                    {});
+    CHECK(guest.held == 1);
+  }
+  CHECK(guest.frozen == 0);
+  CHECK(guest.held == 0);
+}

@@ -1,0 +1,170 @@
+// The agent's protocol, byte by byte.
+#include "stream/agent_protocol.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <random>
+#include <string>
+
+#include "crossover/error.hpp"
+#include "stream/transfer_frames.hpp"
+#include "unit/stream/recorded_transfer.hpp"
+
+using namespace crossover;
+using namespace crossover::stream;
+using namespace crossover::test;
+using namespace std::string_literals;
+
+namespace {
+
+/// What came of a stream: how it was understood, or the error's cause.
+std::string outcome(std::string_view stream, std::size_t piece = 4096) {
+  try {
+    read_transfer(stream, piece);
+    return "read";
+  } catch (const Error& error) {
+    CHECK(error.code() == ErrorCode::format);
+    return error.cause();
+  }
+}
+
+std::string cause_of(FrameType type, std::uint8_t flags, std::uint16_t reserved, const std::string& payload) {
+  std::string frame = text_of(render_frame(FrameType::size, std::string(8, '\0')));
+  frame = std::string(1, static_cast<char>(type)) + static_cast<char>(flags) + static_cast<char>(reserved) +
+          static_cast<char>(reserved >> 8) + static_cast<char>(payload.size()) +
+          static_cast<char>(payload.size() >> 8) + "\0\0"s + payload;
+  return outcome(greeting() + frame);
+}
+
+}  // namespace
+
+TEST_CASE("a hello has the bytes the protocol says") {
+  CHECK(render_hello({1, "0.1.0"}) == "crossover-agent\n\x01\0\0\0\x05"s + "0.1.0");
+  FrameDecoder decoder("peer");
+  const std::string hello = render_hello({7, "12.0"});
+  for (const char c : hello) {
+    CHECK_FALSE(decoder.hello());
+    decoder.feed(std::as_bytes(std::span(&c, 1)));
+  }
+  CHECK(decoder.hello() == AgentHello{7, "12.0"});
+  CHECK(decoder.empty());
+}
+
+TEST_CASE("anything else than a hello is refused at its first wrong byte") {
+  for (const std::string& text : {"Welcome to pve04!\n"s, "crossover-agenT"s, "\0"s, "bash: crossover"s}) {
+    FrameDecoder decoder("peer");
+    decoder.feed(std::as_bytes(std::span(text)));
+    CHECK_THROWS_AS(decoder.hello(), Error);
+  }
+}
+
+TEST_CASE("a transfer has the bytes the protocol says") {
+  TransferDigest digest;
+  const std::string content = "0123456789abcdef";
+  const auto bytes = std::as_bytes(std::span(content));
+  std::vector<std::byte> room(frame_header_bytes + block_header_bytes);
+  room.insert(room.end(), bytes.begin(), bytes.end());
+  BlockEncoder encoder;
+  const BlockEncoder::Block block = encoder.encode(0x1000, room, true);
+  CHECK_FALSE(block.compressed);
+  CHECK(block.hash == 0x64439946d8fa212dULL);
+  CHECK(to_hex_text(block.frame) ==
+        "1100000028000000"
+        "0010000000000000"
+        "2d21fad846994364"
+        "1000000000000000"
+        "30313233343536373839616263646566");
+  digest.size(0x10000);
+  digest.data(0x1000, content.size(), block.hash);
+  digest.zero(0x2000, 0x3000);
+  CHECK(to_hex_text(render_size(0x10000)) == "10000000080000000000010000000000");
+  CHECK(to_hex_text(render_zero(0x2000, 0x3000)) == "120000001000000000200000000000000030000000000000");
+  CHECK(to_hex_text(render_end(digest)) == "130000001800000002000000000000007ddae6e6b18995e84214419386576fb3");
+}
+
+TEST_CASE("whatever goes in comes out, in pieces of any size") {
+  std::mt19937_64 random(1);
+  for (int round = 0; round < 20; ++round) {
+    const Transfer transfer = random_transfer(random);
+    const std::string stream = greeting() + render_transfer(transfer);
+    for (const std::size_t piece : {std::size_t{1}, std::size_t{7}, std::size_t{4096}, stream.size()}) {
+      const bool is_same = read_transfer(stream, piece) == transfer;
+      CHECK(is_same);
+    }
+  }
+}
+
+TEST_CASE("a stream that is cut off is never taken for a whole one") {
+  std::mt19937_64 random(2);
+  Transfer transfer{.size_bytes = 1 << 20};
+  transfer.extents = {{0, 300, false, {}}, {5000, 4096, true, {}}, {20000, 700, false, {}}};
+  fill(transfer, random);
+  const std::string stream = greeting() + render_transfer(transfer);
+  for (std::size_t length = 0; length < stream.size(); ++length) {
+    CHECK(outcome(stream.substr(0, length)) == "the stream was cut off");
+  }
+  CHECK(outcome(stream) == "read");
+}
+
+TEST_CASE("a bit that flips is noticed before the end") {
+  std::mt19937_64 random(3);
+  Transfer transfer{.size_bytes = 1 << 20};
+  transfer.extents = {{4096, 200, false, {}}, {8192, 4096, true, {}}, {20000, 600, false, {}}};
+  fill(transfer, random);
+  transfer.extents[2].bytes.assign(600, std::byte{'x'});  // this one is compressed
+  const std::string stream = greeting() + render_transfer(transfer);
+  const std::size_t begin = greeting().size();
+  for (std::size_t bit = begin * 8; bit < stream.size() * 8; ++bit) {
+    std::string flipped = stream;
+    flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << bit % 8));
+    CAPTURE(bit);
+    // A compressed block has a few bits that mean nothing: what comes out is then the same.
+    const bool is_noticed = outcome(flipped) != "read" || read_transfer(flipped, 4096) == transfer;
+    CHECK(is_noticed);
+  }
+}
+
+TEST_CASE("frames that are not of the protocol are refused") {
+  CHECK(cause_of(FrameType{0}, 0, 0, "xx").starts_with("a frame of the unknown type 0"));
+  CHECK(cause_of(FrameType{3}, 0, 0, "xx").starts_with("a frame of the unknown type 3"));
+  CHECK(cause_of(FrameType::size, 1, 0, std::string(8, '\0')) == "a frame whose reserved fields are set");
+  CHECK(cause_of(FrameType::size, 0, 256, std::string(8, '\0')) == "a frame whose reserved fields are set");
+  CHECK(cause_of(FrameType::size, 0, 0, std::string(7, '\0')) == "a frame of type 16 with 7 bytes");
+  CHECK(cause_of(FrameType::data, 0, 0, std::string(24, '\0')) == "a frame of type 17 with 24 bytes");
+  CHECK(cause_of(FrameType::zero, 0, 0, std::string(16, '\0')) == "content before a size");
+  // A length over the cap is refused before anything of it has come.
+  CHECK(outcome(greeting() + "\x11\0\0\0\x19\0\x10\0"s) == "a frame of type 17 with 1048601 bytes");
+  CHECK(outcome(greeting() + "\x01\0\0\0\x01\0\0\x04"s) == "a frame of type 1 with 67108865 bytes");
+}
+
+TEST_CASE("a transfer is refused that is out of order") {
+  const std::string size = text_of(render_size(8192));
+  const std::string zero = text_of(render_zero(4096, 4096));
+  CHECK(outcome(greeting() + size + size) == "a second size");
+  CHECK(outcome(greeting() + size + zero + zero).starts_with("an extent at 4096 after"));
+  CHECK(outcome(greeting() + size + text_of(render_zero(4096, 4097))).starts_with("an extent of 4097 bytes"));
+  CHECK(outcome(greeting() + size + text_of(render_zero(4096, ~0ULL))).starts_with("an extent of"));
+  CHECK(outcome(greeting() + size + text_of(render_zero(0, 0))).starts_with("an empty extent"));
+  TransferDigest other;
+  other.size(8192);
+  CHECK(outcome(greeting() + size + zero + text_of(render_end(other))).starts_with("1 frames came, and 0"));
+  other.zero(0, 4096);
+  CHECK(outcome(greeting() + size + zero + text_of(render_end(other))).starts_with("the digest of what came"));
+}
+
+TEST_CASE("what does not shrink by a sixteenth is sent as it is") {
+  BlockEncoder encoder;
+  std::mt19937_64 random(4);
+  const auto encoded = [&](std::size_t noise, std::size_t text) {
+    std::vector<std::byte> room(frame_header_bytes + block_header_bytes);
+    for (std::size_t i = 0; i < noise; ++i) room.push_back(static_cast<std::byte>(random()));
+    room.resize(room.size() + text);
+    return encoder.encode(0, std::move(room), true);
+  };
+  CHECK_FALSE(encoded(max_block_bytes, 0).compressed);
+  CHECK_FALSE(encoded(max_block_bytes / 100 * 97, max_block_bytes / 100 * 3).compressed);
+  CHECK(encoded(max_block_bytes / 2, max_block_bytes / 2).compressed);
+  CHECK(encoded(0, max_block_bytes).frame.size() < 1000);
+  CHECK_FALSE(encoded(1, 0).compressed);
+}
