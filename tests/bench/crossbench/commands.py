@@ -3,15 +3,17 @@
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 
+from .other_rows import OTHER_ROWS
 from .rows import COPY_ROWS
 from .site import BenchError, Labs, copy_limit
 from .table import render
 
-ROWS = {row.name: row for row in COPY_ROWS}
+ROWS = {row.name: row for row in (*COPY_ROWS, *OTHER_ROWS)}
 QUICK_SCALE = 1 / 64
 QUICK_REPEAT = 1
 
@@ -41,6 +43,9 @@ def _processor():
 
 def main():
     options = _parser().parse_args()
+    # The lab goes down on every way out.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
     scale = options.scale or (QUICK_SCALE if options.quick else 1)
     repeat = options.repeat or (QUICK_REPEAT if options.quick else 5)
     labs = Labs(os.environ.get("CROSSOVER_LAB_STATE") or "/var/lib/crossover-bench")

@@ -52,6 +52,10 @@ class Stock:
         """A fresh image to copy into."""
         site.create_image(WEST, self.destination(disk), disk.size)
 
+    def steps(self, told):
+        """[(seconds, step)] of a run, where it tells of them."""
+        return []
+
     def finished(self, site, job):
         """What belongs to a copy but is not timed."""
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 GIB = 1 << 30
+MEASURED = ("wire_bytes", "source_cpu_seconds", "destination_cpu_seconds", "storage_cpu_seconds", "peak_rss_bytes")
 
 
 @dataclass
@@ -49,8 +50,10 @@ class Result:
     notes: list = field(default_factory=list)
     figures: dict = field(default_factory=dict)  # what is no competitor's
 
-    def of(self, competitor):
-        return self.series.setdefault(competitor.letter, Series(competitor.letter, competitor.title))
+    def add(self, letter, title, told, **more):
+        """One run of one competitor, as `BenchSite.measured` tells it."""
+        series = self.series.setdefault(letter, Series(letter, title))
+        series.add(run_seconds=told["seconds"], **{name: told[name] for name in MEASURED}, **more)
 
     def ratio(self, letter, other, name=None):
         """The median of the repetitions' ratios: what both suffered from in one repetition cancels out."""
@@ -66,6 +69,13 @@ class Result:
     def per_gib(self, letter, name):
         value = self.series[letter].median(name)
         return value * GIB / self.bytes if self.bytes and value is not None else None
+
+    def steps(self, letter):
+        """[(median seconds, step)] of a competitor's runs, as far as they tell of them and agree in how many."""
+        runs = self.series[letter].values.get("steps", []) if letter in self.series else []
+        if not runs or len({len(run) for run in runs}) > 1:
+            return []
+        return [(median(run[index][0] for run in runs), runs[-1][index][1]) for index in range(len(runs[-1]))]
 
     def to_json(self):
         competitors = {}

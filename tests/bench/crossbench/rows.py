@@ -59,20 +59,18 @@ class CopyRow:
         if self.limit:
             site.lab("net", "unlimit")
         competitor.finished(site, job)
-        series = result.of(competitor)
-        series.add(transfer_seconds=competitor.transfer_seconds(told, job, startup), run_seconds=told["seconds"],
-                   **{name: told[name] for name in ("wire_bytes", "source_cpu_seconds", "destination_cpu_seconds",
-                                                    "storage_cpu_seconds", "peak_rss_bytes")})
-        if competitor is OURS:
-            series.add(steps=OURS.steps(told))
-        else:
-            series.add(startup_seconds=startup)
+        result.add(competitor.letter, competitor.title, told, startup_seconds=startup,
+                   transfer_seconds=competitor.transfer_seconds(told, job, startup), steps=competitor.steps(told))
 
     def check(self, site, job, competitor):
+        """What was copied is what there was; and it was no idle copy."""
         for disk in job.disks:
             copied = competitor.copied(site, disk)
-            if site.digest(EAST, f"{disk.source}@{job.end}") != site.digest(WEST, copied):
+            wanted = site.content(EAST, "digest", f"{disk.source}@{job.end}")
+            if site.content(WEST, "digest", copied) != wanted:
                 raise BenchError(f"{self.name}: the content of {copied} is not that of {disk.source}@{job.end}")
+            if job.start and self.changed_bytes() and site.content(EAST, "digest", f"{disk.source}@{job.start}") == wanted:
+                raise BenchError(f"{self.name}: nothing changed between {job.start} and {job.end} of {disk.source}")
 
     def make_guest(self, site, vmid, disks=1):
         """A stopped guest with empty disks."""
@@ -133,7 +131,10 @@ class Incremental(CopyRow):
                 competitor.prepare(site, disk)
                 self.write_base(site, WEST, competitor.destination(disk))
                 site.snapshot(WEST, competitor.destination(disk), start)
-        site.measured(*OURS.command(Job(disks, "", start)))
+        self.copy_base(site, Job(disks, "", start))
+
+    def copy_base(self, site, job):
+        return site.measured(*OURS.command(job))
 
 
 class Scattered(Incremental):
@@ -215,13 +216,16 @@ class Unchanged(Incremental):
     def changed_bytes(self):
         return 0
 
+    def make_disks(self, site):
+        return self.make_guest(site, 100, 2)
+
     def write_base(self, site, node, spec):
         site.content(node, "tails", spec, "base", self.image_bytes)
 
     def prepare(self, repetition):
         if repetition == 0:
             self.site = self.labs.get()
-            self.image = self.make_guest(self.site, 100, 2)
+            self.image = self.make_disks(self.site)
             self.make_base(self.site, self.image, "bench-0")
             self.site.lab("cost", self.cost)
         job = Job(self.image, f"bench-{repetition}", f"bench-{repetition + 1}")

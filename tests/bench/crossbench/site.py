@@ -66,12 +66,14 @@ class BenchSite(mirrortest.Site):
         self.try_run(node, "rbd", "snap", "purge", "--no-progress", spec)
         self.try_run(node, "rbd", "rm", "--no-progress", spec)
 
-    def content(self, node, how, spec, seed, amount):
-        words = ["exec", node, "/usr/bin/python3", "-B", str(HERE / "content.py"), how, spec, str(seed), str(amount)]
-        done = self.lab.start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        out, err = done.communicate()
-        if done.returncode:
-            raise BenchError(f"content.py {how} {spec}: {out}{err}")
+    def content(self, node, *words):
+        """Runs content.py; returns what it prints."""
+        process = self.lab.start("exec", node, "/usr/bin/python3", "-B", str(HERE / "content.py"), *map(str, words),
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        out, err = process.communicate()
+        if process.returncode:
+            raise BenchError(f"content.py {' '.join(map(str, words))}: {err}")
+        return out.strip()
 
     # --- measuring
 

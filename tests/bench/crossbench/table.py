@@ -12,7 +12,7 @@ def _number(value, places=2):
 
 def _row(result, letter):
     series = result.series[letter]
-    title = f"({letter}) {series.title}" if letter != "x" else series.title
+    title = f"({letter}) {series.title}" if letter in "abc" else series.title
     wire = series.median("wire_bytes")
     return (title, _number(series.median("transfer_seconds")), _number(series.median("run_seconds")),
             *(_number(result.ratio(letter, other)) if other != letter else "1" for other in "bca"),
@@ -20,6 +20,10 @@ def _row(result, letter):
             _number(series.median("source_cpu_seconds")), _number(series.median("destination_cpu_seconds")),
             _number(result.per_gib(letter, "source_cpu_seconds")),
             _number(result.per_gib(letter, "destination_cpu_seconds")), _number(series.median("storage_cpu_seconds")))
+
+
+def _shortened(step, width=100):
+    return step if len(step) <= width else step[:width - 3] + "..."
 
 
 def render(result):
@@ -33,6 +37,7 @@ def render(result):
         widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
         lines += ["   " + "  ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
                                     for column, (cell, width) in enumerate(zip(row, widths))) for row in rows]
+    lines += [f"   {seconds:8.2f} s  {_shortened(step)}" for seconds, step in result.steps("x")]
     lines += [f"   target: {judged['target']}: {judged['measured']:.3g} {'met' if judged['met'] else 'MISSED'}"
               for judged in result.judged()]
     lines += [f"   {note}" for note in result.notes]
