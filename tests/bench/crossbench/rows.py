@@ -1,8 +1,8 @@
 """The rows that copy: what is prepared, who copies it, in which order, and what is compared."""
 
-from .competitors import ALL, BY_LETTER, EAST, OURS, WEST, Disk, Job
+from .competitors import ALL, BY_LETTER, OURS, Disk, Job
 from .results import Result, Target
-from .site import STORAGE, BenchError
+from .site import EAST, STORAGE, WEST, BenchError
 
 MIB = 1 << 20
 IMAGE_BYTES = 4 << 30
@@ -69,7 +69,8 @@ class CopyRow:
             wanted = site.content(EAST, "digest", f"{disk.source}@{job.end}")
             if site.content(WEST, "digest", copied) != wanted:
                 raise BenchError(f"{self.name}: the content of {copied} is not that of {disk.source}@{job.end}")
-            if job.start and self.changed_bytes() and site.content(EAST, "digest", f"{disk.source}@{job.start}") == wanted:
+            changes = job.start and self.changed_bytes()
+            if changes and site.content(EAST, "digest", f"{disk.source}@{job.start}") == wanted:
                 raise BenchError(f"{self.name}: nothing changed between {job.start} and {job.end} of {disk.source}")
 
     def make_guest(self, site, vmid, disks=1):
@@ -245,7 +246,8 @@ class Unchanged(Incremental):
 
 
 class UnchangedAtRealCost(Unchanged):
-    name, title = "unchanged-real-cost", "nothing changed, two disks of 4 GiB, stopped guest; each Proxmox command costs 0.6 s"
+    name = "unchanged-real-cost"
+    title = "nothing changed, two disks of 4 GiB, stopped guest; each Proxmox command costs 0.6 s"
     cost = "0.6"
     targets = ()
 
@@ -256,7 +258,8 @@ class FirstCopyLimited(FirstCopy):
 
 
 class ScatteredFullLimited(ScatteredFull):
-    name, title = "scattered-full-100mbit", "2,048 scattered 4 KiB writes over 100 Mbit/s, image of 512 MiB written in full before"
+    name = "scattered-full-100mbit"
+    title = "2,048 scattered 4 KiB writes over 100 Mbit/s, image of 512 MiB written in full before"
     limit, targets = LIMITED, ()
 
 
