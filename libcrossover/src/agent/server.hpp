@@ -42,6 +42,7 @@ class Server {
   std::optional<Json> images(const std::string& operation, const Json& request);
   Json hypervisor(const std::string& operation, const Json& request);
   void read_diff(ImageStore& store, const ImageSpec& image, const Json& request);
+  void read_ranges(ImageStore& store, const ImageSpec& image, const Json& request);
   Json write_diff(ImageStore& store, const ImageSpec& image);
   stream::Digest receive(DiffSink& sink);
   void answer(const Json& result);
