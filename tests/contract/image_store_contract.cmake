@@ -3,7 +3,7 @@ crossover_test(NAME image-store-contract
   SOURCES image_store_contract.cpp rbd_crossed_test.cpp rbd_parts_test.cpp harnesses.cpp memory_harness.cpp ceph_harness.cpp
     agent_harness.cpp agent_process_test.cpp ${PROJECT_SOURCE_DIR}/tests/support/socket_shell.cpp
     ${PROJECT_SOURCE_DIR}/tests/support/memory_image_store.cpp
-  LIBRARIES crossover Rbd::rbd Threads::Threads LABELS contract)
+  LIBRARIES crossover Rbd::rbd PkgConfig::XXHASH Threads::Threads LABELS contract)
 add_test(NAME image-store-contract-ceph
   COMMAND ${CMAKE_CURRENT_LIST_DIR}/with-ceph $<TARGET_FILE:test-image-store-contract>)
 set_tests_properties(image-store-contract-ceph PROPERTIES LABELS "contract;ceph" SKIP_RETURN_CODE 77 TIMEOUT 900)

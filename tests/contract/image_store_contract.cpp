@@ -1,5 +1,6 @@
 // The contract of ImageStore: every store this run can reach is put through every case.
 #include <doctest/doctest.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <chrono>
@@ -392,6 +393,181 @@ TEST_CASE("a diff is refused for snapshots that are not what they were") {
     CHECK(code_of([&] { store.read_diff(harness.new_image(), {}, two, sink, {}); }) == "not_found");
     CHECK(code_of([&] { store.head_unchanged_since(image, one, {}); }) == "conflict");
     CHECK(code_of([&] { store.roll_back(image, one, {}); }) == "conflict");
+    CHECK(sink.ends == 0);
+  });
+}
+
+/// Puts together what it is given, and insists that it was given every byte of the ranges.
+class RangeSink final : public DiffSink {
+ public:
+  std::uint64_t size_bytes = 0;
+  std::map<std::uint64_t, std::vector<std::byte>> pieces;
+  int ends = 0;
+
+  void size(std::uint64_t size) override { size_bytes = size; }
+  void data(std::uint64_t offset, std::span<const std::byte> bytes) override {
+    piece(offset).insert(piece_end_, bytes.begin(), bytes.end());
+    position_ = offset + bytes.size();
+  }
+  void zero(std::uint64_t offset, std::uint64_t length) override {
+    piece(offset).insert(piece_end_, length, std::byte{0});
+    position_ = offset + length;
+  }
+  void finish() override { ++ends; }
+
+ private:
+  std::vector<std::byte>& piece(std::uint64_t offset) {
+    REQUIRE(offset >= position_);
+    if (pieces.empty() || offset != position_) pieces[offset];
+    std::vector<std::byte>& last = pieces.rbegin()->second;
+    piece_end_ = last.end();
+    return last;
+  }
+  std::uint64_t position_ = 0;
+  std::vector<std::byte>::iterator piece_end_;
+};
+
+/// Written here, discarded there, with zeroes as data, and with an end inside a block.
+Snapshot make_varied(StoreHarness& harness, const ImageSpec& image) {
+  harness.write(image, 0, pattern(300, 1));
+  harness.write(image, 5 * mib - 100, pattern(9000, 2));
+  harness.write(image, 12 * mib, pattern(4 * mib, 3));
+  harness.discard(image, 13 * mib, mib);
+  harness.write(image, 14 * mib, std::vector<std::byte>(65536));
+  harness.write(image, 20 * mib, std::vector<std::byte>(65536));
+  harness.write(image, 28 * mib + 4096, pattern(904, 4));
+  const Snapshot snapshot = harness.store().create_snapshot(image, "varied");
+  harness.write(image, 12 * mib, pattern(mib, 5));
+  harness.resize(image, 3 * mib);
+  return snapshot;
+}
+
+constexpr std::uint64_t varied_bytes = 28 * mib + 5000;
+
+std::vector<BlockHash> hashes(ImageStore& store, const ImageSpec& image, const Snapshot& snapshot,
+                              const BlockSelection& blocks) {
+  std::vector<BlockHash> taken;
+  store.hash_blocks(image, snapshot, blocks, [&taken](const BlockHash& hash) { taken.push_back(hash); }, {});
+  return taken;
+}
+
+std::vector<BlockHash> expected_hashes(const std::vector<std::byte>& content, const BlockSelection& blocks) {
+  std::vector<BlockHash> expected;
+  for (const ByteRange& range : blocks.ranges) {
+    const std::uint64_t end = std::min<std::uint64_t>(range.offset + range.length_bytes, content.size());
+    for (std::uint64_t offset = range.offset; offset < end; offset += blocks.block_bytes) {
+      const std::uint64_t number = offset / blocks.block_bytes;
+      if (blocks.sample) {
+        const std::uint64_t hash = XXH3_64bits_withSeed(&number, sizeof number, blocks.sample->seed);
+        if (hash >= ~std::uint64_t{0} / 1'000'000 * blocks.sample->per_million) continue;
+      }
+      std::vector<std::byte> block(blocks.block_bytes);
+      const std::uint64_t length = std::min(blocks.block_bytes, content.size() - offset);
+      std::copy_n(content.begin() + static_cast<std::ptrdiff_t>(offset), length, block.begin());
+      if (std::all_of(block.begin(), block.end(), [](std::byte byte) { return byte == std::byte{0}; })) continue;
+      const XXH128_hash_t hash = XXH3_128bits(block.data(), block.size());
+      expected.push_back({number, hash.high64, hash.low64});
+    }
+  }
+  return expected;
+}
+
+TEST_CASE("ranges of a snapshot come whole, holes as zeroes, and nothing else") {
+  each_store([](StoreHarness& harness) {
+    const ImageSpec image = make_image(harness, plain(varied_bytes));
+    const Snapshot snapshot = make_varied(harness, image);
+    const std::vector<std::byte> content = harness.content(image, "varied");
+    const std::vector<ByteRange> ranges{{100, 4000},         {5 * mib - 50, 30},      {5 * mib, 100},
+                                        {6 * mib, 1},        {12 * mib + 7, 8 * mib}, {28 * mib + 4500, 9000},
+                                        {100 * mib, 5 * mib}};
+    RangeSink sink;
+    harness.store().read_ranges(image, snapshot, ranges, sink, {});
+    CHECK(sink.size_bytes == varied_bytes);
+    CHECK(sink.ends == 1);
+    REQUIRE(sink.pieces.size() == 6);
+    for (const auto& [offset, bytes] : sink.pieces) {
+      CAPTURE(offset);
+      const bool is_asked_for = std::any_of(ranges.begin(), ranges.end(), [&](const ByteRange& range) {
+        return range.offset == offset && std::min(range.length_bytes, varied_bytes - offset) == bytes.size();
+      });
+      CHECK(is_asked_for);
+      CHECK(std::equal(bytes.begin(), bytes.end(), content.begin() + static_cast<std::ptrdiff_t>(offset)));
+    }
+    RangeSink nothing;
+    harness.store().read_ranges(image, snapshot, {}, nothing, {});
+    CHECK(nothing.pieces.empty());
+    CHECK(nothing.ends == 1);
+  });
+}
+
+TEST_CASE("blocks are hashed by their content, however it was written") {
+  each_store([](StoreHarness& harness) {
+    const ImageSpec image = make_image(harness, plain(varied_bytes));
+    const Snapshot snapshot = make_varied(harness, image);
+    const std::vector<std::byte> content = harness.content(image, "varied");
+    for (const BlockSelection& blocks :
+         {BlockSelection{4 * mib, {{0, 32 * mib}}}, BlockSelection{4096, {{0, 32 * mib}}},
+          BlockSelection{65536, {{0, 65536}, {5 * mib, 65536}, {13 * mib, 3 * mib}}},
+          BlockSelection{4 * mib, {{24 * mib, 8 * mib}, {400 * mib, 4 * mib}}}, BlockSelection{4 * mib, {}}}) {
+      CAPTURE(blocks.block_bytes);
+      const bool is_same = hashes(harness.store(), image, snapshot, blocks) == expected_hashes(content, blocks);
+      CHECK(is_same);
+    }
+    CHECK(hashes(harness.store(), image, snapshot, {4 * mib, {{0, 32 * mib}}}).size() == 4);
+  });
+}
+
+TEST_CASE("a sample is the same blocks in every store, or refused") {
+  each_store([](StoreHarness& harness) {
+    const ImageSpec image = make_image(harness, plain(varied_bytes));
+    const Snapshot snapshot = make_varied(harness, image);
+    BlockSelection blocks{4096, {{0, 32 * mib}}, BlockSample{250'000, 7}};
+    if (harness.name() == "rbd command") {
+      CHECK(code_of([&] { hashes(harness.store(), image, snapshot, blocks); }) == "unsupported");
+      return;
+    }
+    const std::vector<std::byte> content = harness.content(image, "varied");
+    const std::vector<BlockHash> first = hashes(harness.store(), image, snapshot, blocks);
+    CHECK(first.size() > 100);
+    CHECK(first.size() < 400);
+    CHECK((first == expected_hashes(content, blocks)));
+    blocks.sample->seed = 8;
+    CHECK((hashes(harness.store(), image, snapshot, blocks) == expected_hashes(content, blocks)));
+    CHECK((hashes(harness.store(), image, snapshot, blocks) != first));
+    blocks.sample->per_million = 1'000'000;
+    CHECK((hashes(harness.store(), image, snapshot, blocks) ==
+           hashes(harness.store(), image, snapshot, {4096, {{0, 32 * mib}}})));
+  });
+}
+
+TEST_CASE("hashes are refused of snapshots that are not what they were, and of what are no blocks") {
+  each_store([](StoreHarness& harness) {
+    ImageStore& store = harness.store();
+    const ImageSpec image = make_image(harness, plain(8 * mib));
+    harness.write(image, 0, pattern(mib, 1));
+    const Snapshot one = store.create_snapshot(image, "one");
+    const auto code = [&](const Snapshot& snapshot, const BlockSelection& blocks) {
+      return code_of([&] { hashes(store, image, snapshot, blocks); });
+    };
+    const BlockSelection whole{4 * mib, {{0, 8 * mib}}};
+    for (const BlockSelection& wrong :
+         {BlockSelection{0, {}}, BlockSelection{2048, {}}, BlockSelection{8 * mib, {}}, BlockSelection{5000, {}},
+          BlockSelection{4096, {{100, 4096}}}, BlockSelection{4096, {{0, 100}}},
+          BlockSelection{4096, {{4096, 4096}, {0, 4096}}}, BlockSelection{4096, {}, BlockSample{0, 1}},
+          BlockSelection{4096, {}, BlockSample{1'000'001, 1}}}) {
+      if (wrong.sample && harness.name() == "rbd command") continue;
+      CHECK(code(one, wrong) == "usage");
+    }
+    RangeSink sink;
+    const std::vector<ByteRange> range{{0, 10}};
+    Snapshot other = one;
+    other.id += 1000;
+    CHECK(code(other, whole) == "conflict");
+    CHECK(code_of([&] { store.read_ranges(image, other, range, sink, {}); }) == "conflict");
+    store.remove_snapshot(image, one);
+    CHECK(code(one, whole) == "not_found");
+    CHECK(code_of([&] { store.read_ranges(image, one, range, sink, {}); }) == "not_found");
+    CHECK(code_of([&] { hashes(store, harness.new_image(), one, whole); }) == "not_found");
     CHECK(sink.ends == 0);
   });
 }

@@ -182,6 +182,16 @@ void FaultyStore::read_diff(const ImageSpec& image, const std::optional<Snapshot
   faults_.pass(name("read_diff", image), [&] { store_.read_diff(image, from, to, sink, stop); });
 }
 
+void FaultyStore::read_ranges(const ImageSpec& image, const Snapshot& snapshot, std::span<const ByteRange> ranges,
+                              DiffSink& sink, std::stop_token stop) {
+  faults_.pass(name("read_ranges", image), [&] { store_.read_ranges(image, snapshot, ranges, sink, stop); });
+}
+
+void FaultyStore::hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
+                              const std::function<void(const BlockHash&)>& take, std::stop_token stop) {
+  faults_.pass(name("hash_blocks", image), [&] { store_.hash_blocks(image, snapshot, blocks, take, stop); });
+}
+
 std::unique_ptr<DiffSink> FaultyStore::write_diff(const ImageSpec& image, std::stop_token stop) {
   const std::string what = name("write_diff", image);
   return faults_.pass(what, [&]() -> std::unique_ptr<DiffSink> {

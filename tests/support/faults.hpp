@@ -2,9 +2,11 @@
 /// Faults at any call of a port: wrappers around both ports, and what decides which call goes wrong.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -85,6 +87,10 @@ class FaultyStore final : public ImageStore {
   bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
   void read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to, DiffSink& sink,
                  std::stop_token stop) override;
+  void read_ranges(const ImageSpec& image, const Snapshot& snapshot, std::span<const ByteRange> ranges,
+                   DiffSink& sink, std::stop_token stop) override;
+  void hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
+                   const std::function<void(const BlockHash&)>& take, std::stop_token stop) override;
   std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, std::stop_token stop) override;
 
  private:

@@ -6,6 +6,9 @@
 #include <cstring>
 #include <utility>
 
+#include "engine/block_hashes.hpp"
+#include "engine/range_filter.hpp"
+
 namespace crossover::test {
 
 namespace {
@@ -332,6 +335,17 @@ void MemoryImageStore::read_diff(const ImageSpec& spec, const std::optional<Snap
   give_zeroes();
   check_stop(stop);
   sink.finish();
+}
+
+void MemoryImageStore::read_ranges(const ImageSpec& spec, const Snapshot& snapshot,
+                                   std::span<const ByteRange> ranges, DiffSink& sink, std::stop_token stop) {
+  RangeFilter filter(sink, ranges);
+  read_diff(spec, std::nullopt, snapshot, filter, std::move(stop));
+}
+
+void MemoryImageStore::hash_blocks(const ImageSpec& spec, const Snapshot& snapshot, const BlockSelection& blocks,
+                                   const std::function<void(const BlockHash&)>& take, std::stop_token stop) {
+  hash_blocks_here(*this, spec, snapshot, blocks, take, stop);
 }
 
 std::unique_ptr<DiffSink> MemoryImageStore::write_diff(const ImageSpec& spec, std::stop_token stop) {

@@ -5,10 +5,12 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -39,6 +41,10 @@ class MemoryImageStore final : public ImageStore {
   bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
   void read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to, DiffSink& sink,
                  std::stop_token stop) override;
+  void read_ranges(const ImageSpec& image, const Snapshot& snapshot, std::span<const ByteRange> ranges,
+                   DiffSink& sink, std::stop_token stop) override;
+  void hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
+                   const std::function<void(const BlockHash&)>& take, std::stop_token stop) override;
   std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, std::stop_token stop) override;
 
   /// The `nth` call from now (1: the next one) of an operation throws `error` instead of being done. Operations are

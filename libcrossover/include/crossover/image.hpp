@@ -72,6 +72,14 @@ struct Snapshot {
   bool operator==(const Snapshot&) const = default;
 };
 
+/// Some bytes of an image.
+struct ByteRange {
+  std::uint64_t offset = 0;
+  std::uint64_t length_bytes = 0;
+
+  auto operator<=>(const ByteRange&) const = default;
+};
+
 /// What is known of an image after one look at it.
 struct ImageState {
   std::string id;  ///< the image's own id, unique in its pool; survives renaming

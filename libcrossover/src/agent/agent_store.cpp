@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "crossover/error.hpp"
+#include "engine/block_hashes.hpp"
 
 namespace crossover {
 
@@ -12,6 +13,9 @@ using agent::Json;
 using agent::value_of;
 
 namespace {
+
+/// Hashes in one answer: about 600 KiB.
+constexpr std::uint64_t max_hashes = 8192;
 
 /// Sends one diff over a connection of its own.
 class AgentSink final : public DiffSink {
@@ -144,8 +148,32 @@ void AgentStore::read_diff(const ImageSpec& image, const std::optional<Snapshot>
   Json request = about(image);
   request["from"] = from;
   request["to"] = to;
+  receive("read_diff", std::move(request), sink, stop);
+}
+
+void AgentStore::read_ranges(const ImageSpec& image, const Snapshot& snapshot, std::span<const ByteRange> ranges,
+                             DiffSink& sink, std::stop_token stop) {
+  Json request = about(image);
+  request["snapshot"] = snapshot;
+  request["ranges"] = std::vector<ByteRange>(ranges.begin(), ranges.end());
+  receive("read_ranges", std::move(request), sink, stop);
+}
+
+void AgentStore::hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
+                             const std::function<void(const BlockHash&)>& take, std::stop_token stop) {
+  check_selection(blocks);
+  for (const BlockSelection& piece : split_selection(blocks, max_hashes)) {
+    Json request = about(image);
+    request["snapshot"] = snapshot;
+    request["blocks"] = piece;
+    const Json answer = call("hash_blocks", std::move(request), stop);
+    for (const BlockHash& hash : value_of<std::vector<BlockHash>>(answer, "hash blocks")) take(hash);
+  }
+}
+
+void AgentStore::receive(const std::string& operation, Json request, DiffSink& sink, const std::stop_token& stop) {
   const agent::ConnectionPool::Lease connection = pool_->acquire(stop);
-  connection->call("read_diff", std::move(request), stop);
+  connection->call(operation, std::move(request), stop);
   const agent::Connection::Watch watch(*connection, stop);
   stream::TransferDecoder decoder("agent on " + pool_->host());
   for (bool ended = false; !ended;) {

@@ -2,6 +2,7 @@
 /// Images of a cluster that another host's agent reaches.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -36,11 +37,17 @@ class AgentStore final : public ImageStore {
   bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
   void read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to, DiffSink& sink,
                  std::stop_token stop) override;
+  void read_ranges(const ImageSpec& image, const Snapshot& snapshot, std::span<const ByteRange> ranges,
+                   DiffSink& sink, std::stop_token stop) override;
+  void hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
+                   const std::function<void(const BlockHash&)>& take, std::stop_token stop) override;
   /// The sink has a connection of its own until it was finished; destroyed before that, it closes the connection.
   std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, std::stop_token stop) override;
 
  private:
   agent::Json call(const std::string& operation, agent::Json request, const std::stop_token& stop = {});
+  /// Gives the transfer that follows the answer to a request to `sink`.
+  void receive(const std::string& operation, agent::Json request, DiffSink& sink, const std::stop_token& stop);
   [[nodiscard]] agent::Json about(const ImageSpec& image) const;
 
   std::shared_ptr<agent::ConnectionPool> pool_;

@@ -13,6 +13,8 @@
 ///     remove_metadata       access, image, key
 ///     head_unchanged_since  access, image, snapshot                  boolean
 ///     read_diff             access, image, from or null, to          null, then a transfer
+///     read_ranges           access, image, snapshot, ranges          null, then a transfer
+///     hash_blocks           access, image, snapshot, blocks          list of BlockHash
 ///     write_diff            access, image                            null; a transfer; {"digest"}
 ///     survey                                                         ClusterInventory
 ///     read_config           node, vmid                               ConfigVersion or null
@@ -62,6 +64,10 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ImageSpec, pool, rados_namespace, name)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ImageLayout, size_bytes, order, stripe_unit, stripe_count, features, data_pool)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Snapshot, id, name, size_bytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ImageState, id, pool_id, layout, parent, snapshots, metadata, watchers)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ByteRange, offset, length_bytes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(BlockSample, per_million, seed)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(BlockSelection, block_bytes, ranges, sample)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(BlockHash, number, high, low)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ConfigVersion, bytes, modified)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeState, name, address, online, unreachable, pve_version, ceph_version,
                                    known_hosts)

@@ -25,8 +25,8 @@ std::uint32_t vmid_of(const Json& request) {
 
 }  // namespace
 
-Server::Server(int in, int out, Side side)
-    : stream_(in, out, ending_.get_token()), side_(side), inbox_(stream_, ending_) {}
+Server::Server(int in, int out, Side side, std::uint64_t ahead_bytes)
+    : stream_(in, out, ending_.get_token()), side_(side), inbox_(stream_, ending_, ahead_bytes) {}
 
 Server::~Server() {
   // Ends the reading thread.
@@ -102,6 +102,17 @@ std::optional<Json> Server::images(const std::string& operation, const Json& req
     read_diff(store, image, request);
     return std::nullopt;
   }
+  if (operation == "read_ranges") {
+    read_ranges(store, image, request);
+    return std::nullopt;
+  }
+  if (operation == "hash_blocks") {
+    std::vector<BlockHash> hashes;
+    store.hash_blocks(
+        image, snapshot(), argument<BlockSelection>(request, "blocks"),
+        [&hashes](const BlockHash& hash) { hashes.push_back(hash); }, stop);
+    return hashes;
+  }
   if (operation == "create") {
     store.create(image, argument<ImageLayout>(request, "layout"));
   } else if (operation == "remove") {
@@ -127,6 +138,15 @@ void Server::read_diff(ImageStore& store, const ImageSpec& image, const Json& re
   TransferSender sender([this](std::span<const std::byte> bytes) { stream_.write(bytes); }, to_string(image),
                         ending_.get_token());
   store.read_diff(image, from, to, sender, ending_.get_token());
+}
+
+void Server::read_ranges(ImageStore& store, const ImageSpec& image, const Json& request) {
+  const auto snapshot = argument<Snapshot>(request, "snapshot");
+  const auto ranges = argument<std::vector<ByteRange>>(request, "ranges");
+  answer(nullptr);
+  TransferSender sender([this](std::span<const std::byte> bytes) { stream_.write(bytes); }, to_string(image),
+                        ending_.get_token());
+  store.read_ranges(image, snapshot, ranges, sender, ending_.get_token());
 }
 
 Json Server::write_diff(ImageStore& store, const ImageSpec& image) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -21,8 +22,9 @@ namespace crossover::agent {
 /// becomes the former one again.
 class Server {
  public:
-  /// Does not own the descriptors; see FdStream for what it needs of them.
-  Server(int in, int out, Side side);
+  /// Does not own the descriptors; see FdStream for what it needs of them. Reads at most `ahead_bytes` of a
+  /// transfer's content ahead of the image.
+  Server(int in, int out, Side side, std::uint64_t ahead_bytes = std::uint64_t{16} << 20);
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
@@ -40,6 +42,7 @@ class Server {
   std::optional<Json> images(const std::string& operation, const Json& request);
   Json hypervisor(const std::string& operation, const Json& request);
   void read_diff(ImageStore& store, const ImageSpec& image, const Json& request);
+  void read_ranges(ImageStore& store, const ImageSpec& image, const Json& request);
   Json write_diff(ImageStore& store, const ImageSpec& image);
   stream::Digest receive(DiffSink& sink);
   void answer(const Json& result);

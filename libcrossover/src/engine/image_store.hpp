@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -30,6 +31,33 @@ class DiffSink {
   /// Everything was given; on return it is on stable storage. A sink destroyed without finish() leaves the image's
   /// head half written, and no snapshot.
   virtual void finish() = 0;
+};
+
+/// Some blocks out of many, the same ones wherever the choice is made: a block belongs to it if the XXH3-64 of its
+/// number (u64, little-endian) with `seed` is below `per_million` millionths of 2^64.
+struct BlockSample {
+  std::uint32_t per_million = 0;  ///< 1 to 1'000'000
+  std::uint64_t seed = 0;
+
+  bool operator==(const BlockSample&) const = default;
+};
+
+/// Which blocks of a snapshot are hashed. Block n is `block_bytes` bytes from n * block_bytes on.
+struct BlockSelection {
+  std::uint64_t block_bytes = 0;  ///< a power of two, 4 KiB to 4 MiB
+  std::vector<ByteRange> ranges;  ///< whole blocks, ascending, without overlaps; may reach past the snapshot's end
+  std::optional<BlockSample> sample = {};  ///< only these of them
+
+  bool operator==(const BlockSelection&) const = default;
+};
+
+/// The XXH3-128 of one block. What a snapshot does not have, past its end too, counts as zeroes.
+struct BlockHash {
+  std::uint64_t number = 0;
+  std::uint64_t high = 0;
+  std::uint64_t low = 0;
+
+  bool operator==(const BlockHash&) const = default;
 };
 
 /// Images of one cluster, seen with one user's rights. Thread-safe: different images may be used from different
@@ -86,6 +114,17 @@ class ImageStore {
   /// and including finish(). Byte-level; never fast-diff, which loses changes. Snapshots are checked by id.
   virtual void read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to,
                          DiffSink& sink, std::stop_token stop) = 0;
+
+  /// Gives what a snapshot holds in some ranges (ascending, without overlaps) to `sink`, up to and including
+  /// finish(): each byte of them as data or as zeroes, as far as the snapshot reaches. It is checked by id.
+  virtual void read_ranges(const ImageSpec& image, const Snapshot& snapshot, std::span<const ByteRange> ranges,
+                           DiffSink& sink, std::stop_token stop) = 0;
+
+  /// Hashes blocks of a snapshot where the image is, and gives those that do not read as zeroes to `take`, in
+  /// ascending order, from the calling thread. What was never written is not read. The snapshot is checked by id.
+  /// ErrorCode::unsupported for a sample that would cost as much as the whole.
+  virtual void hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
+                           const std::function<void(const BlockHash&)>& take, std::stop_token stop) = 0;
 
   /// A sink that writes a diff to the image's head. It makes no snapshot.
   virtual std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, std::stop_token stop) = 0;

@@ -52,6 +52,32 @@ void join(std::vector<Extent>& extents) {
   extents.resize(kept);
 }
 
+/// What of the ranges lies in `window`.
+std::vector<ByteRange> overlap(const std::vector<ByteRange>& ranges, const ByteRange& window) {
+  const std::uint64_t end = window.offset + window.length_bytes;
+  auto range =
+      std::lower_bound(ranges.begin(), ranges.end(), window.offset,
+                       [](const ByteRange& one, std::uint64_t at) { return one.offset + one.length_bytes <= at; });
+  std::vector<ByteRange> inside;
+  for (; range != ranges.end() && range->offset < end; ++range) {
+    const std::uint64_t from = std::max(range->offset, window.offset);
+    const std::uint64_t until = std::min(range->offset + range->length_bytes, end);
+    if (until > from) inside.push_back({from, until - from});
+  }
+  return inside;
+}
+
+/// What of the extents lies in the ranges.
+std::vector<Extent> cut(const std::vector<Extent>& extents, const std::vector<ByteRange>& ranges) {
+  std::vector<Extent> inside;
+  for (const Extent& extent : extents) {
+    for (const ByteRange& part : overlap(ranges, {extent.offset, extent.length})) {
+      inside.push_back({part.offset, part.length_bytes, extent.exists});
+    }
+  }
+  return inside;
+}
+
 }  // namespace
 
 std::vector<Extent> list_diff(const Image& image, const std::optional<Snapshot>& from, std::uint64_t offset,
@@ -83,15 +109,22 @@ std::uint64_t list_range_bytes(const Image& image) {
   return image.object_bytes() * stripes * std::max<std::uint64_t>(1, objects_per_range / stripes);
 }
 
-DiffLister::DiffLister(const Image& image, std::optional<Snapshot> from)
-    : image_(image), from_(std::move(from)), thread_([this](const std::stop_token& stop) { run(stop); }) {}
+DiffLister::DiffLister(const Image& image, std::optional<Snapshot> from, std::vector<ByteRange> ranges)
+    : image_(image),
+      from_(std::move(from)),
+      wanted_(std::move(ranges)),
+      thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
 void DiffLister::run(const std::stop_token& stop) {
   try {
     const std::uint64_t size = image_.size_bytes();
     const std::uint64_t step = list_range_bytes(image_);
     for (std::uint64_t offset = 0; offset < size; offset += std::min(step, size - offset)) {
-      std::vector<Extent> extents = list_diff(image_, from_, offset, std::min(step, size - offset), stop);
+      // One listing for all of a step, for the objects of one are asked side by side.
+      const std::vector<ByteRange> wanted = overlap(wanted_, {offset, std::min(step, size - offset)});
+      if (wanted.empty()) continue;
+      const std::uint64_t length = wanted.back().offset + wanted.back().length_bytes - wanted.front().offset;
+      std::vector<Extent> extents = cut(list_diff(image_, from_, wanted.front().offset, length, stop), wanted);
       if (extents.empty()) continue;
       std::unique_lock lock(mutex_);
       if (!changed_.wait(lock, stop, [this] { return ranges_.size() < ranges_ahead; })) return;

@@ -174,9 +174,14 @@ class ReadQueue {
 
 void read_image_diff(const Image& image, const std::optional<Snapshot>& from, DiffSink& sink,
                      const ReadWindow& window, const std::stop_token& stop) {
+  read_image_diff(image, from, {{0, image.size_bytes()}}, sink, window, stop);
+}
+
+void read_image_diff(const Image& image, const std::optional<Snapshot>& from, std::vector<ByteRange> ranges,
+                     DiffSink& sink, const ReadWindow& window, const std::stop_token& stop) {
   sink.size(image.size_bytes());
   ZeroSplitter out(sink);
-  DiffLister lister(image, from);
+  DiffLister lister(image, from, std::move(ranges));
   ReadQueue queue(image, from ? op_flags_random : op_flags_sequential);
   while (const auto extents = lister.next(stop)) {
     for (Piece& piece : plan_pieces(*extents)) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <stop_token>
+#include <vector>
 
 #include "engine/image_store.hpp"
 #include "rbd/librbd_handles.hpp"
@@ -22,5 +23,9 @@ struct ReadWindow {
 /// and the sink is only called from the calling thread.
 void read_image_diff(const Image& image, const std::optional<Snapshot>& from, DiffSink& sink,
                      const ReadWindow& window, const std::stop_token& stop);
+
+/// The same for what lies in `ranges`, which are ascending and do not overlap.
+void read_image_diff(const Image& image, const std::optional<Snapshot>& from, std::vector<ByteRange> ranges,
+                     DiffSink& sink, const ReadWindow& window, const std::stop_token& stop);
 
 }  // namespace crossover::rbd

@@ -11,6 +11,8 @@
 #include <utility>
 
 #include "crossover/error.hpp"
+#include "engine/block_hashes.hpp"
+#include "engine/range_filter.hpp"
 #include "rbd/image_layout.hpp"
 #include "rbd/librbd_capacity.hpp"
 #include "rbd/librbd_lister.hpp"
@@ -215,6 +217,23 @@ void LibrbdStore::read_diff(const ImageSpec& spec, const std::optional<Snapshot>
   require_both(open(spec, Image::Mode::read));
   check_stop(stop);
   sink.finish();
+}
+
+void LibrbdStore::read_ranges(const ImageSpec& spec, const Snapshot& snapshot, std::span<const ByteRange> ranges,
+                              DiffSink& sink, std::stop_token stop) {
+  Image image = open(spec, Image::Mode::read);
+  image.require_snapshot(snapshot, "read ranges");
+  image.show(snapshot);
+  RangeFilter filter(sink, ranges);
+  rbd::read_image_diff(image, std::nullopt, {ranges.begin(), ranges.end()}, filter, reads_, stop);
+  open(spec, Image::Mode::read).require_snapshot(snapshot, "read ranges");  // as in read_diff()
+  check_stop(stop);
+  filter.finish();
+}
+
+void LibrbdStore::hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
+                              const std::function<void(const BlockHash&)>& take, std::stop_token stop) {
+  hash_blocks_here(*this, image, snapshot, blocks, take, stop);
 }
 
 void LibrbdStore::read_head_diff(const ImageSpec& spec, const std::optional<Snapshot>& from, DiffSink& sink,

@@ -2,6 +2,7 @@
 /// Images of a cluster that this process reaches itself, through librbd.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -18,7 +19,7 @@ namespace crossover {
 
 /// ImageStore through librbd. Connects when it is first used. What waits on the cluster can be cancelled between
 /// operations, not inside one that hangs.
-class LibrbdStore final : public ImageStore {
+class LibrbdStore : public ImageStore {
  public:
   explicit LibrbdStore(CephAccess access, rbd::ReadWindow reads = {}, rbd::WriteWindow writes = {});
 
@@ -38,6 +39,10 @@ class LibrbdStore final : public ImageStore {
   bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
   void read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to, DiffSink& sink,
                  std::stop_token stop) override;
+  void read_ranges(const ImageSpec& image, const Snapshot& snapshot, std::span<const ByteRange> ranges,
+                   DiffSink& sink, std::stop_token stop) override;
+  void hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
+                   const std::function<void(const BlockHash&)>& take, std::stop_token stop) override;
   std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, std::stop_token stop) override;
 
   // What a stream of the stock command asks for beyond the port.

@@ -13,6 +13,8 @@
 #include <utility>
 
 #include "crossover/error.hpp"
+#include "engine/block_hashes.hpp"
+#include "engine/range_filter.hpp"
 #include "rbd/image_layout.hpp"
 #include "rbd/rbd_command_io.hpp"
 #include "rbd/rbd_command_line.hpp"
@@ -301,6 +303,23 @@ void RbdCommandStore::read_diff(const ImageSpec& image, const std::optional<Snap
   sink.finish();
 }
 
+void RbdCommandStore::read_ranges(const ImageSpec& image, const Snapshot& snapshot,
+                                  std::span<const ByteRange> ranges, DiffSink& sink, std::stop_token stop) {
+  RangeFilter filter(sink, ranges);
+  read_diff(image, std::nullopt, snapshot, filter, std::move(stop));
+}
+
+void RbdCommandStore::hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
+                                  const std::function<void(const BlockHash&)>& take, std::stop_token stop) {
+  if (blocks.sample) {
+    throw Error(ErrorCode::unsupported, "hash blocks", to_string(image),
+                fmt::format("the stock rbd command on {} reads all of an image to hash some of it; do without the "
+                            "sample, or install crossover there",
+                            shell_->host()));
+  }
+  hash_blocks_here(*this, image, snapshot, blocks, take, stop);
+}
+
 std::unique_ptr<DiffSink> RbdCommandStore::write_diff(const ImageSpec& image, std::stop_token stop) {
   check_stop(stop);
   require_unwatched(image, "write diff");
@@ -308,8 +327,8 @@ std::unique_ptr<DiffSink> RbdCommandStore::write_diff(const ImageSpec& image, st
   // one record at a time from "-", but many from a path.
   // Whoever ends this early ends it by closing its input, which `rbd` refuses as a stream without an end: killed by
   // a signal it would leave the image watched for half a minute.
-  // A server learns that its client is gone only from what it sends: without the lines it would keep the image open for
-  // hours after the link was cut.
+  // A server learns that its client is gone only from what it sends: without the lines it would keep the image open
+  // for hours after the link was cut.
   std::vector<std::string> argv{"sh", "-c",
                                 R"(trap '' HUP TERM; while sleep 5 >&- 2>&-; do echo; done & cat | "$@"; )"
                                 R"(status=$?; kill -9 $!; exit $status)",

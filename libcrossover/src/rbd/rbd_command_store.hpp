@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -40,6 +41,12 @@ class RbdCommandStore final : public ImageStore {
   bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
   void read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to, DiffSink& sink,
                  std::stop_token stop) override;
+  /// Reads all of the image and gives on what is asked for.
+  void read_ranges(const ImageSpec& image, const Snapshot& snapshot, std::span<const ByteRange> ranges,
+                   DiffSink& sink, std::stop_token stop) override;
+  /// Reads all of the image, whatever is selected of it, and refuses a sample.
+  void hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
+                   const std::function<void(const BlockHash&)>& take, std::stop_token stop) override;
   std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, std::stop_token stop) override;
 
  private:
