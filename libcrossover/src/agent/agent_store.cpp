@@ -31,6 +31,7 @@ class AgentSink final : public DiffSink {
   void size(std::uint64_t size_bytes) override { sender().size(size_bytes); }
   void data(std::uint64_t offset, std::span<const std::byte> bytes) override { sender().data(offset, bytes); }
   void zero(std::uint64_t offset, std::uint64_t length_bytes) override { sender().zero(offset, length_bytes); }
+  void mark() override { sender().mark(); }
 
   void finish() override {
     sender().finish();
@@ -140,10 +141,11 @@ bool AgentStore::head_unchanged_since(const ImageSpec& image, const Snapshot& sn
 }
 
 void AgentStore::read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to,
-                           DiffSink& sink, std::stop_token stop) {
+                           std::uint64_t offset, DiffSink& sink, std::stop_token stop) {
   Json request = about(image);
   request["from"] = from;
   request["to"] = to;
+  request["offset"] = offset;
   const agent::ConnectionPool::Lease connection = pool_->acquire(stop);
   connection->call("read_diff", std::move(request), stop);
   const agent::Connection::Watch watch(*connection, stop);
@@ -158,6 +160,7 @@ void AgentStore::read_diff(const ImageSpec& image, const std::optional<Snapshot>
       if (const auto* size = std::get_if<stream::SizeRecord>(&record)) sink.size(size->size_bytes);
       if (const auto* data = std::get_if<stream::DataRecord>(&record)) sink.data(data->offset, data->bytes);
       if (const auto* zero = std::get_if<stream::ZeroRecord>(&record)) sink.zero(zero->offset, zero->length_bytes);
+      if (std::holds_alternative<stream::MarkRecord>(record)) sink.mark();
       ended = std::holds_alternative<stream::EndRecord>(record);
     } catch (...) {
       connection->give_up();
@@ -168,9 +171,12 @@ void AgentStore::read_diff(const ImageSpec& image, const std::optional<Snapshot>
   sink.finish();
 }
 
-std::unique_ptr<DiffSink> AgentStore::write_diff(const ImageSpec& image, std::stop_token stop) {
+std::unique_ptr<DiffSink> AgentStore::write_diff(const ImageSpec& image, const TransferProgress& from,
+                                                 std::stop_token stop) {
   agent::ConnectionPool::Lease connection = pool_->acquire(stop);
-  connection->call("write_diff", about(image), stop);
+  Json request = about(image);
+  request["from"] = from;
+  connection->call("write_diff", std::move(request), stop);
   return std::make_unique<AgentSink>(std::move(connection), to_string(image), stop, window_);
 }
 

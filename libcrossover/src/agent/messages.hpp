@@ -12,8 +12,8 @@
 ///     set_metadata          access, image, key, value
 ///     remove_metadata       access, image, key
 ///     head_unchanged_since  access, image, snapshot                  boolean
-///     read_diff             access, image, from or null, to          null, then a transfer
-///     write_diff            access, image                            null; a transfer; {"digest"}
+///     read_diff             access, image, from or null, to, offset  null, then a transfer
+///     write_diff            access, image, from                      null; a transfer; {"digest"}
 ///     survey                                                         ClusterInventory
 ///     read_config           node, vmid                               ConfigVersion or null
 ///     write_config          node, vmid, expected or null, bytes      ConfigVersion
@@ -62,6 +62,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ImageSpec, pool, rados_namespace, name)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ImageLayout, size_bytes, order, stripe_unit, stripe_count, features, data_pool)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Snapshot, id, name, size_bytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ImageState, id, pool_id, layout, parent, snapshots, metadata, watchers)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TransferProgress, id, offset)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ConfigVersion, bytes, modified)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeState, name, address, online, unreachable, pve_version, ceph_version,
                                    known_hosts)

@@ -106,6 +106,12 @@ void TransferSender::flush_block() {
   push(std::move(item));
 }
 
+void TransferSender::mark() {
+  if (!sized_) refuse("a mark before a size");
+  flush_block();
+  push(std::make_unique<Item>(Item{.kind = Kind::mark}));
+}
+
 void TransferSender::finish() {
   if (!sized_) refuse("an end before a size");
   flush_block();
@@ -209,6 +215,9 @@ void TransferSender::send(Item& item) {
       break;
     case Kind::zero:
       digest_.zero(item.offset, item.length);
+      break;
+    case Kind::mark:
+      item.frame = stream::render_mark(digest_);
       break;
     case Kind::end:
       item.frame = stream::render_end(digest_);

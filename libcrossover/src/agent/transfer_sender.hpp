@@ -60,6 +60,8 @@ class TransferSender final : public DiffSink {
   void size(std::uint64_t size_bytes) override;
   void data(std::uint64_t offset, std::span<const std::byte> bytes) override;
   void zero(std::uint64_t offset, std::uint64_t length_bytes) override;
+  /// Sends a mark behind what was given.
+  void mark() override;
   void finish() override;
 
   /// The digest of everything that was given, after finish().
@@ -68,7 +70,7 @@ class TransferSender final : public DiffSink {
   [[nodiscard]] std::uint64_t sent_bytes() const { return sent_bytes_; }
 
  private:
-  enum class Kind { size, data, zero, end };
+  enum class Kind { size, data, zero, mark, end };
   struct Item {
     Kind kind;
     std::uint64_t offset = 0;

@@ -52,6 +52,14 @@ void join(std::vector<Extent>& extents) {
   extents.resize(kept);
 }
 
+/// Leaves what is not before `start`.
+void cut(std::vector<Extent>& extents, std::uint64_t start) {
+  std::erase_if(extents, [start](const Extent& extent) { return extent.offset + extent.length <= start; });
+  if (extents.empty() || extents.front().offset >= start) return;
+  extents.front().length -= start - extents.front().offset;
+  extents.front().offset = start;
+}
+
 }  // namespace
 
 std::vector<Extent> list_diff(const Image& image, const std::optional<Snapshot>& from, std::uint64_t offset,
@@ -83,15 +91,21 @@ std::uint64_t list_range_bytes(const Image& image) {
   return image.object_bytes() * stripes * std::max<std::uint64_t>(1, objects_per_range / stripes);
 }
 
-DiffLister::DiffLister(const Image& image, std::optional<Snapshot> from)
-    : image_(image), from_(std::move(from)), thread_([this](const std::stop_token& stop) { run(stop); }) {}
+DiffLister::DiffLister(const Image& image, std::optional<Snapshot> from, std::uint64_t start_bytes)
+    : image_(image),
+      from_(std::move(from)),
+      start_(start_bytes),
+      thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
 void DiffLister::run(const std::stop_token& stop) {
   try {
     const std::uint64_t size = image_.size_bytes();
     const std::uint64_t step = list_range_bytes(image_);
-    for (std::uint64_t offset = 0; offset < size; offset += std::min(step, size - offset)) {
+    // Listings begin where a stripe period does.
+    const std::uint64_t period = image_.object_bytes() * std::max<std::uint64_t>(1, image_.stripe_count());
+    for (std::uint64_t offset = start_ - start_ % period; offset < size; offset += std::min(step, size - offset)) {
       std::vector<Extent> extents = list_diff(image_, from_, offset, std::min(step, size - offset), stop);
+      if (offset < start_) cut(extents, start_);
       if (extents.empty()) continue;
       std::unique_lock lock(mutex_);
       if (!changed_.wait(lock, stop, [this] { return ranges_.size() < ranges_ahead; })) return;

@@ -37,8 +37,8 @@ std::uint64_t list_range_bytes(const Image& image);
 /// Lists an image range by range in a thread of its own, a few ranges ahead of who takes them.
 class DiffLister {
  public:
-  /// `image` must outlive the lister.
-  DiffLister(const Image& image, std::optional<Snapshot> from);
+  /// `image` must outlive the lister. Lists from `start_bytes` on.
+  DiffLister(const Image& image, std::optional<Snapshot> from, std::uint64_t start_bytes);
 
   /// The extents of the next range; nothing after the last. Throws Cancelled, and what the listing threw.
   std::optional<std::vector<Extent>> next(const std::stop_token& stop);
@@ -48,6 +48,7 @@ class DiffLister {
 
   const Image& image_;
   std::optional<Snapshot> from_;
+  std::uint64_t start_;
   std::mutex mutex_;
   std::condition_variable_any changed_;
   std::deque<std::vector<Extent>> ranges_;

@@ -172,11 +172,11 @@ class ReadQueue {
 
 }  // namespace
 
-void read_image_diff(const Image& image, const std::optional<Snapshot>& from, DiffSink& sink,
+void read_image_diff(const Image& image, const std::optional<Snapshot>& from, std::uint64_t offset, DiffSink& sink,
                      const ReadWindow& window, const std::stop_token& stop) {
   sink.size(image.size_bytes());
   ZeroSplitter out(sink);
-  DiffLister lister(image, from);
+  DiffLister lister(image, from, offset);
   ReadQueue queue(image, from ? op_flags_random : op_flags_sequential);
   while (const auto extents = lister.next(stop)) {
     for (Piece& piece : plan_pieces(*extents)) {

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
 
 #include "crossover/error.hpp"
 #include "stream/little_endian.hpp"
+#include "stream/transfer_digest.hpp"
 
 namespace crossover::stream {
 
@@ -31,9 +33,19 @@ std::optional<LengthLimits> limits_of(std::uint8_t type) {
     case FrameType::zero:
       return LengthLimits{16, 16};
     case FrameType::end:
+    case FrameType::mark:
       return LengthLimits{24, 24};
   }
   return std::nullopt;
+}
+
+/// The check field of a frame without flags.
+std::uint16_t check_of(FrameType type, std::uint32_t length) {
+  std::string fields;
+  append_little_endian(fields, static_cast<std::uint8_t>(type));
+  append_little_endian(fields, std::uint8_t{0});
+  append_little_endian(fields, length);
+  return static_cast<std::uint16_t>(hash_of(std::as_bytes(std::span(fields))));
 }
 
 /// What somebody said instead of the protocol, fit for an error's line.
@@ -58,7 +70,7 @@ void write_frame_header(std::span<std::byte, frame_header_bytes> out, FrameType 
   std::string header;
   append_little_endian(header, static_cast<std::uint8_t>(type));
   append_little_endian(header, std::uint8_t{0});
-  append_little_endian(header, std::uint16_t{0});
+  append_little_endian(header, check_of(type, static_cast<std::uint32_t>(length)));
   append_little_endian(header, static_cast<std::uint32_t>(length));
   std::memcpy(out.data(), header.data(), out.size());
 }
@@ -124,9 +136,10 @@ std::optional<Frame> FrameDecoder::next() {
   const std::size_t length = read_little_endian<std::uint32_t>(text.substr(4));
   const auto limits = limits_of(type);
   if (!limits) fail(fmt::format("a frame of the unknown type {}", type));
-  if (read_little_endian<std::uint8_t>(text.substr(1)) != 0 ||
-      read_little_endian<std::uint16_t>(text.substr(2)) != 0) {
-    fail("a frame whose reserved fields are set");
+  if (read_little_endian<std::uint8_t>(text.substr(1)) != 0) fail("a frame with flags");
+  if (read_little_endian<std::uint16_t>(text.substr(2)) !=
+      check_of(static_cast<FrameType>(type), static_cast<std::uint32_t>(length))) {
+    fail(fmt::format("the header of a frame of type {} is not what was sent", type));
   }
   if (length < limits->least || length > limits->most) {
     fail(fmt::format("a frame of type {} with {} bytes", type, length));

@@ -9,12 +9,14 @@
 /// **Hello.** Each side sends one at once, without waiting for the other's:
 ///
 ///     "crossover-agent\n"  16 bytes
-///     u32 protocol version (1)
+///     u32 protocol version (2)
 ///     u8  length, then the library's version in so many bytes, such as "0.1.0"
 ///
 /// Sides with different protocol versions part after it; the library's version is for messages only.
 ///
-/// **Frames** follow: u8 type, u8 flags (0), u16 reserved (0), u32 length, then so many bytes.
+/// **Frames** follow: u8 type, u8 flags (0), u16 check, u32 length, then so many bytes. The check is the lowest
+/// bits of XXH3-64 of the other six: a length that was changed on the way would let one side wait for what never
+/// comes.
 ///
 ///     type         from     length        content
 ///     1 request    client   up to 64 MiB  JSON {"id", "op", and what the operation takes}
@@ -24,6 +26,7 @@
 ///     17 data      both     25 to 24+1Mi  see below
 ///     18 zero      both     16            u64 offset, u64 length
 ///     19 end       both     24            u64 number of data and zero frames, 16 bytes digest
+///     20 mark      both     24            the same, of the frames so far
 ///
 /// One request at a time: its answer comes before the next request. Strings in JSON are bytes, each written as
 /// the code point of its number (U+0000 to U+00FF), for configurations and metadata need not be UTF-8.
@@ -33,6 +36,10 @@
 /// when everything is on stable storage. The server sends one after the answer to "read_diff". A side that fails
 /// in the middle of a transfer sends no end; a server sends an answer with the error and, if it was writing, ends.
 /// A client that goes away in the middle leaves a torn head and no snapshot.
+///
+/// **Marks** stand between data and zero frames: when everything before one is on stable storage, whoever writes
+/// may record that the transfer came as far. A mark whose count or digest is not what came ends the transfer, as a
+/// wrong end does. One that goes on where another ended has neither frames nor a digest of what lies before.
 ///
 /// **Data** is u64 offset, u64 XXH3-64 of the raw bytes, u32 raw length (1 to 1 MiB), u8 codec (0 raw, 1 zstd), u8
 /// and u16 reserved, then the bytes as the codec has them; they are never longer than the raw ones.
@@ -53,7 +60,7 @@
 namespace crossover::stream {
 
 inline constexpr std::string_view agent_magic = "crossover-agent\n";
-inline constexpr std::uint32_t agent_protocol_version = 1;
+inline constexpr std::uint32_t agent_protocol_version = 2;
 inline constexpr std::size_t max_block_bytes = std::size_t{1} << 20;
 inline constexpr std::size_t max_control_bytes = std::size_t{64} << 20;
 inline constexpr std::size_t frame_header_bytes = 8;
@@ -70,7 +77,15 @@ struct AgentHello {
 /// Throws Error{usage} if the version does not fit.
 std::string render_hello(const AgentHello& hello);
 
-enum class FrameType : std::uint8_t { request = 1, answer = 2, size = 16, data = 17, zero = 18, end = 19 };
+enum class FrameType : std::uint8_t {
+  request = 1,
+  answer = 2,
+  size = 16,
+  data = 17,
+  zero = 18,
+  end = 19,
+  mark = 20
+};
 
 struct Frame {
   FrameType type{};

@@ -37,6 +37,13 @@ std::string_view text_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+std::vector<std::byte> render_digest(FrameType type, const TransferDigest& digest) {
+  std::string payload;
+  append_little_endian(payload, digest.count());
+  payload += text_of(digest.value());
+  return render_frame(type, payload);
+}
+
 }  // namespace
 
 struct BlockEncoder::Context {
@@ -90,11 +97,12 @@ std::vector<std::byte> render_zero(std::uint64_t offset, std::uint64_t length_by
   return render_frame(FrameType::zero, payload);
 }
 
+std::vector<std::byte> render_mark(const TransferDigest& digest) {
+  return render_digest(FrameType::mark, digest);
+}
+
 std::vector<std::byte> render_end(const TransferDigest& digest) {
-  std::string payload;
-  append_little_endian(payload, digest.count());
-  payload += text_of(digest.value());
-  return render_frame(FrameType::end, payload);
+  return render_digest(FrameType::end, digest);
 }
 
 struct TransferDecoder::Context {
@@ -157,6 +165,14 @@ DataRecord TransferDecoder::decode_data(std::span<const std::byte> payload) {
   return record;
 }
 
+void TransferDecoder::check_digest(std::string_view payload) const {
+  const auto count = read_little_endian<std::uint64_t>(payload);
+  if (count != digest_->count()) {
+    fail(fmt::format("{} frames came, and {} were sent", digest_->count(), count));
+  }
+  if (payload.substr(8) != text_of(digest_->value())) fail("the digest of what came differs from what was sent");
+}
+
 TransferRecord TransferDecoder::decode(const Frame& frame) {
   const std::string_view payload = text_of(frame.payload);
   if (frame.type == FrameType::size) {
@@ -178,13 +194,12 @@ TransferRecord TransferDecoder::decode(const Frame& frame) {
       digest_->zero(record.offset, record.length_bytes);
       return record;
     }
+    case FrameType::mark:
+      check_digest(payload);
+      return MarkRecord{};
     case FrameType::end: {
+      check_digest(payload);
       const EndRecord record{digest_->value()};
-      const auto count = read_little_endian<std::uint64_t>(payload);
-      if (count != digest_->count()) {
-        fail(fmt::format("{} frames came, and {} were sent", digest_->count(), count));
-      }
-      if (payload.substr(8) != text_of(record.digest)) fail("the digest of what came differs from what was sent");
       digest_.reset();
       return record;
     }

@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -42,6 +43,8 @@ class BlockEncoder {
 
 std::vector<std::byte> render_size(std::uint64_t size_bytes);
 std::vector<std::byte> render_zero(std::uint64_t offset, std::uint64_t length_bytes);
+/// Both with the count and the digest of the frames so far.
+std::vector<std::byte> render_mark(const TransferDigest& digest);
 std::vector<std::byte> render_end(const TransferDigest& digest);
 
 struct SizeRecord {
@@ -55,11 +58,13 @@ struct ZeroRecord {
   std::uint64_t offset = 0;
   std::uint64_t length_bytes = 0;
 };
+/// The digest that was sent is the one of what came so far.
+struct MarkRecord {};
 /// The end; the digest that was sent is the one of what came.
 struct EndRecord {
   Digest digest{};
 };
-using TransferRecord = std::variant<SizeRecord, DataRecord, ZeroRecord, EndRecord>;
+using TransferRecord = std::variant<SizeRecord, DataRecord, ZeroRecord, MarkRecord, EndRecord>;
 
 /// Reads the frames of transfers, one after the other. Whatever it gives out has passed its hash; what it refuses
 /// is Error{format}.
@@ -78,6 +83,7 @@ class TransferDecoder {
  private:
   struct Context;
   DataRecord decode_data(std::span<const std::byte> payload);
+  void check_digest(std::string_view payload) const;
   void take_extent(std::uint64_t offset, std::uint64_t length_bytes);
   [[noreturn]] void fail(const std::string& cause) const;
 

@@ -79,6 +79,8 @@ inline std::string render_transfer(const Transfer& transfer) {
   digest.size(transfer.size_bytes);
   stream::BlockEncoder encoder;
   for (const TransferExtent& extent : transfer.extents) {
+    // Each extent has its mark before it.
+    out += text_of(stream::render_mark(digest));
     if (extent.is_zero) {
       out += text_of(stream::render_zero(extent.offset, extent.length));
       digest.zero(extent.offset, extent.length);
