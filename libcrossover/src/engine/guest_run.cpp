@@ -242,8 +242,8 @@ class GuestRun {
     const Snapshot head = store.create_snapshot(spec, plan_.snapshot);
     EmptySink sink(to_string(spec));
     try {
-      store.read_diff(spec, std::nullopt, head, sink, stop_);
-      for (const Snapshot& one : image.snapshots) store.read_diff(spec, std::nullopt, one, sink, stop_);
+      store.read_diff(spec, std::nullopt, head, 0, sink, stop_);
+      for (const Snapshot& one : image.snapshots) store.read_diff(spec, std::nullopt, one, 0, sink, stop_);
     } catch (...) {
       store.remove_snapshot(spec, head);
       throw;
@@ -425,14 +425,14 @@ class GuestRun {
       record.end_source_id = ends_[index]->id;
       save_record(index);
       torn_ = true;
-      CountingSink sink(destination(disk).write_diff(disk.replica.spec, stop_), [&](std::uint64_t bytes) {
+      CountingSink sink(destination(disk).write_diff(disk.replica.spec, {}, stop_), [&](std::uint64_t bytes) {
         tell({.kind = EventKind::transfer_progress,
               .subject = subject,
               .full = disk.full,
               .bytes = bytes,
               .elapsed = elapsed()});
       });
-      source(disk).read_diff(disk.disk.image.spec, disk.source_base, *ends_[index], sink, stop_);
+      source(disk).read_diff(disk.disk.image.spec, disk.source_base, *ends_[index], 0, sink, stop_);
       disk_report.stream_bytes = sink.bytes();
       disk_report.duration = elapsed();
       record.state = ReplicaState::applied;
