@@ -6,6 +6,8 @@
 #include <sstream>
 #include <string_view>
 
+#include "crossover/byte_size.hpp"
+#include "crossover/error.hpp"
 #include "crossover/migrator.hpp"
 #include "diff_command_line.hpp"
 #include "exit_status.hpp"
@@ -56,6 +58,9 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
   }
   CLI::App* agent = app.add_subcommand(
       "agent", "serve a crossover on another host, on standard input and output; it is started through ssh");
+  std::string agent_memory;
+  agent->add_option("--memory", agent_memory, "how much content may be under way at once")
+      ->type_name("bytes[K|M|G]");
   CLI::App* version_command = app.add_subcommand("version", "print the version");
   CLI::App* help = app.add_subcommand("help", "print help");
   for (CLI::App* command : {mirror, check}) {
@@ -90,6 +95,11 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
   }
   if (*agent) {
     invocation.command = Command::agent;
+    try {
+      if (!agent_memory.empty()) invocation.agent.memory_bytes = parse_bytes("--memory", agent_memory);
+    } catch (const Error& error) {
+      return Answer{fmt::format("crossover: {}\n", error.what()), true, exit_usage};
+    }
     return invocation;
   }
   invocation.command = *check ? Command::check : Command::mirror;

@@ -5,6 +5,7 @@
 #include <string>
 #include <variant>
 
+#include "crossover/agent.hpp"
 #include "crossover/options.hpp"
 
 namespace crossover::cli {
@@ -15,6 +16,7 @@ enum class Command { mirror, check, agent };
 struct Invocation {
   Command command = Command::mirror;
   MirrorOptions options;
+  AgentOptions agent;
   bool json = false;
   bool debug = false;
 };

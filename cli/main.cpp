@@ -111,7 +111,7 @@ int mirror(const Invocation& invocation, std::stop_token stop) {
 
 /// The protocol gets standard input and output for itself: what a library prints goes to standard error, where
 /// it can be read and hurts nobody.
-int agent(std::stop_token stop) {
+int agent(const AgentOptions& options, std::stop_token stop) {
   if (isatty(STDIN_FILENO) == 1) {
     fmt::print(stderr, "crossover: agent is not for people: a crossover on another host starts it through ssh\n");
     return exit_usage;
@@ -123,7 +123,7 @@ int agent(std::stop_token stop) {
     fmt::print(stderr, "crossover: agent needs its three standard streams\n");
     return exit_nothing_done;
   }
-  serve_agent(in, out, std::move(stop));
+  serve_agent(in, out, options, std::move(stop));
   return exit_ok;
 }
 
@@ -162,7 +162,7 @@ int main(int argc, char** argv) {
   try {
     switch (invocation.command) {
       case Command::agent:
-        return agent(signals.token());
+        return agent(invocation.agent, signals.token());
       case Command::check:
         return check(invocation, signals.token());
       case Command::mirror:

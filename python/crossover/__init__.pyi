@@ -59,6 +59,11 @@ class MirrorOptions:
         job_name: str = "",
         ssh_cipher: str = "",
         transport: str = "auto",
+        destination_conf: str = "",
+        parallel: str = "4",
+        memory: str = "256M",
+        bandwidth_limit: str = "",
+        compress: str = "auto",
         lock_wait: str = "60s",
         freeze_timeout: str = "10s",
         online: bool = False,
@@ -86,6 +91,11 @@ class MirrorOptions:
     job_name: str
     ssh_cipher: str
     transport: str
+    destination_conf: str
+    parallel: str
+    memory: str
+    bandwidth_limit: str
+    compress: str
     lock_wait: str
     freeze_timeout: str
     online: bool

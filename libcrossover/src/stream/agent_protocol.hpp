@@ -41,8 +41,11 @@
 /// may record that the transfer came as far. A mark whose count or digest is not what came ends the transfer, as a
 /// wrong end does. One that goes on where another ended has neither frames nor a digest of what lies before.
 ///
-/// **Data** is u64 offset, u64 XXH3-64 of the raw bytes, u32 raw length (1 to 1 MiB), u8 codec (0 raw, 1 zstd), u8
-/// and u16 reserved, then the bytes as the codec has them; they are never longer than the raw ones.
+/// **Data** is u64 offset, u64 XXH3-64 of the raw bytes, u32 raw length (1 to 1 MiB), u8 codec, u8 and u16
+/// reserved, then the bytes as the codec has them; they are never longer than the raw ones. The codec is a set of
+/// bits: 2 sparse, then 1 zstd, applied in this order. Sparse leaves out zeroes: a bit for each page of 4096 bytes
+/// of the block (its last may be shorter), lowest bit of the first byte first, unused bits zero, and then the pages
+/// whose bit is set; the others are zeroes.
 ///
 /// **The digest** is XXH3-128 in its canonical form (big-endian, as XXH128_canonicalFromHash writes it) over: the
 /// u64 of the size frame; of each data frame a u64 offset, u64 raw length and u64 hash; of each zero frame a u64
