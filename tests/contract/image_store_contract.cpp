@@ -712,14 +712,13 @@ TEST_CASE("a diff begins where it is told to, and what lies before is cut off") 
       harness.zero(image, 9 * mib, mib);
       harness.write(image, 12 * mib + 4096, pattern(9000, 4));
       const Snapshot two = harness.store().create_snapshot(image, "two");
-      const auto whole = harness.content(image, "two");
       for (const auto& from : {std::optional<Snapshot>{}, std::optional{one}}) {
+        RecordingSink all;
+        harness.store().read_diff(image, from, two, 0, all, {});
         for (const std::uint64_t offset :
              {std::uint64_t{4096}, mib, 2 * mib + 4096, 2 * mib + 777, 9 * mib + 512, 12 * mib, 20 * mib}) {
           CAPTURE(offset);
           CAPTURE(stripes);
-          RecordingSink all;
-          harness.store().read_diff(image, from, two, 0, all, {});
           RecordingSink rest;
           harness.store().read_diff(image, from, two, offset, rest, {});
           CHECK(rest.size_bytes == 20 * mib);

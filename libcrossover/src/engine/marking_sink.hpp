@@ -10,12 +10,6 @@
 
 namespace crossover {
 
-/// How often a transfer is marked: what comes after the last mark is sent again if it is cut.
-struct MarkInterval {
-  std::uint64_t bytes = 32U << 20;  ///< of data
-  std::chrono::milliseconds time{2000};
-};
-
 /// Passes everything on, and a mark after each record that completes one of the intervals.
 class MarkingSink final : public DiffSink {
  public:

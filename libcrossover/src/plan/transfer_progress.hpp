@@ -2,6 +2,7 @@
 /// How far a transfer has come, as it stands in the metadata of the image that is written. Pure.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -20,6 +21,12 @@ struct TransferProgress {
   std::uint64_t offset = 0;  ///< bytes from the image's start
 
   bool operator==(const TransferProgress&) const = default;
+};
+
+/// How often a transfer is marked: what comes after the last mark is sent again if it is cut.
+struct MarkInterval {
+  std::uint64_t bytes = 32U << 20;  ///< of data
+  std::chrono::milliseconds time{2000};
 };
 
 /// One line of JSON with a version.
