@@ -9,7 +9,7 @@ import crossover
 import crossover_test_support
 
 VALUES = {
-    "report.hpp": ["DiskReport", "LeftOut", "GuestReport", "MirrorTotals", "MirrorReport"],
+    "report.hpp": ["DiskReport", "LeftOut", "ResumedDisk", "ResumedPoint", "GuestReport", "MirrorTotals", "MirrorReport"],
     "events.hpp": ["Event"],
     "migrator.hpp": ["CheckItem"],
     "vm_config.hpp": ["VmConfigEntry", "VmConfigWarning", "VmConfigSection"],

@@ -134,7 +134,9 @@ MirrorReport TwoClusters::run(EventSink& sink) {
   OneStore source_stores(source_store);
   OneStore replica_stores(replica_store);
   const Ports ports{{source_cluster, source_stores}, {destination_cluster, replica_stores}, clock, sink};
-  return mirror(parse_options(options), ports, faults.stop());
+  MirrorRequest request = parse_options(options);
+  request.marks = marks;
+  return mirror(request, ports, faults.stop());
 }
 
 std::string TwoClusters::dump() const {
