@@ -601,36 +601,66 @@ class GuestRun {
 
   /// What cannot be removed now can be removed by the next run: it costs space, not the recovery point.
   void remove() {
-    const ImageRef* shown = nullptr;
-    std::set<std::string> kept;  // a point of which something stays, stays whole as far as it still is
+    const auto is_first = [](const Removal& removal) { return removal.point_config; };
+    const auto is_other = [](const Removal& removal) { return !removal.point_config && !removal.on_source; };
+    const auto is_source = [](const Removal& removal) { return removal.on_source; };
+    // A point stops being one before its first snapshot goes; the source follows the destination.
+    remove_those(is_first);
+    remove_those(is_other);
+    remove_those(is_source);
+  }
+
+  /// Images side by side, the snapshots of each in their order.
+  void remove_those(bool (*wanted)(const Removal&)) {
+    std::vector<std::vector<const Removal*>> images;
     for (const Removal& removal : plan_.removals) {
-      if (!removal.on_source && kept.contains(removal.snapshot.name)) continue;
-      const std::string host = removal.on_source ? plan_.source_node : plan_.target_node;
-      if (shown == nullptr || *shown != removal.image) {
-        shown = &removal.image;
-        tell({.kind = EventKind::housekeeping,
-              .subject = to_string(removal.image.spec),
-              .host = host,
-              .text = removal.on_source ? request_.options.keep_local : request_.options.keep_remote});
+      if (!wanted(removal)) continue;
+      const auto same = std::find_if(images.begin(), images.end(), [&removal](const auto& of_image) {
+        return of_image.front()->image == removal.image;
+      });
+      if (same == images.end()) {
+        images.push_back({&removal});
+      } else {
+        same->push_back(&removal);
       }
-      ImageStores& stores = removal.on_source ? ports_.source.images : ports_.destination.images;
-      const std::string name = to_string(removal.image.spec) + "@" + removal.snapshot.name;
-      try {
-        ImageStore& store = stores.open(removal.image.access);
-        // The point stops being one before its first snapshot goes.
-        if (removal.point_config) {
-          store.remove_metadata(removal.image.spec, std::string(point_key_prefix) + removal.snapshot.name);
-        }
-        store.remove_snapshot(removal.image.spec, removal.snapshot);
+    }
+    in_parallel(images.size(), request_.parallel, [&](std::size_t i) {
+      const Removal& first = *images[i].front();
+      tell({.kind = EventKind::housekeeping,
+            .subject = to_string(first.image.spec),
+            .host = first.on_source ? plan_.source_node : plan_.target_node,
+            .text = first.on_source ? request_.options.keep_local : request_.options.keep_remote});
+      for (const Removal* removal : images[i]) remove_one(*removal);
+    });
+  }
+
+  void remove_one(const Removal& removal) {
+    {
+      const std::scoped_lock lock(mutex_);
+      if (!removal.on_source && kept_.contains(removal.snapshot.name)) return;
+    }
+    ImageStores& stores = removal.on_source ? ports_.source.images : ports_.destination.images;
+    const std::string name = to_string(removal.image.spec) + "@" + removal.snapshot.name;
+    try {
+      ImageStore& store = stores.open(removal.image.access);
+      if (removal.point_config) {
+        store.remove_metadata(removal.image.spec, std::string(point_key_prefix) + removal.snapshot.name);
+      }
+      store.remove_snapshot(removal.image.spec, removal.snapshot);
+      {
+        const std::scoped_lock lock(mutex_);
         report_.removed.push_back((removal.on_source ? "source " : "destination ") + name);
-        tell({.kind = EventKind::snapshot_removed,
-              .subject = name,
-              .host = host,
-              .elapsed = duration_cast<milliseconds>(removal.age)});
-      } catch (const Error& error) {
-        if (!removal.on_source) kept.insert(removal.snapshot.name);
-        note(fmt::format("{} could not be removed: {}", name, error.what()));
       }
+      tell({.kind = EventKind::snapshot_removed,
+            .subject = name,
+            .host = removal.on_source ? plan_.source_node : plan_.target_node,
+            .elapsed = duration_cast<milliseconds>(removal.age)});
+    } catch (const Error& error) {
+      {
+        const std::scoped_lock lock(mutex_);
+        if (!removal.on_source) kept_.insert(removal.snapshot.name);
+      }
+      note(fmt::format("{} could not be removed: {}", name, error.what()));
     }
   }
 
@@ -640,7 +670,8 @@ class GuestRun {
   TransferSlots& slots_;
   MirrorTotals& totals_;
   std::stop_token stop_;
-  std::mutex mutex_;  // guards totals_ and the report's warnings where disks are worked on side by side
+  std::mutex mutex_;  // guards totals_, the report's lists and kept_ where disks are worked on side by side
+  std::set<std::string> kept_;  // points of which something could not be removed: the rest stays, as far as it can
   GuestReport report_;
   std::vector<ImageRecord> records_;             // as they stand on the replicas' images
   std::vector<std::optional<Snapshot>> ends_;    // the point's snapshots on the source
