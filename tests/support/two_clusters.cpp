@@ -120,20 +120,32 @@ ImageSpec TwoClusters::replica_of(const ImageSpec& image, std::uint32_t target_v
   return {"backup", "", replica_image_name(image.name, image.pool == "fast" ? "ssd" : "hdd", target_vmid)};
 }
 
-MirrorReport TwoClusters::run() {
-  events.events.clear();
-  return run(events);
-}
-
-MirrorReport TwoClusters::run(EventSink& sink) {
+template <typename Action>
+auto TwoClusters::over_ports(EventSink& sink, const Action& action) {
   FaultyStore source_store("source", source_images, faults);
   FaultyStore replica_store("destination", replica_images, faults);
   FaultyHypervisor source_cluster("source", source, faults);
   FaultyHypervisor destination_cluster("destination", destination, faults);
   OneStore source_stores(source_store);
   OneStore replica_stores(replica_store);
-  const Ports ports{{source_cluster, source_stores}, {destination_cluster, replica_stores}, clock, sink};
-  return mirror(parse_options(options), ports, faults.stop());
+  return action(Ports{{source_cluster, source_stores}, {destination_cluster, replica_stores}, clock, sink});
+}
+
+MirrorReport TwoClusters::run() {
+  events.events.clear();
+  return run(events);
+}
+
+MirrorReport TwoClusters::run(EventSink& sink) {
+  return over_ports(sink,
+                    [this](const Ports& ports) { return mirror(parse_options(options), ports, faults.stop()); });
+}
+
+VerifyReport TwoClusters::verify(const VerifyOptions& what) {
+  events.events.clear();
+  return over_ports(events, [&](const Ports& ports) {
+    return crossover::verify(parse_options(options, what), ports, faults.stop());
+  });
 }
 
 std::string TwoClusters::dump() const {

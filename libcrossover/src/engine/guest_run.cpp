@@ -21,11 +21,6 @@ using std::chrono::steady_clock;
 
 constexpr const char* replica_lock = "migrate";
 
-/// Problems a human has to decide about; trying again does not help and nothing was changed.
-bool is_conflict(ErrorCode code) {
-  return code == ErrorCode::conflict || code == ErrorCode::in_use || code == ErrorCode::already_exists;
-}
-
 /// Accepts the diff of an image that holds nothing.
 class EmptySink final : public DiffSink {
  public:
@@ -256,8 +251,13 @@ class GuestRun {
 
   void roll_back(std::size_t index) {
     const DiskPlan& disk = plan_.disks[index];
-    note(fmt::format("{} is rolled back to {}: the last run left it unfinished", to_string(disk.replica.spec),
-                     disk.replica_base->name));
+    const bool is_after_bad_point =
+        disk.replica_newest && std::any_of(disk.points.begin(), disk.points.end(), [&](const PointIds& point) {
+          return point.bad && point.replica_id == disk.replica_newest->id;
+        });
+    note(fmt::format("{} is rolled back to {}: {}", to_string(disk.replica.spec), disk.replica_base->name,
+                     is_after_bad_point ? disk.replica_newest->name + " was found to differ from the source"
+                                        : "the last run left it unfinished"));
     // Until the next point is complete the head is nobody's recovery point.
     records_[index].replica->state = ReplicaState::applying;
     records_[index].replica->end_snapshot.clear();
@@ -406,7 +406,7 @@ class GuestRun {
               .elapsed = elapsed()});
       });
       source(disk).read_diff(disk.disk.image.spec, disk.source_base, *ends_[index], sink, stop_);
-      disk_report.stream_bytes = sink.bytes();
+      disk_report.stream_bytes = sink.bytes() + send_repair(index);
       disk_report.duration = elapsed();
       record.state = ReplicaState::applied;
       save_record(index);
@@ -423,6 +423,15 @@ class GuestRun {
           .full = disk.full,
           .bytes = disk_report.stream_bytes,
           .elapsed = disk_report.duration});
+  }
+
+  /// Sends what was found to differ, from the new snapshot. Returns the bytes sent.
+  std::uint64_t send_repair(std::size_t index) {
+    const DiskPlan& disk = plan_.disks[index];
+    if (disk.repair.empty()) return 0;
+    CountingSink sink(destination(disk).write_diff(disk.replica.spec, stop_), [](std::uint64_t) {});
+    source(disk).read_ranges(disk.disk.image.spec, *ends_[index], disk.repair, sink, stop_);
+    return sink.bytes();
   }
 
   /// Every disk gets its end snapshot, then the point's configuration makes it a recovery point, then the records
@@ -542,6 +551,10 @@ class GuestRun {
 };
 
 }  // namespace
+
+bool is_conflict(ErrorCode code) {
+  return code == ErrorCode::conflict || code == ErrorCode::in_use || code == ErrorCode::already_exists;
+}
 
 GuestReport report_of(const GuestPlan& plan) {
   GuestReport report;

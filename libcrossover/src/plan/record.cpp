@@ -82,6 +82,7 @@ json to_json(const ReplicaRecord& record) {
   json points = json::array();
   for (const PointIds& point : record.points) {
     points.push_back({{"name", point.name}, {"source_id", point.source_id}, {"replica_id", point.replica_id}});
+    if (point.bad) points.back()["bad"] = true;
   }
   return {{"source", to_json(record.source)},
           {"source_image", record.source_image},
@@ -107,7 +108,8 @@ ReplicaRecord replica_from(const json& value) {
   record.end_snapshot = value.at("end_snapshot");
   record.end_source_id = value.at("end_source_id");
   for (const json& point : value.at("points")) {
-    record.points.push_back({point.at("name"), point.at("source_id"), point.at("replica_id")});
+    record.points.push_back(
+        {point.at("name"), point.at("source_id"), point.at("replica_id"), point.value("bad", false)});
   }
   return record;
 }
