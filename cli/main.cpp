@@ -109,9 +109,37 @@ int mirror(const Invocation& invocation, std::stop_token stop) {
   return exit_status(report);
 }
 
+int exit_status(const VerifyReport& report) {
+  const auto any = [&](VerifyOutcome outcome) {
+    return std::any_of(report.guests.begin(), report.guests.end(),
+                       [outcome](const VerifiedGuest& guest) { return guest.outcome == outcome; });
+  };
+  if (any(VerifyOutcome::differs) || any(VerifyOutcome::conflict)) return exit_conflict;
+  if (any(VerifyOutcome::failed)) return exit_failed;
+  return exit_ok;
+}
+
+int verify(const Invocation& invocation, std::stop_token stop) {
+  Renderer renderer(stdout, invocation.options, invocation.debug);
+  NullSink null;
+  const VerifyReport report =
+      Migrator(invocation.options)
+          .verify(invocation.verify, invocation.json ? static_cast<EventSink&>(null) : renderer, std::move(stop));
+  if (invocation.json) {
+    fmt::print("{}\n", to_json(report));
+  } else {
+    renderer.summary(report);
+  }
+  for (const VerifiedGuest& guest : report.guests) {
+    const std::string problem = render_problem(guest);
+    if (!problem.empty()) fmt::print(stderr, "crossover: {}\n", problem);
+  }
+  return exit_status(report);
+}
+
 /// The protocol gets standard input and output for itself: what a library prints goes to standard error, where
 /// it can be read and hurts nobody.
-int agent(std::stop_token stop) {
+int agent(const AgentOptions& options, std::stop_token stop) {
   if (isatty(STDIN_FILENO) == 1) {
     fmt::print(stderr, "crossover: agent is not for people: a crossover on another host starts it through ssh\n");
     return exit_usage;
@@ -123,7 +151,7 @@ int agent(std::stop_token stop) {
     fmt::print(stderr, "crossover: agent needs its three standard streams\n");
     return exit_nothing_done;
   }
-  serve_agent(in, out, std::move(stop));
+  serve_agent(in, out, options, std::move(stop));
   return exit_ok;
 }
 
@@ -162,9 +190,11 @@ int main(int argc, char** argv) {
   try {
     switch (invocation.command) {
       case Command::agent:
-        return agent(signals.token());
+        return agent(invocation.agent, signals.token());
       case Command::check:
         return check(invocation, signals.token());
+      case Command::verify:
+        return verify(invocation, signals.token());
       case Command::mirror:
         return mirror(invocation, signals.token());
     }

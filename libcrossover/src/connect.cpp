@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -13,6 +15,9 @@
 #include "agent/server.hpp"
 #include "crossover/agent.hpp"
 #include "crossover/error.hpp"
+#include "engine/rate_limiter.hpp"
+#include "engine/throttled_shell.hpp"
+#include "engine/throttled_sink.hpp"
 #include "pve/pve_cluster.hpp"
 #include "rbd/librbd_store.hpp"
 #include "rbd/rbd_command_store.hpp"
@@ -22,6 +27,8 @@
 namespace crossover {
 
 namespace {
+
+constexpr std::uint64_t min_agent_bytes = std::uint64_t{16} << 20;
 
 /// Stores made by `make`, one for each way into a cluster.
 class StoreCache final : public ImageStores {
@@ -59,6 +66,34 @@ std::unique_ptr<Shell> node_shell(const MirrorRequest& request, const NodeState&
   return std::make_unique<SshShell>(std::move(host));
 }
 
+/// To the agent: every transfer has one while it lasts, and there are questions meanwhile.
+std::size_t connections(const MirrorRequest& request) {
+  return request.parallel + 2;
+}
+
+/// How a transfer's share of the memory is divided among what it passes on one side: half is being read or written,
+/// half waits on the way to or from there.
+struct MemoryShare {
+  explicit MemoryShare(std::uint64_t transfer_bytes) : disk(transfer_bytes / 2), way(transfer_bytes / 2) {}
+  std::uint64_t disk;
+  std::uint64_t way;
+
+  [[nodiscard]] rbd::ReadWindow reads() const { return {.max_bytes = disk}; }
+  [[nodiscard]] rbd::WriteWindow writes() const { return {.max_bytes = disk}; }
+};
+
+std::uint64_t transfer_bytes(const MirrorRequest& request) {
+  return request.memory_bytes / request.parallel;
+}
+
+agent::SendWindow send_window(const MirrorRequest& request) {
+  agent::SendWindow window;
+  window.max_bytes = MemoryShare(transfer_bytes(request)).way;
+  if (request.options.compress == "zstd") window.compression = agent::Compression::always;
+  if (request.options.compress == "none") window.compression = agent::Compression::never;
+  return window;
+}
+
 /// The destination node as the administrator names it, with what their ssh configuration says of it.
 SshHost entry_host(const MirrorRequest& request) {
   SshHost host;
@@ -66,7 +101,7 @@ SshHost entry_host(const MirrorRequest& request) {
   host.port = 0;
   host.ciphers = request.options.ssh_cipher;
   host.accept_new_host_keys = request.options.accept_new_host_keys;
-  host.max_sessions = 8;  // more than the agent's pool takes: a frozen guest has one beside it
+  host.max_sessions = connections(request) + 4;  // what is held (a freeze, a configuration) has one beside them
   return host;
 }
 
@@ -78,9 +113,10 @@ struct Way {
 
 class AgentWay final : public Way {
  public:
-  explicit AgentWay(const std::shared_ptr<agent::ConnectionPool>& pool)
-      : hypervisor_(pool),
-        stores_([pool](const CephAccess& access) { return std::make_unique<AgentStore>(pool, access); }) {}
+  AgentWay(const std::shared_ptr<agent::ConnectionPool>& pool, const agent::SendWindow& window)
+      : hypervisor_(pool), stores_([pool, window](const CephAccess& access) {
+          return std::make_unique<AgentStore>(pool, access, window);
+        }) {}
 
   Side side() override { return {hypervisor_, stores_}; }
 
@@ -104,11 +140,53 @@ class CommandWay final : public Way {
   StoreCache stores_;
 };
 
+/// A store of the destination that is reached from here.
+class DirectStore final : public LibrbdStore {
+ public:
+  DirectStore(const CephAccess& access, const MemoryShare& share, std::shared_ptr<RateLimiter> limiter)
+      : LibrbdStore(access, share.reads(), share.writes()), limiter_(std::move(limiter)) {}
+
+  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, std::stop_token stop) override {
+    std::unique_ptr<DiffSink> sink = LibrbdStore::write_diff(image, stop);
+    if (!limiter_) return sink;
+    return std::make_unique<ThrottledSink>(std::move(sink), limiter_, std::move(stop));
+  }
+
+ private:
+  std::shared_ptr<RateLimiter> limiter_;
+};
+
+/// Ceph directly, Proxmox VE through commands on its nodes.
+class DirectWay final : public Way {
+ public:
+  DirectWay(const MirrorRequest& request, const std::shared_ptr<Shell>& shell,
+            const std::shared_ptr<RateLimiter>& limiter)
+      : shell_(shell),
+        cluster_(*shell, [&request](const NodeState& node) { return node_shell(request, node); }),
+        stores_([&request, limiter](const CephAccess& there) {
+          // What the storage says of paths is true over there. The user is the same, with the key that is here.
+          const CephAccess access{
+              .conf = request.options.destination_conf, .user = there.user, .with_defaults = true};
+          return std::make_unique<DirectStore>(access, MemoryShare(transfer_bytes(request)), limiter);
+        }) {}
+
+  Side side() override { return {cluster_, stores_}; }
+
+ private:
+  std::shared_ptr<Shell> shell_;
+  PveCluster cluster_;
+  StoreCache stores_;
+};
+
 /// The destination, by the way its first use finds: the agent where there is one.
 class Destination final : public Hypervisor, public ImageStores {
  public:
   Destination(const MirrorRequest& request, EventSink& events)
-      : request_(request), events_(events), shell_(std::make_shared<SshShell>(entry_host(request))) {}
+      : request_(request), events_(events), shell_(std::make_shared<SshShell>(entry_host(request))) {
+    if (request.bandwidth_limit == 0) return;
+    limiter_ = std::make_shared<RateLimiter>(request.bandwidth_limit);
+    shell_ = std::make_shared<ThrottledShell>(shell_, limiter_);
+  }
 
   ImageStore& open(const CephAccess& access) override { return side({}).images.open(access); }
 
@@ -142,12 +220,15 @@ class Destination final : public Hypervisor, public ImageStores {
   }
 
   std::unique_ptr<Way> find_way(const std::stop_token& stop) {
+    if (request_.options.transport == "direct") return std::make_unique<DirectWay>(request_, shell_, limiter_);
     if (request_.options.transport != "rbd") {
-      auto pool = std::make_shared<agent::ConnectionPool>(shell_);
+      const std::string memory = std::to_string(transfer_bytes(request_));
+      auto pool = std::make_shared<agent::ConnectionPool>(
+          shell_, connections(request_), std::vector<std::string>{"crossover", "agent", "--memory=" + memory});
       try {
         // Kept by the pool for the first request.
         (void)pool->acquire(stop);
-        return std::make_unique<AgentWay>(pool);
+        return std::make_unique<AgentWay>(pool, send_window(request_));
       } catch (const Error& error) {
         if (request_.options.transport == "agent" || error.code() != ErrorCode::unsupported) throw;
         events_.on_event(
@@ -163,6 +244,7 @@ class Destination final : public Hypervisor, public ImageStores {
 
   const MirrorRequest& request_;
   EventSink& events_;
+  std::shared_ptr<RateLimiter> limiter_;
   std::shared_ptr<Shell> shell_;
   std::mutex mutex_;
   std::unique_ptr<Way> way_;
@@ -172,7 +254,9 @@ class BothSides final : public Connection {
  public:
   BothSides(const MirrorRequest& request, EventSink& events)
       : cluster_(shell_, [&request](const NodeState& node) { return node_shell(request, node); }),
-        stores_([](const CephAccess& access) { return std::make_unique<LibrbdStore>(access); }),
+        stores_([share = MemoryShare(transfer_bytes(request))](const CephAccess& access) {
+          return std::make_unique<LibrbdStore>(access, share.reads(), share.writes());
+        }),
         destination_(request, events) {}
 
   Side source() override { return {cluster_, stores_}; }
@@ -191,11 +275,14 @@ std::unique_ptr<Connection> connect(const MirrorRequest& request, EventSink& eve
   return std::make_unique<BothSides>(request, events);
 }
 
-void serve_agent(int in, int out, std::stop_token stop) {
+void serve_agent(int in, int out, const AgentOptions& options, std::stop_token stop) {
+  const MemoryShare share(std::max(options.memory_bytes, min_agent_bytes));
   LocalShell shell;
   PveCluster cluster(shell, [](const NodeState& node) { return std::make_unique<SshShell>(node_host(node)); });
-  StoreCache stores([](const CephAccess& access) { return std::make_unique<LibrbdStore>(access); });
-  agent::Server(in, out, {cluster, stores}).serve(std::move(stop));
+  StoreCache stores([share](const CephAccess& access) {
+    return std::make_unique<LibrbdStore>(access, share.reads(), share.writes());
+  });
+  agent::Server(in, out, {cluster, stores}, share.way).serve(std::move(stop));
 }
 
 }  // namespace crossover

@@ -42,6 +42,7 @@ class OptionDescription:
     def help(self) -> str: ...
 
 def option_list() -> tuple[OptionDescription, ...]: ...
+def verify_option_list() -> tuple[OptionDescription, ...]: ...
 @final
 class MirrorOptions:
     def __init__(
@@ -59,6 +60,11 @@ class MirrorOptions:
         job_name: str = "",
         ssh_cipher: str = "",
         transport: str = "auto",
+        destination_conf: str = "",
+        parallel: str = "4",
+        memory: str = "256M",
+        bandwidth_limit: str = "",
+        compress: str = "auto",
         lock_wait: str = "60s",
         freeze_timeout: str = "10s",
         online: bool = False,
@@ -86,6 +92,11 @@ class MirrorOptions:
     job_name: str
     ssh_cipher: str
     transport: str
+    destination_conf: str
+    parallel: str
+    memory: str
+    bandwidth_limit: str
+    compress: str
     lock_wait: str
     freeze_timeout: str
     online: bool
@@ -97,6 +108,15 @@ class MirrorOptions:
     keep_destination_lock: bool
     accept_new_host_keys: bool
     dry_run: bool
+    def __eq__(self, other: object) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
+
+@final
+class VerifyOptions:
+    def __init__(self, *, point: str = "", sample: str = "", repair: bool = False) -> None: ...
+    point: str
+    sample: str
+    repair: bool
     def __eq__(self, other: object) -> bool: ...
     __hash__: None  # type: ignore[assignment]
 
@@ -391,6 +411,75 @@ class MirrorReport:
     def to_json(self) -> str: ...
 
 @final
+class ByteRange:
+    @property
+    def offset(self) -> int: ...
+    @property
+    def length_bytes(self) -> int: ...
+
+@final
+class VerifiedDisk:
+    @property
+    def key(self) -> str: ...
+    @property
+    def source_image(self) -> str: ...
+    @property
+    def replica_image(self) -> str: ...
+    @property
+    def source_size_bytes(self) -> int: ...
+    @property
+    def replica_size_bytes(self) -> int: ...
+    @property
+    def compared_bytes(self) -> int: ...
+    @property
+    def differing(self) -> tuple[ByteRange, ...]: ...
+    @property
+    def duration(self) -> datetime.timedelta: ...
+    @property
+    def is_equal(self) -> bool: ...
+
+@final
+class VerifiedGuest:
+    @property
+    def vmid(self) -> int: ...
+    @property
+    def target_vmid(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def outcome(self) -> Literal["equal", "differs", "repaired", "conflict", "failed"]: ...
+    @property
+    def error_code(self) -> str | None: ...
+    @property
+    def error(self) -> str: ...
+    @property
+    def point(self) -> str: ...
+    @property
+    def disks(self) -> tuple[VerifiedDisk, ...]: ...
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+    @property
+    def repair(self) -> GuestReport | None: ...
+
+@final
+class VerifyReport:
+    @property
+    def job(self) -> str: ...
+    @property
+    def destination(self) -> str: ...
+    @property
+    def sample(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def started(self) -> datetime.datetime: ...
+    @property
+    def duration(self) -> datetime.timedelta: ...
+    @property
+    def guests(self) -> tuple[VerifiedGuest, ...]: ...
+    def to_json(self) -> str: ...
+
+@final
 class CheckItem:
     @property
     def result(self) -> Literal["ok", "warning", "failed"]: ...
@@ -415,4 +504,10 @@ class Migrator:
     def mirror(
         self, on_event: Callable[[Event], Any] | None = None, stop: threading.Event | _Stop | None = None
     ) -> MirrorReport: ...
+    def verify(
+        self,
+        options: VerifyOptions = VerifyOptions(),
+        on_event: Callable[[Event], Any] | None = None,
+        stop: threading.Event | _Stop | None = None,
+    ) -> VerifyReport: ...
     def check(self, stop: threading.Event | _Stop | None = None) -> CheckReport: ...

@@ -60,6 +60,7 @@ TwoClusters::TwoClusters()
   options.destination = "w1";
   options.pool = "copy";
   options.online = true;
+  options.parallel = "1";  // so that the calls of a run have an order
 }
 
 void TwoClusters::add_guest(std::uint32_t vmid, std::size_t disks) {

@@ -2,9 +2,15 @@
 /// The far end of a transfer.
 #pragma once
 
+#include <cstdint>
 #include <stop_token>
 
 namespace crossover {
+
+struct AgentOptions {
+  /// How much of a transfer's content may be under way in here at once; at least 16 MiB are taken.
+  std::uint64_t memory_bytes = std::uint64_t{256} << 20;
+};
 
 /// Serves one client that talks the agent's protocol on two descriptors, which stay the caller's: images through
 /// librbd and the Proxmox VE cluster of this host, with the rights of this process. Returns when the input ends or
@@ -13,6 +19,6 @@ namespace crossover {
 ///
 /// Nothing else may be written to `out`, and the process has to ignore SIGPIPE. Throws Error{format} if the client
 /// does not speak the protocol, Error{io} if it is gone.
-void serve_agent(int in, int out, std::stop_token stop = {});
+void serve_agent(int in, int out, const AgentOptions& options = {}, std::stop_token stop = {});
 
 }  // namespace crossover

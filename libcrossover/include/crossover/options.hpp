@@ -25,6 +25,11 @@ struct MirrorOptions {
   std::string job_name;
   std::string ssh_cipher;
   std::string transport = "auto";
+  std::string destination_conf;
+  std::string parallel = "4";
+  std::string memory = "256M";
+  std::string bandwidth_limit;
+  std::string compress = "auto";
   std::string lock_wait = "60s";
   std::string freeze_timeout = "10s";
   bool online = false;

@@ -85,6 +85,8 @@ struct MirrorTotals {
   std::uint32_t guests_failed = 0;
   std::uint32_t guests_running = 0;
   std::uint32_t guests_stopped = 0;
+
+  MirrorTotals& operator+=(const MirrorTotals& more) noexcept;
 };
 
 /// A whole run.

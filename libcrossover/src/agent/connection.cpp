@@ -56,8 +56,9 @@ std::string last_line(std::string_view text) {
 Connection::Watch::Watch(Connection& connection, std::stop_token stop)
     : callback_(std::move(stop), Forward{&connection}) {}
 
-Connection::Connection(Shell& shell, std::stop_token stop) : host_(shell.host()), decoder_("agent on " + host_) {
-  process_ = shell.start({"crossover", "agent"}, ending_.get_token());
+Connection::Connection(Shell& shell, const std::vector<std::string>& command, std::stop_token stop)
+    : host_(shell.host()), decoder_("agent on " + host_) {
+  process_ = shell.start(command, ending_.get_token());
   const Watch watch(*this, stop);
   if (greet_within_limit(stop)) return;
   throw Error(ErrorCode::timeout, "start agent on", host_,

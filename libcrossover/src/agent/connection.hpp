@@ -8,6 +8,7 @@
 #include <span>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "agent/messages.hpp"
 #include "engine/shell.hpp"
@@ -21,10 +22,11 @@ namespace crossover::agent {
 /// so. Destroying it ends the agent's input, and with that the agent.
 class Connection {
  public:
-  /// Starts `crossover agent` there and exchanges hellos. Throws what Shell::start() throws; Error{unsupported},
-  /// with the reason, if there is no such command or it speaks another protocol; Error{format} if something else
-  /// answers; Error{timeout}, retryable, if nothing does within half a minute.
-  Connection(Shell& shell, std::stop_token stop);
+  /// Starts `command`, which is `crossover agent` with its options, there and exchanges hellos. Throws what
+  /// Shell::start() throws; Error{unsupported}, with the reason, if there is no such command or it speaks another
+  /// protocol; Error{format} if something else answers; Error{timeout}, retryable, if nothing does within half a
+  /// minute.
+  Connection(Shell& shell, const std::vector<std::string>& command, std::stop_token stop);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;

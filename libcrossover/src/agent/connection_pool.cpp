@@ -14,8 +14,8 @@ ConnectionPool::Lease::~Lease() {
   if (pool_) pool_->put(std::move(connection_), counted_);
 }
 
-ConnectionPool::ConnectionPool(std::shared_ptr<Shell> shell, std::size_t limit)
-    : shell_(std::move(shell)), limit_(limit) {}
+ConnectionPool::ConnectionPool(std::shared_ptr<Shell> shell, std::size_t limit, std::vector<std::string> command)
+    : shell_(std::move(shell)), limit_(limit), command_(std::move(command)) {}
 
 std::unique_ptr<Connection> ConnectionPool::take_idle() {
   std::vector<Idle> old;  // destroyed without the lock
@@ -38,7 +38,7 @@ ConnectionPool::Lease ConnectionPool::acquire(const std::stop_token& stop) {
   }
   try {
     std::unique_ptr<Connection> connection = take_idle();
-    if (!connection) connection = std::make_unique<Connection>(*shell_, stop);
+    if (!connection) connection = std::make_unique<Connection>(*shell_, command_, stop);
     return {shared_from_this(), std::move(connection), true};
   } catch (...) {
     put(nullptr, true);
@@ -48,7 +48,7 @@ ConnectionPool::Lease ConnectionPool::acquire(const std::stop_token& stop) {
 
 ConnectionPool::Lease ConnectionPool::acquire_extra(const std::stop_token& stop) {
   std::unique_ptr<Connection> connection = take_idle();
-  if (!connection) connection = std::make_unique<Connection>(*shell_, stop);
+  if (!connection) connection = std::make_unique<Connection>(*shell_, command_, stop);
   return {shared_from_this(), std::move(connection), false};
 }
 

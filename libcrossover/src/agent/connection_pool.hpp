@@ -18,8 +18,9 @@ namespace crossover::agent {
 /// Opens connections as they are needed and keeps those that are free. Thread-safe.
 class ConnectionPool : public std::enable_shared_from_this<ConnectionPool> {
  public:
-  /// At most `limit` leases at once; who wants another waits.
-  ConnectionPool(std::shared_ptr<Shell> shell, std::size_t limit = 4);
+  /// At most `limit` leases at once; who wants another waits. `command` starts the agent.
+  explicit ConnectionPool(std::shared_ptr<Shell> shell, std::size_t limit = 4,
+                          std::vector<std::string> command = {"crossover", "agent"});
 
   /// A connection in use. Goes back when it is destroyed, if it is still usable.
   class Lease {
@@ -60,6 +61,7 @@ class ConnectionPool : public std::enable_shared_from_this<ConnectionPool> {
 
   std::shared_ptr<Shell> shell_;
   std::size_t limit_;
+  std::vector<std::string> command_;
   std::mutex mutex_;  // guards what follows
   std::condition_variable_any freed_;
   std::vector<Idle> idle_;

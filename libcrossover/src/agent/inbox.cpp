@@ -9,7 +9,6 @@ namespace crossover::agent {
 
 namespace {
 
-constexpr std::uint64_t max_bytes = 16U << 20;
 constexpr std::size_t max_messages = 4096;
 constexpr std::size_t read_bytes = std::size_t{256} << 10;
 
@@ -21,8 +20,8 @@ std::uint64_t bytes_of(const Inbox::Message& message) {
 
 }  // namespace
 
-Inbox::Inbox(FdStream& stream, std::stop_source& ending)
-    : stream_(stream), ending_(ending), thread_([this] { read(); }) {}
+Inbox::Inbox(FdStream& stream, std::stop_source& ending, std::uint64_t max_bytes)
+    : stream_(stream), ending_(ending), max_bytes_(max_bytes), thread_([this] { read(); }) {}
 
 void Inbox::read() {
   End end;
@@ -70,7 +69,7 @@ void Inbox::put(Message message) {
   const std::uint64_t bytes = bytes_of(message);
   std::unique_lock lock(mutex_);
   const auto has_room = [&] {
-    return messages_.empty() || (bytes_ + bytes <= max_bytes && messages_.size() < max_messages);
+    return messages_.empty() || (bytes_ + bytes <= max_bytes_ && messages_.size() < max_messages);
   };
   if (!changed_.wait(lock, ending_.get_token(), has_room)) throw Cancelled{};
   bytes_ += bytes;

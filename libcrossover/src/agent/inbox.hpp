@@ -28,8 +28,9 @@ class Inbox {
   };
   using Message = std::variant<stream::AgentHello, Json, stream::TransferRecord, End>;
 
-  /// Triggers `ending` when the input ends, for then nobody waits for what is being done. Both have to outlive it.
-  Inbox(FdStream& stream, std::stop_source& ending);
+  /// Holds at most `max_bytes` of content, or one block. Triggers `ending` when the input ends, for then nobody
+  /// waits for what is being done. Both have to outlive it.
+  Inbox(FdStream& stream, std::stop_source& ending, std::uint64_t max_bytes);
 
   /// The next message; an End comes again and again.
   Message take();
@@ -41,6 +42,7 @@ class Inbox {
 
   FdStream& stream_;
   std::stop_source& ending_;
+  std::uint64_t max_bytes_;
   std::mutex mutex_;  // guards what follows
   std::condition_variable_any changed_;
   std::deque<Message> messages_;

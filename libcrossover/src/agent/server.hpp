@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -21,8 +22,9 @@ namespace crossover::agent {
 /// becomes the former one again.
 class Server {
  public:
-  /// Does not own the descriptors; see FdStream for what it needs of them.
-  Server(int in, int out, Side side);
+  /// Does not own the descriptors; see FdStream for what it needs of them. Reads at most `ahead_bytes` of a
+  /// transfer's content ahead of the image.
+  Server(int in, int out, Side side, std::uint64_t ahead_bytes = std::uint64_t{16} << 20);
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;

@@ -12,6 +12,8 @@ namespace {
 constexpr std::size_t room_bytes = stream::frame_header_bytes + stream::block_header_bytes;
 // Small frames are written together: each write is a system call, and over ssh a packet.
 constexpr std::size_t batch_bytes = std::size_t{128} << 10;
+// With so much waiting to be sent it is the link that is slow.
+constexpr std::uint64_t backlog_bytes = std::uint64_t{4} << 20;
 constexpr unsigned misses_until_pause = 4;
 constexpr unsigned first_pause = 16;
 constexpr unsigned longest_pause = 256;
@@ -136,6 +138,18 @@ void TransferSender::push(std::unique_ptr<Item> item) {
   }
 }
 
+bool TransferSender::is_worth_compressing() {
+  switch (window_.compression) {
+    case Compression::always:
+      return true;
+    case Compression::never:
+      return false;
+    case Compression::automatic:
+      break;
+  }
+  return ready_bytes_ >= backlog_bytes && gate_.try_next();
+}
+
 void TransferSender::encode_blocks() {
   try {
     stream::BlockEncoder encoder;
@@ -145,7 +159,7 @@ void TransferSender::encode_blocks() {
       if (abandoned_ || ended_) return;
       Item& item = *raw_.front();
       raw_.pop_front();
-      const bool compress = gate_.try_next();
+      const bool compress = is_worth_compressing();
       lock.unlock();
       const std::uint64_t before = item.frame.capacity();
       stream::BlockEncoder::Block block = encoder.encode(item.offset, std::move(item.frame), compress);
@@ -156,6 +170,7 @@ void TransferSender::encode_blocks() {
       item.frame = std::move(block.frame);
       item.hash = block.hash;
       item.ready = true;
+      ready_bytes_ += item.frame.capacity();
       changed_.notify_all();
     }
   } catch (...) {
@@ -187,6 +202,7 @@ void TransferSender::send_frames() {
       if (!item) continue;
       lock.lock();
       bytes_ -= item->kind == Kind::end ? 0 : item->frame.capacity();
+      ready_bytes_ -= item->kind == Kind::data ? item->frame.capacity() : 0;
       ended_ = item->kind == Kind::end;
       lock.unlock();
       changed_.notify_all();

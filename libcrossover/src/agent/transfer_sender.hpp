@@ -22,11 +22,16 @@
 
 namespace crossover::agent {
 
+/// Which blocks are compressed: those that shrink, while the link and not the processor is what is waited for; all
+/// that shrink; none.
+enum class Compression { automatic, always, never };
+
 /// How much a sender holds and how many threads hash and compress.
 struct SendWindow {
   std::uint64_t max_bytes = 64U << 20;
   std::size_t max_frames = 4096;
   unsigned workers = 2;
+  Compression compression = Compression::automatic;
 };
 
 /// Says whether compressing is worth trying: after some blocks in a row that did not shrink it is left for a while,
@@ -82,6 +87,7 @@ class TransferSender final : public DiffSink {
   void flush_block();
   void push(std::unique_ptr<Item> item);
   void encode_blocks();
+  bool is_worth_compressing();
   void send_frames();
   void send(Item& item);
   void fail(std::exception_ptr failure);
@@ -110,6 +116,7 @@ class TransferSender final : public DiffSink {
   std::deque<Item*> raw_;                    // those that wait for a worker
   CompressionGate gate_;
   std::uint64_t bytes_ = 0;
+  std::uint64_t ready_bytes_ = 0;  // of encoded blocks that wait to be sent
   bool abandoned_ = false;
   bool ended_ = false;
   std::exception_ptr failure_;

@@ -3,12 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
+#include <functional>
 #include <future>
+#include <mutex>
 #include <set>
 
 #include "crossover/error.hpp"
 #include "engine/counting_sink.hpp"
 #include "engine/guest_lock.hpp"
+#include "engine/in_parallel.hpp"
 #include "plan/replica_config.hpp"
 
 namespace crossover {
@@ -41,9 +45,9 @@ class EmptySink final : public DiffSink {
 
 class GuestRun {
  public:
-  GuestRun(const MirrorRequest& request, const GuestPlan& plan, const Ports& ports, MirrorTotals& totals,
-           std::stop_token stop)
-      : request_(request), plan_(plan), ports_(ports), totals_(totals), stop_(std::move(stop)) {
+  GuestRun(const MirrorRequest& request, const GuestPlan& plan, const Ports& ports, TransferSlots& slots,
+           MirrorTotals& totals, std::stop_token stop)
+      : request_(request), plan_(plan), ports_(ports), slots_(slots), totals_(totals), stop_(std::move(stop)) {
     if (plan.replica_config_before) replica_ = ConfigVersion{*plan.replica_config_before, ""};
     ends_.resize(plan.disks.size());
     records_.reserve(plan.disks.size());
@@ -69,11 +73,7 @@ class GuestRun {
     try {
       if (plan_.problem) throw Error(plan_.problem->code, "mirror", "", plan_.problem->text);
       wait_for_foreign_lock();
-      for (const Step& step : plan_.steps) {
-        if (stop_.stop_requested()) throw Cancelled{};
-        tell({.kind = EventKind::debug, .text = describe(plan_, step)});
-        carry_out(step);
-      }
+      for (std::size_t first = 0; first < plan_.steps.size();) first = carry_out_from(first);
       report_.outcome = Outcome::ok;
       ++totals_.guests_ok;
     } catch (const Error& error) {
@@ -94,6 +94,25 @@ class GuestRun {
   }
 
  private:
+  /// Carries out a step and those that follow it and do the same to other disks, and returns what comes then.
+  std::size_t carry_out_from(std::size_t first) {
+    const StepKind kind = plan_.steps[first].kind;
+    std::size_t end = first + 1;
+    while (is_of_one_disk(kind) && end < plan_.steps.size() && plan_.steps[end].kind == kind) ++end;
+    in_parallel(end - first, request_.parallel, [&](std::size_t index) {
+      const Step& step = plan_.steps[first + index];
+      if (stop_.stop_requested()) throw Cancelled{};
+      tell({.kind = EventKind::debug, .text = describe(plan_, step)});
+      carry_out(step);
+    });
+    return end;
+  }
+
+  static bool is_of_one_disk(StepKind kind) {
+    return kind == StepKind::create_image || kind == StepKind::check_head || kind == StepKind::roll_back ||
+           kind == StepKind::transfer;
+  }
+
   void carry_out(const Step& step) {
     switch (step.kind) {
       case StepKind::lock_replica:
@@ -157,13 +176,20 @@ class GuestRun {
   }
 
   void note(const std::string& warning) {
-    report_.warnings.push_back(warning);
+    {
+      const std::scoped_lock lock(mutex_);
+      report_.warnings.push_back(warning);
+    }
     warn(warning);
   }
 
   void save_record(std::size_t index) {
     const DiskPlan& disk = plan_.disks[index];
     destination(disk).set_metadata(disk.replica.spec, std::string(record_key), render_record(records_[index]));
+  }
+
+  void for_disks(const std::function<void(const DiskPlan& disk, std::size_t index)>& work) const {
+    in_parallel(plan_.disks.size(), request_.parallel, [&](std::size_t i) { work(plan_.disks[i], i); });
   }
 
   void lock_replica() {
@@ -267,9 +293,9 @@ class GuestRun {
   }
 
   void record_source() {
-    for (const DiskPlan& disk : plan_.disks) {
+    for_disks([&](const DiskPlan& disk, std::size_t) {
       save_source_record(disk, disk.full ? to_string(disk.replica.spec) : "", disk.source_record);
-    }
+    });
   }
 
   /// Writes the source's record, with the image that is being created, if that is not what `present` says already.
@@ -385,6 +411,7 @@ class GuestRun {
   }
 
   void transfer(std::size_t index) {
+    const TransferSlots::Slot slot = slots_.enter(stop_);
     const DiskPlan& disk = plan_.disks[index];
     DiskReport& disk_report = report_.disks[index];
     const std::string subject = point_name(disk.disk.image);
@@ -398,26 +425,29 @@ class GuestRun {
       record.end_source_id = ends_[index]->id;
       save_record(index);
       torn_ = true;
-      CountingSink sink(destination(disk).write_diff(disk.replica.spec, stop_), [&](std::uint64_t bytes) {
-        tell({.kind = EventKind::transfer_progress,
-              .subject = subject,
-              .full = disk.full,
-              .bytes = bytes,
-              .elapsed = elapsed()});
-      });
-      source(disk).read_diff(disk.disk.image.spec, disk.source_base, *ends_[index], sink, stop_);
-      disk_report.stream_bytes = sink.bytes() + send_repair(index);
+      {
+        CountingSink sink(destination(disk).write_diff(disk.replica.spec, stop_), [&](std::uint64_t bytes) {
+          tell({.kind = EventKind::transfer_progress,
+                .subject = subject,
+                .full = disk.full,
+                .bytes = bytes,
+                .elapsed = elapsed()});
+        });
+        source(disk).read_diff(disk.disk.image.spec, disk.source_base, *ends_[index], sink, stop_);
+        disk_report.stream_bytes = sink.bytes();
+      }
+      disk_report.stream_bytes += send_repair(index);
       disk_report.duration = elapsed();
       record.state = ReplicaState::applied;
       save_record(index);
     } catch (const Error&) {
+      const std::scoped_lock lock(mutex_);
       ++(disk.full ? totals_.full_failed : totals_.incremental_failed);
       throw;
     }
     disk_report.transferred = true;
     disk_report.size_bytes = ends_[index]->size_bytes;
-    ++(disk.full ? totals_.full_ok : totals_.incremental_ok);
-    (disk.full ? totals_.full_bytes : totals_.incremental_bytes) += disk_report.stream_bytes;
+    count_transfer(disk, disk_report);
     tell({.kind = EventKind::transfer_finished,
           .subject = subject,
           .full = disk.full,
@@ -434,21 +464,26 @@ class GuestRun {
     return sink.bytes();
   }
 
+  void count_transfer(const DiskPlan& disk, const DiskReport& disk_report) {
+    const std::scoped_lock lock(mutex_);
+    ++(disk.full ? totals_.full_ok : totals_.incremental_ok);
+    (disk.full ? totals_.full_bytes : totals_.incremental_bytes) += disk_report.stream_bytes;
+  }
+
   /// Every disk gets its end snapshot, then the point's configuration makes it a recovery point, then the records
   /// follow.
   void commit() {
-    std::vector<Snapshot> made;
-    PointConfig point;
-    for (const DiskPlan& disk : plan_.disks) {
-      const Snapshot snapshot = destination(disk).create_snapshot(disk.replica.spec, plan_.snapshot);
-      const std::uint64_t expected = report_.disks[made.size()].size_bytes;
-      if (snapshot.size_bytes != expected) {
+    std::vector<Snapshot> made(plan_.disks.size());
+    for_disks([&](const DiskPlan& disk, std::size_t i) {
+      made[i] = destination(disk).create_snapshot(disk.replica.spec, plan_.snapshot);
+      const std::uint64_t expected = report_.disks[i].size_bytes;
+      if (made[i].size_bytes != expected) {
         throw Error(ErrorCode::conflict, "commit", point_name(disk.replica),
-                    fmt::format("its size is {} bytes, the source's {}", snapshot.size_bytes, expected));
+                    fmt::format("its size is {} bytes, the source's {}", made[i].size_bytes, expected));
       }
-      made.push_back(snapshot);
-      point.images.push_back(to_string(disk.replica.spec));
-    }
+    });
+    PointConfig point;
+    for (const DiskPlan& disk : plan_.disks) point.images.push_back(to_string(disk.replica.spec));
     point.target_vmid = plan_.target_vmid;
     point.config = without_password(plan_.replica_config);
     point.firewall = plan_.firewall;
@@ -456,19 +491,19 @@ class GuestRun {
     const DiskPlan& first = plan_.disks.front();
     destination(first).set_metadata(first.replica.spec, std::string(point_key_prefix) + plan_.snapshot,
                                     render_point(point));
-    for (std::size_t i = 0; i < made.size(); ++i) {
+    for_disks([&](const DiskPlan&, std::size_t i) {
       ReplicaRecord& record = *records_[i].replica;
       record.state = ReplicaState::complete;
       std::erase_if(record.points, [&](const PointIds& old) { return is_to_be_removed(i, old); });
       record.points.push_back({plan_.snapshot, ends_[i]->id, made[i].id});
       save_record(i);
       report_.disks[i].committed = true;
-    }
+    });
     torn_ = false;
     report_.recovery_point = plan_.snapshot;
-    for (const DiskPlan& disk : plan_.disks) {
+    for_disks([&](const DiskPlan& disk, std::size_t) {
       if (disk.full) save_source_record(disk, "", {});
-    }
+    });
   }
 
   /// The metadata of an image can be read by more people than /etc/pve, and `rbd` takes it as an argument.
@@ -536,8 +571,10 @@ class GuestRun {
   const MirrorRequest& request_;
   const GuestPlan& plan_;
   const Ports& ports_;
+  TransferSlots& slots_;
   MirrorTotals& totals_;
   std::stop_token stop_;
+  std::mutex mutex_;  // guards totals_ and the report's warnings where disks are worked on side by side
   GuestReport report_;
   std::vector<ImageRecord> records_;             // as they stand on the replicas' images
   std::vector<std::optional<Snapshot>> ends_;    // this run's snapshots on the source
@@ -545,7 +582,7 @@ class GuestRun {
   std::optional<std::string> replica_unlocked_;  // what an undo puts back
   bool replica_locked_ = false;
   bool snapshots_made_ = false;
-  bool torn_ = false;  // a replica's head is not a recovery point
+  std::atomic<bool> torn_ = false;  // a replica's head is not a recovery point
   std::unique_ptr<Freeze> freeze_;
   std::optional<SourceLock> source_lock_;
 };
@@ -587,9 +624,9 @@ GuestReport report_of(const GuestPlan& plan) {
   return report;
 }
 
-GuestReport run_guest(const MirrorRequest& request, const GuestPlan& plan, const Ports& ports, MirrorTotals& totals,
-                      std::stop_token stop) {
-  return GuestRun(request, plan, ports, totals, std::move(stop)).run();
+GuestReport run_guest(const MirrorRequest& request, const GuestPlan& plan, const Ports& ports, TransferSlots& slots,
+                      MirrorTotals& totals, std::stop_token stop) {
+  return GuestRun(request, plan, ports, slots, totals, std::move(stop)).run();
 }
 
 }  // namespace crossover

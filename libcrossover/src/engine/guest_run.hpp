@@ -6,6 +6,7 @@
 
 #include "crossover/report.hpp"
 #include "engine/ports.hpp"
+#include "engine/transfer_slots.hpp"
 #include "plan/mirror_plan.hpp"
 
 namespace crossover {
@@ -17,8 +18,10 @@ bool is_conflict(ErrorCode code);
 GuestReport report_of(const GuestPlan& plan);
 
 /// Walks the plan's steps. What fails is in the report; on every way out the source guest is thawed and unlocked,
-/// and a replica whose head is torn stays locked. Throws Cancelled only.
-GuestReport run_guest(const MirrorRequest& request, const GuestPlan& plan, const Ports& ports, MirrorTotals& totals,
-                      std::stop_token stop);
+/// and a replica whose head is torn stays locked. Disks are worked on side by side, as many as the request allows;
+/// each transfer waits for one of `slots`, which all guests of the run share. Adds to `totals`. Throws Cancelled
+/// only.
+GuestReport run_guest(const MirrorRequest& request, const GuestPlan& plan, const Ports& ports, TransferSlots& slots,
+                      MirrorTotals& totals, std::stop_token stop);
 
 }  // namespace crossover

@@ -1,6 +1,9 @@
 #include "engine/mirror.hpp"
 
+#include <mutex>
+
 #include "engine/guest_run.hpp"
+#include "engine/in_parallel.hpp"
 #include "engine/survey.hpp"
 
 namespace crossover {
@@ -16,11 +19,20 @@ MirrorReport mirror(const MirrorRequest& request, const Ports& ports, std::stop_
   ports.events.on_event({.kind = EventKind::run_started});
 
   const Survey found = survey(request, ports, stop);
-  for (const GuestScope& scope : found.guests) {
-    const GuestPlan plan = plan_guest(request, found.inventory, scope, ports.clock.now());
-    report.guests.push_back(report.dry_run ? report_of(plan)
-                                           : run_guest(request, plan, ports, report.totals, stop));
-  }
+  report.guests.resize(found.guests.size());
+  TransferSlots slots(request.parallel);
+  std::mutex totals;
+  in_parallel(found.guests.size(), request.parallel, [&](std::size_t index) {
+    const GuestPlan plan = plan_guest(request, found.inventory, found.guests[index], ports.clock.now());
+    if (report.dry_run) {
+      report.guests[index] = report_of(plan);
+      return;
+    }
+    MirrorTotals of_guest;
+    report.guests[index] = run_guest(request, plan, ports, slots, of_guest, stop);
+    const std::scoped_lock lock(totals);
+    report.totals += of_guest;
+  });
 
   report.duration = std::chrono::duration_cast<std::chrono::milliseconds>(steady_clock::now() - begin);
   ports.events.on_event({.kind = EventKind::run_finished, .elapsed = report.duration});

@@ -7,6 +7,7 @@
 #include "crossover/error.hpp"
 #include "engine/compare_blocks.hpp"
 #include "engine/guest_run.hpp"
+#include "engine/in_parallel.hpp"
 #include "engine/survey.hpp"
 
 namespace crossover {
@@ -33,8 +34,8 @@ std::uint64_t sum(const std::vector<ByteRange>& ranges) {
 class GuestVerify {
  public:
   GuestVerify(const VerifyRequest& request, std::uint64_t seed, const GuestScope& scope, const Ports& ports,
-              std::stop_token stop)
-      : request_(request), seed_(seed), scope_(scope), ports_(ports), stop_(std::move(stop)) {}
+              TransferSlots& slots, std::stop_token stop)
+      : request_(request), seed_(seed), scope_(scope), ports_(ports), slots_(slots), stop_(std::move(stop)) {}
 
   VerifiedGuest run(const Inventory& inventory) {
     result_.vmid = scope_.vmid;
@@ -154,8 +155,9 @@ class GuestVerify {
       }
       const GuestPlan plan = plan_guest(request_.mirror, found.inventory, *scope, ports_.clock.now(), repair);
       MirrorTotals totals;
-      result_.repair = request_.mirror.options.dry_run ? report_of(plan)
-                                                       : run_guest(request_.mirror, plan, ports_, totals, stop_);
+      result_.repair = request_.mirror.options.dry_run
+                           ? report_of(plan)
+                           : run_guest(request_.mirror, plan, ports_, slots_, totals, stop_);
     } catch (const Error& error) {
       result_.error_code = error.code();
       result_.error = error.what();
@@ -170,6 +172,7 @@ class GuestVerify {
   std::uint64_t seed_;
   const GuestScope& scope_;
   const Ports& ports_;
+  TransferSlots& slots_;
   std::stop_token stop_;
   VerifiedGuest result_;
 };
@@ -189,9 +192,12 @@ VerifyReport verify(const VerifyRequest& request, const Ports& ports, std::stop_
   MirrorRequest looking = request.mirror;
   looking.options.dry_run = true;  // a run that is writing does not change the points
   const Survey found = survey(looking, ports, stop);
-  for (const GuestScope& scope : found.guests) {
-    report.guests.push_back(GuestVerify(request, report.seed, scope, ports, stop).run(found.inventory));
-  }
+  report.guests.resize(found.guests.size());
+  TransferSlots slots(request.mirror.parallel);
+  in_parallel(found.guests.size(), request.mirror.parallel, [&](std::size_t index) {
+    report.guests[index] =
+        GuestVerify(request, report.seed, found.guests[index], ports, slots, stop).run(found.inventory);
+  });
   report.duration = duration_cast<milliseconds>(steady_clock::now() - begin);
   return report;
 }

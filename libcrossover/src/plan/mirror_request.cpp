@@ -2,12 +2,22 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <initializer_list>
+
+#include "crossover/byte_size.hpp"
 #include "crossover/error.hpp"
 #include "crossover/snapshot_name.hpp"
+#include "model/text.hpp"
 
 namespace crossover {
 
 namespace {
+
+// A transfer needs some blocks under way on each side to go on at all.
+constexpr std::uint64_t min_transfer_bytes = 16U << 20;
+// Slower than that, a connection that works cannot be told from one that hangs.
+constexpr std::uint64_t min_bandwidth = 16U << 10;
 
 /// Storage ids as PVE allows them; anything else cannot exist and would only confuse later messages.
 void check_storage_id(const std::string& id) {
@@ -26,6 +36,22 @@ auto read_option(const char* option, const Read& read) {
   } catch (const Error& error) {
     throw Error(error.code(), "option", option, error.what());
   }
+}
+
+void check_word(const char* option, const std::string& word, std::initializer_list<const char*> allowed) {
+  if (std::find(allowed.begin(), allowed.end(), word) != allowed.end()) return;
+  throw Error(ErrorCode::usage, "option", option,
+              fmt::format("'{}' is none of {}", word, fmt::join(allowed, ", ")));
+}
+
+std::size_t parallel_count(const std::string& text) {
+  constexpr std::uint64_t most = 64;
+  const auto count = text::all_digits(text) ? text::to_uint64(text) : std::nullopt;
+  if (!count || *count < 1 || *count > most) {
+    throw Error(ErrorCode::usage, "option", "--parallel",
+                fmt::format("'{}' is no number from 1 to {}", text, most));
+  }
+  return static_cast<std::size_t>(*count);
 }
 
 std::chrono::seconds positive_duration(std::string_view option, const std::string& text) {
@@ -57,10 +83,11 @@ MirrorRequest parse_options(const MirrorOptions& options) {
   request.destination = options.destination;
   check_storage_id(options.pool);
   request.pool = options.pool;
-  if (options.transport != "auto" && options.transport != "agent" && options.transport != "rbd") {
-    throw Error(ErrorCode::usage, "option", "--transport",
-                fmt::format("'{}' is none of auto, agent and rbd", options.transport));
+  check_word("--transport", options.transport, {"auto", "agent", "rbd", "direct"});
+  if ((options.transport == "direct") == options.destination_conf.empty()) {
+    throw Error(ErrorCode::usage, "option", "--destination-conf", "--transport=direct goes with it, and only that");
   }
+  check_word("--compress", options.compress, {"auto", "zstd", "none"});
   request.keep_local.window = parse_keep_window("--keeplocal", options.keep_local);
   request.keep_remote.window = parse_keep_window("--keepremote", options.keep_remote);
   for (const std::string& rule : options.rewrite) {
@@ -69,6 +96,20 @@ MirrorRequest parse_options(const MirrorOptions& options) {
   request.job_name = options.job_name;
   request.job_label = normalize_job(options.job_name);
   request.lock_wait = parse_keep_window("--lock-wait", options.lock_wait).length;
+  request.parallel = parallel_count(options.parallel);
+  request.memory_bytes = parse_bytes("--memory", options.memory);
+  if (request.memory_bytes / request.parallel < min_transfer_bytes) {
+    throw Error(ErrorCode::usage, "option", "--memory",
+                fmt::format("{} transfers at once need at least {}", request.parallel,
+                            format_bytes(request.parallel * min_transfer_bytes)));
+  }
+  if (!options.bandwidth_limit.empty()) {
+    request.bandwidth_limit = parse_bytes("--bwlimit", options.bandwidth_limit);
+    if (request.bandwidth_limit < min_bandwidth) {
+      throw Error(ErrorCode::usage, "option", "--bwlimit",
+                  fmt::format("it is in bytes a second, at least {}", format_bytes(min_bandwidth)));
+    }
+  }
   request.freeze_timeout = positive_duration("--freeze-timeout", options.freeze_timeout);
   return request;
 }

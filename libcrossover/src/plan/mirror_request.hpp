@@ -3,6 +3,8 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <set>
 #include <string>
 #include <vector>
@@ -28,7 +30,10 @@ struct MirrorRequest {
   std::string job_label;  ///< as it stands in snapshot names
   std::chrono::seconds lock_wait{};
   std::chrono::seconds freeze_timeout{};
-  MirrorOptions options;  ///< where the flags are read
+  std::size_t parallel = 1;           ///< transfers at once, and guests
+  std::uint64_t memory_bytes = 0;     ///< content under way at once, over all transfers, on each side
+  std::uint64_t bandwidth_limit = 0;  ///< bytes a second over all transfers; 0: none
+  MirrorOptions options;              ///< where the flags are read
 };
 
 /// Checks all options. ErrorCode::usage names the first option that is wrong, its value, and what is expected.

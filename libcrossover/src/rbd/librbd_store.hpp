@@ -19,7 +19,7 @@ namespace crossover {
 
 /// ImageStore through librbd. Connects when it is first used. What waits on the cluster can be cancelled between
 /// operations, not inside one that hangs.
-class LibrbdStore final : public ImageStore {
+class LibrbdStore : public ImageStore {
  public:
   explicit LibrbdStore(CephAccess access, rbd::ReadWindow reads = {}, rbd::WriteWindow writes = {});
 

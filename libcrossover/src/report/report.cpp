@@ -80,7 +80,6 @@ ordered_json to_value(const VerifiedDisk& disk) {
                      {"source_size_bytes", disk.source_size_bytes},
                      {"replica_size_bytes", disk.replica_size_bytes},
                      {"compared_bytes", disk.compared_bytes},
-                     {"is_equal", disk.is_equal()},
                      {"differing", ordered_json::array()},
                      {"duration_ms", disk.duration.count()}};
   for (const ByteRange& range : disk.differing) {
@@ -119,6 +118,24 @@ std::string_view to_string(Outcome outcome) noexcept {
       return "failed";
   }
   return "failed";
+}
+
+MirrorTotals& MirrorTotals::operator+=(const MirrorTotals& more) noexcept {
+  full_bytes += more.full_bytes;
+  incremental_bytes += more.incremental_bytes;
+  full_ok += more.full_ok;
+  full_failed += more.full_failed;
+  incremental_ok += more.incremental_ok;
+  incremental_failed += more.incremental_failed;
+  freeze_ok += more.freeze_ok;
+  freeze_failed += more.freeze_failed;
+  snapshot_ok += more.snapshot_ok;
+  snapshot_failed += more.snapshot_failed;
+  guests_ok += more.guests_ok;
+  guests_failed += more.guests_failed;
+  guests_running += more.guests_running;
+  guests_stopped += more.guests_stopped;
+  return *this;
 }
 
 std::string to_json(const MirrorReport& report) {

@@ -9,7 +9,7 @@
 /// **Hello.** Each side sends one at once, without waiting for the other's:
 ///
 ///     "crossover-agent\n"  16 bytes
-///     u32 protocol version (1)
+///     u32 protocol version (2)
 ///     u8  length, then the library's version in so many bytes, such as "0.1.0"
 ///
 /// Sides with different protocol versions part after it; the library's version is for messages only.
@@ -34,8 +34,11 @@
 /// in the middle of a transfer sends no end; a server sends an answer with the error and, if it was writing, ends.
 /// A client that goes away in the middle leaves a torn head and no snapshot.
 ///
-/// **Data** is u64 offset, u64 XXH3-64 of the raw bytes, u32 raw length (1 to 1 MiB), u8 codec (0 raw, 1 zstd), u8
-/// and u16 reserved, then the bytes as the codec has them; they are never longer than the raw ones.
+/// **Data** is u64 offset, u64 XXH3-64 of the raw bytes, u32 raw length (1 to 1 MiB), u8 codec, u8 and u16
+/// reserved, then the bytes as the codec has them; they are never longer than the raw ones. The codec is a set of
+/// bits: 2 sparse, then 1 zstd, applied in this order. Sparse leaves out zeroes: a bit for each page of 4096 bytes
+/// of the block (its last may be shorter), lowest bit of the first byte first, unused bits zero, and then the pages
+/// whose bit is set; the others are zeroes.
 ///
 /// **The digest** is XXH3-128 in its canonical form (big-endian, as XXH128_canonicalFromHash writes it) over: the
 /// u64 of the size frame; of each data frame a u64 offset, u64 raw length and u64 hash; of each zero frame a u64
@@ -53,7 +56,7 @@
 namespace crossover::stream {
 
 inline constexpr std::string_view agent_magic = "crossover-agent\n";
-inline constexpr std::uint32_t agent_protocol_version = 1;
+inline constexpr std::uint32_t agent_protocol_version = 2;
 inline constexpr std::size_t max_block_bytes = std::size_t{1} << 20;
 inline constexpr std::size_t max_control_bytes = std::size_t{64} << 20;
 inline constexpr std::size_t frame_header_bytes = 8;

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 #include <zstd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "crossover/error.hpp"
@@ -14,20 +16,21 @@ namespace crossover::stream {
 
 namespace {
 
-enum Codec : std::uint8_t { raw = 0, zstd = 1 };
+enum Codec : std::uint8_t { raw = 0, zstd = 1, sparse = 2 };
 
 constexpr std::size_t room_bytes = frame_header_bytes + block_header_bytes;
 constexpr int compression_level = 1;
+constexpr std::size_t page_bytes = 4096;
 
 void write_headers(std::vector<std::byte>& frame, std::uint64_t offset, std::uint64_t hash, std::size_t raw_bytes,
-                   Codec codec) {
+                   std::uint8_t codec) {
   write_frame_header(std::span(frame).first<frame_header_bytes>(), FrameType::data,
                      frame.size() - frame_header_bytes);
   std::string header;
   append_little_endian(header, offset);
   append_little_endian(header, hash);
   append_little_endian(header, static_cast<std::uint32_t>(raw_bytes));
-  append_little_endian(header, static_cast<std::uint8_t>(codec));
+  append_little_endian(header, codec);
   append_little_endian(header, std::uint8_t{0});
   append_little_endian(header, std::uint16_t{0});
   std::memcpy(frame.data() + frame_header_bytes, header.data(), header.size());
@@ -35,6 +38,69 @@ void write_headers(std::vector<std::byte>& frame, std::uint64_t offset, std::uin
 
 std::string_view text_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+std::size_t page_count(std::size_t raw_bytes) {
+  return (raw_bytes + page_bytes - 1) / page_bytes;
+}
+
+bool is_zero(std::span<const std::byte> bytes) {
+  return bytes.front() == std::byte{0} && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
+}
+
+/// The block with headers' room in front and without its pages of zeroes; nothing if it has none.
+std::optional<std::vector<std::byte>> without_zero_pages(std::span<const std::byte> bytes) {
+  const std::size_t pages = page_count(bytes.size());
+  std::vector<std::byte> map((pages + 7) / 8);
+  std::size_t kept_bytes = 0;
+  const auto page = [&](std::size_t number) {
+    const std::size_t begin = number * page_bytes;
+    return bytes.subspan(begin, std::min(page_bytes, bytes.size() - begin));
+  };
+  const auto is_kept = [&](std::size_t number) {
+    return (map[number / 8] >> (number % 8) & std::byte{1}) != std::byte{0};
+  };
+  for (std::size_t number = 0; number < pages; ++number) {
+    if (is_zero(page(number))) continue;
+    map[number / 8] |= std::byte{1} << (number % 8);
+    kept_bytes += page(number).size();
+  }
+  if (map.size() + kept_bytes >= bytes.size()) return std::nullopt;
+  std::vector<std::byte> out;
+  out.reserve(room_bytes + map.size() + kept_bytes);
+  out.resize(room_bytes);
+  out.insert(out.end(), map.begin(), map.end());
+  for (std::size_t number = 0; number < pages; ++number) {
+    if (is_kept(number)) out.insert(out.end(), page(number).begin(), page(number).end());
+  }
+  return out;
+}
+
+/// What without_zero_pages() made, without the room, as it was; false if it is no such thing.
+bool fill_zero_pages(std::span<const std::byte> packed, std::span<std::byte> bytes) {
+  const std::size_t pages = page_count(bytes.size());
+  const std::size_t map_bytes = (pages + 7) / 8;
+  if (packed.size() < map_bytes) return false;
+  const std::span<const std::byte> map = packed.first(map_bytes);
+  std::span<const std::byte> rest = packed.subspan(map_bytes);
+  for (std::size_t number = 0; number < 8 * map_bytes; ++number) {
+    const bool is_kept = (map[number / 8] >> (number % 8) & std::byte{1}) != std::byte{0};
+    if (number >= pages) {
+      if (is_kept) return false;
+      continue;
+    }
+    const std::size_t begin = number * page_bytes;
+    const std::span<std::byte> page = bytes.subspan(begin, std::min(page_bytes, bytes.size() - begin));
+    if (!is_kept) {
+      std::memset(page.data(), 0, page.size());
+    } else if (rest.size() < page.size()) {
+      return false;
+    } else {
+      std::memcpy(page.data(), rest.data(), page.size());
+      rest = rest.subspan(page.size());
+    }
+  }
+  return rest.empty();
 }
 
 }  // namespace
@@ -54,9 +120,15 @@ BlockEncoder::BlockEncoder() : context_(std::make_unique<Context>()) {}
 BlockEncoder::~BlockEncoder() = default;
 
 BlockEncoder::Block BlockEncoder::encode(std::uint64_t offset, std::vector<std::byte> room, bool compress) {
-  const std::span<const std::byte> bytes = std::span<const std::byte>(room).subspan(room_bytes);
+  const std::size_t raw_bytes = room.size() - room_bytes;
   Block block;
-  block.hash = hash_of(bytes);
+  block.hash = hash_of(std::span<const std::byte>(room).subspan(room_bytes));
+  std::uint8_t codec = raw;
+  if (auto kept = without_zero_pages(std::span<const std::byte>(room).subspan(room_bytes))) {
+    room = *std::move(kept);
+    codec = sparse;
+  }
+  const std::span<const std::byte> bytes = std::span<const std::byte>(room).subspan(room_bytes);
   // With no more room than what pays, zstd gives up early on what does not compress.
   const std::size_t most = bytes.size() - bytes.size() / 16;
   if (compress && most < bytes.size()) {
@@ -66,13 +138,13 @@ BlockEncoder::Block BlockEncoder::encode(std::uint64_t offset, std::vector<std::
     if (ZSTD_isError(length) == 0) {
       packed.resize(room_bytes + length);
       packed.shrink_to_fit();  // blocks wait by the dozen until they are sent
-      write_headers(packed, offset, block.hash, bytes.size(), zstd);
+      write_headers(packed, offset, block.hash, raw_bytes, codec | zstd);
       block.frame = std::move(packed);
       block.compressed = true;
       return block;
     }
   }
-  write_headers(room, offset, block.hash, bytes.size(), raw);
+  write_headers(room, offset, block.hash, raw_bytes, codec);
   block.frame = std::move(room);
   return block;
 }
@@ -106,6 +178,7 @@ struct TransferDecoder::Context {
   Context& operator=(const Context&) = delete;
 
   ZSTD_DCtx* zstd;
+  std::vector<std::byte> packed;  // a block's bytes before its pages of zeroes are filled in
 };
 
 TransferDecoder::TransferDecoder(std::string peer)
@@ -136,19 +209,29 @@ DataRecord TransferDecoder::decode_data(std::span<const std::byte> payload) {
   if (header.substr(21) != std::string_view("\0\0\0", 3)) fail("a block whose reserved fields are set");
   if (length > max_block_bytes) fail(fmt::format("a block of {} bytes", length));
   take_extent(record.offset, length);
+  if (codec > (sparse | zstd)) fail(fmt::format("a block of the unknown codec {}", codec));
+  if (content.size() > length) {
+    fail(fmt::format("a block of {} bytes with {} bytes of content", length, content.size()));
+  }
   record.bytes.resize(length);
-  if (codec == raw) {
+  std::span<const std::byte> packed = content;
+  if ((codec & zstd) != 0) {
+    std::vector<std::byte>& target = (codec & sparse) != 0 ? context_->packed : record.bytes;
+    target.resize(length);
+    const std::size_t unpacked =
+        ZSTD_decompressDCtx(context_->zstd, target.data(), length, content.data(), content.size());
+    if (ZSTD_isError(unpacked) != 0 || ((codec & sparse) == 0 && unpacked != length)) {
+      fail(fmt::format("the block at {} does not decompress", record.offset));
+    }
+    packed = std::span(target).first(unpacked);
+  }
+  if ((codec & sparse) != 0) {
+    if (!fill_zero_pages(packed, record.bytes)) fail(fmt::format("the pages of the block at {}", record.offset));
+  } else if (codec == raw) {
     if (content.size() != length) {
       fail(fmt::format("a block of {} bytes with {} bytes of content", length, content.size()));
     }
     std::memcpy(record.bytes.data(), content.data(), length);
-  } else if (codec == zstd) {
-    if (content.size() > length || ZSTD_decompressDCtx(context_->zstd, record.bytes.data(), length, content.data(),
-                                                       content.size()) != length) {
-      fail(fmt::format("the block at {} does not decompress", record.offset));
-    }
-  } else {
-    fail(fmt::format("a block of the unknown codec {}", codec));
   }
   if (hash_of(record.bytes) != hash) {
     fail(fmt::format("the block at {} is not what was sent: its checksum differs", record.offset));

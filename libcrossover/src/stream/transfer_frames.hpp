@@ -31,8 +31,8 @@ class BlockEncoder {
   };
 
   /// Makes the frame of `bytes` (1 byte to 1 MiB). `room` holds frame_header_bytes + block_header_bytes of room and
-  /// then the bytes, and becomes the frame if they are sent as they are: when `compress` is false, or compressing
-  /// does not save a sixteenth.
+  /// then the bytes, and becomes the frame if they are sent as they are. Pages of zeroes are left out; with
+  /// `compress` the rest is compressed if that saves a sixteenth.
   Block encode(std::uint64_t offset, std::vector<std::byte> room, bool compress);
 
  private:

@@ -227,9 +227,10 @@ TEST_CASE("who speaks another version, or something else, is no agent") {
     REQUIRE(error);
     return *error;
   };
-  const Error newer = error_with(answering(stream::render_hello({2, "9.9.9"})));
+  const Error newer = error_with(answering(stream::render_hello({stream::agent_protocol_version + 1, "9.9.9"})));
   CHECK(newer.code() == ErrorCode::unsupported);
-  CHECK(newer.cause().find("version 2 of the protocol (crossover 9.9.9)") != std::string::npos);
+  CHECK(newer.cause().find(fmt::format("version {} of the protocol (crossover 9.9.9)",
+                                       stream::agent_protocol_version + 1)) != std::string::npos);
   const Error garbage = error_with(answering("Welcome to far!\n"));
   CHECK(garbage.code() == ErrorCode::format);
   CHECK(garbage.cause().find("Welcome to far!") != std::string::npos);
@@ -453,7 +454,7 @@ TEST_CASE("a guest is thawed and its configuration put back when the connection 
     agent::Server(in, out, {guest, stores}).serve({});
   });
   {
-    agent::Connection connection(*shell, {});
+    agent::Connection connection(*shell, {"crossover", "agent"}, {});
     connection.call("freeze", {{"node", "pve04"}, {"vmid", 100}, {"deadline_ms", 1000}}, {});
     CHECK(guest.frozen == 1);
     connection.call("hold_config",

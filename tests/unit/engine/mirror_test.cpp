@@ -521,3 +521,26 @@ TEST_CASE("a sink that throws ends the run, with the guest thawed and unlocked")
     CHECK(only(clusters.run()).outcome == Outcome::ok);
   }
 }
+
+TEST_CASE("several guests and disks at once come out as one after the other") {
+  TwoClusters clusters;
+  for (const std::uint32_t vmid : {100, 101, 102, 103, 104}) clusters.add_guest(vmid, 1 + vmid % 3);
+  clusters.options.vmid = "all";
+  clusters.options.parallel = "4";
+  clusters.options.memory = "64M";
+  for (const bool first : {true, false}) {
+    const MirrorReport report = clusters.run();
+    REQUIRE(report.guests.size() == 5);
+    std::uint32_t disks = 0;
+    for (std::size_t i = 0; i < report.guests.size(); ++i) {
+      CHECK(report.guests[i].vmid == 100 + i);
+      CHECK(report.guests[i].outcome == Outcome::ok);
+      disks += static_cast<std::uint32_t>(report.guests[i].disks.size());
+    }
+    CHECK((first ? report.totals.full_ok : report.totals.incremental_ok) == disks);
+    CHECK(report.totals.guests_ok == 5);
+    CHECK(report.totals.snapshot_ok == disks);
+    CHECK(report.totals.freeze_ok == 5);
+    clusters.clock.time += minutes(10);
+  }
+}

@@ -28,6 +28,11 @@ TEST_CASE("options as they are given") {
   options.keep_local = "2d";
   options.keep_remote = "1w";
   options.rewrite = {"s/a/b/", "s,c,d,g"};
+  options.parallel = "8";
+  options.memory = "1g";
+  options.bandwidth_limit = "12M";
+  options.transport = "direct";
+  options.destination_conf = "/root/west.conf";
   options.job_name = "Nach Mitternacht (ä)";
   const MirrorRequest request = parse_options(options);
   CHECK(request.vmids.guests == std::vector<VmidPair>{{100, {}}, {101, 201}});
@@ -40,6 +45,11 @@ TEST_CASE("options as they are given") {
   CHECK(request.lock_wait == std::chrono::seconds(60));
   CHECK(request.freeze_timeout == std::chrono::seconds(10));
   CHECK(request.pool == "rbd");
+  CHECK(request.parallel == 8);
+  CHECK(request.memory_bytes == std::uint64_t{1} << 30);
+  CHECK(request.bandwidth_limit == std::uint64_t{12} << 20);
+  CHECK(parse_options(good()).bandwidth_limit == 0);
+  CHECK(parse_options(good()).memory_bytes / parse_options(good()).parallel == std::uint64_t{64} << 20);
   CHECK(parse_options(good()).job_label == "default");
   MirrorOptions tagged = good();
   tagged.vmid.clear();
@@ -66,6 +76,18 @@ TEST_CASE("options that are wrong") {
       {[](MirrorOptions& o) { o.prefix_id = "9a"; }, {"--prefixid", "'9a'"}},
       {[](MirrorOptions& o) { o.prefix_id = "1234567"; }, {"--prefixid", "'1234567'", "999999999"}},
       {[](MirrorOptions& o) { o.destination = ""; }, {"--destination", "missing"}},
+      {[](MirrorOptions& o) { o.parallel = "0"; }, {"--parallel", "'0'", "1 to 64"}},
+      {[](MirrorOptions& o) { o.parallel = "65"; }, {"--parallel", "'65'"}},
+      {[](MirrorOptions& o) { o.parallel = "two"; }, {"--parallel", "'two'"}},
+      {[](MirrorOptions& o) { o.memory = "1X"; }, {"--memory=1X", "no number of bytes", "64M"}},
+      {[](MirrorOptions& o) { o.memory = "63M"; }, {"--memory", "4 transfers", "64.00 MiB"}},
+      {[](MirrorOptions& o) { o.memory = "9999999999G"; }, {"--memory", "too large"}},
+      {[](MirrorOptions& o) { o.bandwidth_limit = "-1"; }, {"--bwlimit=-1", "no number of bytes"}},
+      {[](MirrorOptions& o) { o.bandwidth_limit = "100"; }, {"--bwlimit", "a second", "16.00 KiB"}},
+      {[](MirrorOptions& o) { o.compress = "gzip"; }, {"--compress", "'gzip'", "auto, zstd, none"}},
+      {[](MirrorOptions& o) { o.transport = "scp"; }, {"--transport", "'scp'", "auto, agent, rbd, direct"}},
+      {[](MirrorOptions& o) { o.transport = "direct"; }, {"--destination-conf", "--transport=direct"}},
+      {[](MirrorOptions& o) { o.destination_conf = "x"; }, {"--destination-conf", "--transport=direct"}},
       {[](MirrorOptions& o) { o.pool = ""; }, {"--pool", "''", "pvesm status"}},
       {[](MirrorOptions& o) { o.pool = "a b"; }, {"--pool", "'a b'"}},
       {[](MirrorOptions& o) { o.pool = "a:b"; }, {"--pool", "'a:b'"}},

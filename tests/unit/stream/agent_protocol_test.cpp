@@ -153,13 +153,74 @@ TEST_CASE("a transfer is refused that is out of order") {
   CHECK(outcome(greeting() + size + zero + text_of(render_end(other))).starts_with("the digest of what came"));
 }
 
+TEST_CASE("pages of zeroes are not sent, with and without compression") {
+  std::mt19937_64 random(5);
+  for (const bool compress : {false, true}) {
+    for (int round = 0; round < 100; ++round) {
+      CAPTURE(round);
+      // Pages that are full, empty, or hold one byte, in blocks that do not end with a page.
+      std::vector<std::byte> content(1 + random() % (16 * 4096));
+      std::size_t full = 0;
+      for (std::size_t begin = 0; begin < content.size(); begin += 4096) {
+        const std::size_t end = std::min(content.size(), begin + 4096);
+        const auto kind = random() % 3;
+        if (kind == 0) continue;
+        full += end - begin;
+        if (kind == 1) {
+          content[begin + random() % (end - begin)] = std::byte{1};
+        } else {
+          for (std::size_t at = begin; at < end; ++at) content[at] = static_cast<std::byte>(random() | 1);
+        }
+      }
+      std::vector<std::byte> room(frame_header_bytes + block_header_bytes);
+      room.insert(room.end(), content.begin(), content.end());
+      BlockEncoder encoder;
+      const BlockEncoder::Block block = encoder.encode(4096, room, compress);
+      const std::size_t head = frame_header_bytes + block_header_bytes;
+      CHECK(block.frame.size() <= head + std::min(content.size(), full + 2));
+      FrameDecoder frames("peer");
+      const std::string bytes = greeting() + text_of(render_size(1 << 20)) + text_of(block.frame);
+      frames.feed(std::as_bytes(std::span(bytes)));
+      REQUIRE(frames.hello());
+      TransferDecoder decoder("peer");
+      (void)decoder.decode(*frames.next());
+      const auto record = decoder.decode(*frames.next());
+      const bool is_same = std::get<DataRecord>(record).bytes == content;
+      CHECK(is_same);
+    }
+  }
+}
+
+TEST_CASE("a map of pages that does not fit its pages is refused") {
+  std::vector<std::byte> room(frame_header_bytes + block_header_bytes + 3 * 4096);
+  room[frame_header_bytes + block_header_bytes + 4096] = std::byte{9};
+  BlockEncoder encoder;
+  const std::vector<std::byte> frame = encoder.encode(0, room, false).frame;
+  const std::size_t map = frame_header_bytes + block_header_bytes;
+  REQUIRE(frame.size() == map + 1 + 4096);
+  REQUIRE(frame[map] == std::byte{2});
+  // More pages than there are bytes, fewer, another one, and a page past the block's end.
+  for (const unsigned wrong : {3U, 0U, 4U, 10U, 255U}) {
+    CAPTURE(wrong);
+    std::vector<std::byte> changed = frame;
+    changed[map] = static_cast<std::byte>(wrong);
+    const std::string bytes = greeting() + text_of(render_size(1 << 20)) + text_of(changed);
+    FrameDecoder frames("peer");
+    frames.feed(std::as_bytes(std::span(bytes)));
+    REQUIRE(frames.hello());
+    TransferDecoder decoder("peer");
+    (void)decoder.decode(*frames.next());
+    CHECK_THROWS_AS(decoder.decode(*frames.next()), Error);
+  }
+}
+
 TEST_CASE("what does not shrink by a sixteenth is sent as it is") {
   BlockEncoder encoder;
   std::mt19937_64 random(4);
   const auto encoded = [&](std::size_t noise, std::size_t text) {
     std::vector<std::byte> room(frame_header_bytes + block_header_bytes);
     for (std::size_t i = 0; i < noise; ++i) room.push_back(static_cast<std::byte>(random()));
-    room.resize(room.size() + text);
+    room.resize(room.size() + text, std::byte{'t'});
     return encoder.encode(0, std::move(room), true);
   };
   CHECK_FALSE(encoded(max_block_bytes, 0).compressed);
