@@ -1,6 +1,7 @@
 // The crossover command: the only place that prints, handles signals and decides on exit statuses.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
@@ -175,7 +176,14 @@ int diff_command(const std::vector<std::string>& words) {
 
 }  // namespace
 
+/// Content comes in blocks of megabytes, one after the other. malloc would map each anew, and the kernel clear it.
+void keep_blocks() {
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 256 << 20);
+}
+
 int main(int argc, char** argv) {
+  keep_blocks();
   const std::vector<std::string> words(argv + 1, argv + argc);
   if (is_diff_command(words)) return diff_command(words);
   const auto parsed = parse_command_line(argc, argv);

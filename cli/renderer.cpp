@@ -78,6 +78,12 @@ void Renderer::on_event(const Event& event) {
       return line(fmt::format("VM {} - Creating snapshot {}", vmid, event.subject));
     case EventKind::transfer_started:
       return;
+    case EventKind::point_resumed:
+      return line(
+          fmt::format("VM {} - Completing the recovery point {} that an earlier run began", vmid, event.subject));
+    case EventKind::transfer_resumed:
+      return line(fmt::format("VM {} - {} {}: goes on at {} of the image", vmid, event.full ? "F" : "I",
+                              event.subject, format_bytes(event.bytes)));
     case EventKind::transfer_progress:
       if (!terminal_) return;
       fmt::print(out_, "\r\033[K{}", transfer_line(event));

@@ -146,8 +146,9 @@ class DirectStore final : public LibrbdStore {
   DirectStore(const CephAccess& access, const MemoryShare& share, std::shared_ptr<RateLimiter> limiter)
       : LibrbdStore(access, share.reads(), share.writes()), limiter_(std::move(limiter)) {}
 
-  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, std::stop_token stop) override {
-    std::unique_ptr<DiffSink> sink = LibrbdStore::write_diff(image, stop);
+  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, const TransferProgress& from,
+                                       std::stop_token stop) override {
+    std::unique_ptr<DiffSink> sink = LibrbdStore::write_diff(image, from, stop);
     if (!limiter_) return sink;
     return std::make_unique<ThrottledSink>(std::move(sink), limiter_, std::move(stop));
   }

@@ -64,7 +64,7 @@ DiffHeader export_diff(const CephAccess& access, const DiffRequest& request, con
     stream.size(end->size_bytes);
     stream.finish();
   } else {
-    store.read_diff(image, from, *end, stream, stop);
+    store.read_diff(image, from, *end, 0, stream, stop);
   }
   return stream.header();
 }

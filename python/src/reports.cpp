@@ -47,7 +47,8 @@ void add_event(py::module_& module) {
           "kind", [](const Event& e) { return std::string(to_string(e.kind)); },
           "What happened: \"run_started\", \"guest_started\", \"target_checked\", \"source_locked\",\n"
           "\"source_unlocked\", \"replica_locked\", \"replica_unlocked\", \"frozen\", \"thawed\", \"not_frozen\",\n"
-          "\"snapshot_created\", \"transfer_started\", \"transfer_progress\", \"transfer_finished\",\n"
+          "\"snapshot_created\", \"transfer_started\", \"point_resumed\", \"transfer_resumed\",\n"
+          "\"transfer_progress\", \"transfer_finished\",\n"
           "\"config_written\", \"left_out\", \"housekeeping\", \"snapshot_removed\", \"verify_started\",\n"
           "\"verify_progress\", \"verify_finished\", \"guest_finished\",\n"
           "\"run_finished\", \"warning\" or \"debug\". Later versions may have more.")
@@ -83,6 +84,17 @@ void add_guest_report(py::module_& module) {
       .field("reason", &LeftOut::reason, "Why, in words.")
       .field("is_disk", &LeftOut::is_disk, "Data that is not replicated, not only a setting.");
 
+  ValueClass<ResumedDisk>(module, "ResumedDisk", "One disk of a point that is resumed.")
+      .field("key", &ResumedDisk::key, "Its key in the configuration, such as \"scsi0\".")
+      .field("from_bytes", &ResumedDisk::from_bytes,
+             "Where in the image its transfer went on; its size if nothing was left.")
+      .field("stream_bytes", &ResumedDisk::stream_bytes, "Bytes of the diff stream from there on.");
+
+  ValueClass<ResumedPoint>(module, "ResumedPoint", "A recovery point that an earlier run began and was cut in.")
+      .field("recovery_point", &ResumedPoint::recovery_point, "The snapshot's name.")
+      .field("complete", &ResumedPoint::complete, "It is one now.")
+      .field("disks", &ResumedPoint::disks, "A tuple of ResumedDisk.");
+
   ValueClass<GuestReport>(module, "GuestReport", "One guest of a run.")
       .field("vmid", &GuestReport::vmid, "On the source.")
       .field("target_vmid", &GuestReport::target_vmid, "On the destination.")
@@ -97,6 +109,8 @@ void add_guest_report(py::module_& module) {
       .field("error_code", &GuestReport::error_code, "Why it is not ok, as Error.code; None if it is.")
       .field("error", &GuestReport::error, "The same in one line; empty if ok.")
       .field("recovery_point", &GuestReport::recovery_point, "The snapshot's name; empty if none was made.")
+      .field("resumed", &GuestReport::resumed,
+             "The ResumedPoint that had to be completed first; None if there was none.")
       .field("running", &GuestReport::running, "It ran when the snapshots were made.")
       .field("frozen", &GuestReport::frozen, "Its file systems were frozen meanwhile.")
       .field("consistency", &GuestReport::consistency,

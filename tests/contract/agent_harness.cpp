@@ -87,8 +87,12 @@ std::unique_ptr<StoreHarness> make_agent_memory_harness() {
 }
 
 std::unique_ptr<StoreHarness> make_agent_process_harness(LabCluster& cluster, const std::string& folder) {
-  return std::make_unique<AgentHarness>("agent", make_librbd_harness(cluster), std::make_shared<BuiltShell>(folder),
+  return std::make_unique<AgentHarness>("agent", make_librbd_harness(cluster), make_built_shell(folder),
                                         cluster.access());
+}
+
+std::shared_ptr<Shell> make_built_shell(const std::string& folder) {
+  return std::make_shared<BuiltShell>(folder);
 }
 
 }  // namespace crossover::test

@@ -2,9 +2,12 @@
 #include <doctest/doctest.h>
 #include <signal.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <random>
+#include <span>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -74,7 +77,7 @@ TEST_CASE("an agent that is killed leaves a torn head, no snapshot, and the base
 
   const auto shell = std::make_shared<WatchedShell>(folder);
   AgentStore store(std::make_shared<agent::ConnectionPool>(shell), cluster->access());
-  const auto sink = store.write_diff(image, {});
+  const auto sink = store.write_diff(image, {}, {});
   sink->size(64 * mib);
   sink->data(0, noise(8 * mib, 2));
   REQUIRE(::kill(shell->pid(), SIGKILL) == 0);
@@ -91,6 +94,58 @@ TEST_CASE("an agent that is killed leaves a torn head, no snapshot, and the base
   CHECK(is_same);
 }
 
+TEST_CASE("a transfer whose agent was killed goes on from its last mark") {
+  LabCluster* cluster = lab_cluster();
+  const char* folder = std::getenv("CROSSOVER_TEST_COMMAND");
+  if (cluster == nullptr || folder == nullptr) return;
+  LibrbdStore direct(cluster->access());
+  const ImageSpec image = cluster->new_image();
+  ImageLayout layout;
+  layout.size_bytes = 64 * mib;
+  direct.create(image, layout);
+  const auto content = noise(64 * mib, 1);
+  const auto progress = [&] {
+    const auto state = direct.find(image);
+    const auto found = state->metadata.find(std::string(progress_key));
+    return found == state->metadata.end() ? 0 : parse_progress(found->second).value().offset;
+  };
+
+  const auto shell = std::make_shared<WatchedShell>(folder);
+  AgentStore store(std::make_shared<agent::ConnectionPool>(shell), cluster->access());
+  {
+    const auto sink = store.write_diff(image, {"the first", 0}, {});
+    sink->size(64 * mib);
+    bool killed = false;
+    const auto give = [&] {
+      for (std::uint64_t offset = 0; offset < 64 * mib; offset += mib) {
+        sink->data(offset, std::span(content).subspan(offset, mib));
+        if (offset % (4 * mib) == 3 * mib) sink->mark();
+        if (killed || progress() < 16 * mib) continue;
+        REQUIRE(::kill(shell->pid(), SIGKILL) == 0);
+        killed = true;
+      }
+      sink->finish();
+    };
+    CHECK_THROWS_AS(give(), Error);
+  }
+  const std::uint64_t reached = progress();
+  CHECK(reached >= 16 * mib);
+  CHECK(reached % (4 * mib) == 0);
+  // Ceph notices after half a minute that the agent is gone.
+  for (int count = 0; !direct.find(image)->watchers.empty(); ++count) {
+    REQUIRE(count < 90);
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+  }
+  const auto sink = store.write_diff(image, {"the first", reached}, {});
+  sink->size(64 * mib);
+  for (std::uint64_t offset = reached; offset < 64 * mib; offset += mib) {
+    sink->data(offset, std::span(content).subspan(offset, mib));
+  }
+  sink->finish();
+  const bool is_same = cluster->content(image, "") == content;
+  CHECK(is_same);
+}
+
 TEST_CASE("an agent that lost its client ends and lets the image go") {
   LabCluster* cluster = lab_cluster();
   const char* folder = std::getenv("CROSSOVER_TEST_COMMAND");
@@ -103,7 +158,7 @@ TEST_CASE("an agent that lost its client ends and lets the image go") {
   AgentStore store(std::make_shared<agent::ConnectionPool>(std::make_shared<WatchedShell>(folder)),
                    cluster->access());
   {
-    const auto sink = store.write_diff(image, {});
+    const auto sink = store.write_diff(image, {}, {});
     sink->size(64 * mib);
     sink->data(0, noise(8 * mib, 2));
     CHECK(direct.find(image)->watchers.size() == 1);

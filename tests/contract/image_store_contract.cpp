@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <random>
@@ -18,6 +19,7 @@
 
 #include "contract/store_harness.hpp"
 #include "crossover/error.hpp"
+#include "plan/transfer_progress.hpp"
 
 using namespace crossover;
 using namespace crossover::test;
@@ -118,8 +120,8 @@ class InterruptingSink final : public DiffSink {
 Snapshot replicate(StoreHarness& source, const ImageSpec& image, const std::optional<Snapshot>& from,
                    const Snapshot& to, StoreHarness& target, const ImageSpec& replica) {
   {
-    const auto sink = target.store().write_diff(replica, {});
-    source.store().read_diff(image, from, to, *sink, {});
+    const auto sink = target.store().write_diff(replica, {}, {});
+    source.store().read_diff(image, from, to, 0, *sink, {});
   }
   return target.store().create_snapshot(replica, to.name);
 }
@@ -345,7 +347,7 @@ TEST_CASE("an image without content is one size, and an unchanged one nothing mo
     const Snapshot two = harness.store().create_snapshot(image, "two");
     for (const auto& from : {std::optional<Snapshot>{}, std::optional{one}}) {
       RecordingSink sink;
-      harness.store().read_diff(image, from, two, sink, {});
+      harness.store().read_diff(image, from, two, 0, sink, {});
       CHECK(sink.size_bytes == 40 * mib);
       CHECK(sink.sizes == 1);
       CHECK(sink.ends == 1);
@@ -364,11 +366,11 @@ TEST_CASE("a diff holds what was written and little more") {
     harness.discard(image, 8 * mib, 4 * mib);
     const Snapshot two = harness.store().create_snapshot(image, "two");
     RecordingSink full;
-    harness.store().read_diff(image, std::nullopt, one, full, {});
+    harness.store().read_diff(image, std::nullopt, one, 0, full, {});
     CHECK(full.bytes(false) == 16 * mib);
     CHECK(full.bytes(true) == 0);
     RecordingSink sink;
-    harness.store().read_diff(image, one, two, sink, {});
+    harness.store().read_diff(image, one, two, 0, sink, {});
     CHECK(sink.bytes(false) <= 4096);
     CHECK(sink.bytes(true) == 4 * mib + 65536);
     // Neighbouring zeroes are one record, wherever they came from.
@@ -384,13 +386,13 @@ TEST_CASE("a diff is refused for snapshots that are not what they were") {
     const Snapshot two = store.create_snapshot(image, "two");
     store.remove_snapshot(image, one);
     RecordingSink sink;
-    CHECK(code_of([&] { store.read_diff(image, one, two, sink, {}); }) == "not_found");
+    CHECK(code_of([&] { store.read_diff(image, one, two, 0, sink, {}); }) == "not_found");
     const Snapshot again = store.create_snapshot(image, "one");
-    CHECK(code_of([&] { store.read_diff(image, one, two, sink, {}); }) == "conflict");
-    CHECK(code_of([&] { store.read_diff(image, std::nullopt, one, sink, {}); }) == "conflict");
-    CHECK(code_of([&] { store.read_diff(image, again, two, sink, {}); }) == "usage");
-    CHECK(code_of([&] { store.read_diff(image, two, two, sink, {}); }) == "usage");
-    CHECK(code_of([&] { store.read_diff(harness.new_image(), {}, two, sink, {}); }) == "not_found");
+    CHECK(code_of([&] { store.read_diff(image, one, two, 0, sink, {}); }) == "conflict");
+    CHECK(code_of([&] { store.read_diff(image, std::nullopt, one, 0, sink, {}); }) == "conflict");
+    CHECK(code_of([&] { store.read_diff(image, again, two, 0, sink, {}); }) == "usage");
+    CHECK(code_of([&] { store.read_diff(image, two, two, 0, sink, {}); }) == "usage");
+    CHECK(code_of([&] { store.read_diff(harness.new_image(), {}, two, 0, sink, {}); }) == "not_found");
     CHECK(code_of([&] { store.head_unchanged_since(image, one, {}); }) == "conflict");
     CHECK(code_of([&] { store.roll_back(image, one, {}); }) == "conflict");
     CHECK(sink.ends == 0);
@@ -645,7 +647,7 @@ TEST_CASE("a transfer that broke off is repeated") {
     harness.write(image, 0, pattern(8 * mib, 1));
     const Snapshot one = store.create_snapshot(image, "one");
     {
-      const auto sink = store.write_diff(replica, {});
+      const auto sink = store.write_diff(replica, {}, {});
       sink->size(8 * mib);
       sink->data(0, pattern(mib, 9));
       sink->data(mib, pattern(4 * mib, 9));
@@ -665,7 +667,7 @@ TEST_CASE("a sink refuses what is out of order or out of the image") {
     const ImageSpec image = make_image(harness, plain(mib));
     const auto bytes = pattern(4096, 1);
     const auto refuses = [&](const std::function<void(DiffSink&)>& action) {
-      const auto sink = harness.store().write_diff(image, {});
+      const auto sink = harness.store().write_diff(image, {}, {});
       return code_of([&] { action(*sink); });
     };
     CHECK(refuses([&](DiffSink& sink) { sink.data(0, bytes); }) == "usage");
@@ -691,7 +693,86 @@ TEST_CASE("a sink refuses what is out of order or out of the image") {
             sink.data(8192, bytes);
             sink.zero(8192 + 4095, 1);
           }) == "usage");
-    CHECK(code_of([&] { harness.store().write_diff(harness.new_image(), {}); }) == "not_found");
+    CHECK(code_of([&] { harness.store().write_diff(harness.new_image(), {}, {}); }) == "not_found");
+  });
+}
+
+TEST_CASE("a diff begins where it is told to, and what lies before is cut off") {
+  each_store([](StoreHarness& harness) {
+    for (const std::uint64_t stripes : {1, 4}) {
+      ImageLayout layout = plain(20 * mib);
+      layout.order = 20;
+      if (stripes > 1) layout.stripe_unit = 65536;
+      layout.stripe_count = stripes;
+      const ImageSpec image = make_image(harness, layout);
+      harness.write(image, mib, pattern(3 * mib, 1));
+      harness.write(image, 9 * mib, pattern(2 * mib, 2));
+      const Snapshot one = harness.store().create_snapshot(image, "one");
+      harness.write(image, 2 * mib, pattern(mib, 3));
+      harness.zero(image, 9 * mib, mib);
+      harness.write(image, 12 * mib + 4096, pattern(9000, 4));
+      const Snapshot two = harness.store().create_snapshot(image, "two");
+      for (const auto& from : {std::optional<Snapshot>{}, std::optional{one}}) {
+        RecordingSink all;
+        harness.store().read_diff(image, from, two, 0, all, {});
+        for (const std::uint64_t offset :
+             {std::uint64_t{4096}, mib, 2 * mib + 4096, 2 * mib + 777, 9 * mib + 512, 12 * mib, 20 * mib}) {
+          CAPTURE(offset);
+          CAPTURE(stripes);
+          RecordingSink rest;
+          harness.store().read_diff(image, from, two, offset, rest, {});
+          CHECK(rest.size_bytes == 20 * mib);
+          CHECK(rest.ends == 1);
+          if (!rest.records.empty()) CHECK(rest.records.front().offset >= offset);
+          // The same bytes are in it, whatever records they are cut into.
+          const auto covered = [offset](const RecordingSink& sink) {
+            std::map<std::uint64_t, std::uint64_t> ranges;
+            for (const RecordingSink::Record& record : sink.records) {
+              const std::uint64_t begin = std::max(record.offset, offset);
+              const std::uint64_t end = record.offset + record.length;
+              if (begin >= end) continue;
+              const auto last = ranges.empty() ? ranges.end() : std::prev(ranges.end());
+              if (last != ranges.end() && last->second == begin) {
+                last->second = end;
+              } else {
+                ranges[begin] = end;
+              }
+            }
+            return ranges;
+          };
+          CHECK(covered(rest) == covered(all));
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("a diff is written from an offset on only if its progress says so") {
+  each_store([](StoreHarness& harness) {
+    ImageStore& store = harness.store();
+    const ImageSpec image = make_image(harness, plain(4 * mib));
+    const auto write_from = [&](const TransferProgress& from, std::uint64_t offset) {
+      return code_of([&] {
+        const auto sink = store.write_diff(image, from, {});
+        sink->size(4 * mib);
+        sink->data(offset, pattern(4096, 1));
+        sink->finish();
+      });
+    };
+    const auto progress = [&]() -> std::optional<TransferProgress> {
+      const auto state = store.find(image);
+      const auto found = state->metadata.find(std::string(progress_key));
+      return found == state->metadata.end() ? std::nullopt : parse_progress(found->second);
+    };
+    CHECK(write_from({"one", mib}, 2 * mib) == "conflict");
+    store.set_metadata(image, std::string(progress_key), render_progress({"one", mib}));
+    CHECK(write_from({"two", mib}, 2 * mib) == "conflict");
+    CHECK(write_from({"one", mib + 1}, 2 * mib) == "conflict");
+    CHECK(write_from({"one", mib}, mib - 4096) == "usage");
+    CHECK(progress() == TransferProgress{"one", mib});
+    CHECK(write_from({"one", mib}, mib) == "none");
+    store.set_metadata(image, std::string(progress_key), "{\"version\":99}");
+    CHECK(write_from({"one", mib}, mib) == "conflict");
   });
 }
 
@@ -702,10 +783,10 @@ TEST_CASE("what a sink throws comes out of the reading") {
       harness.write(image, offset * mib, pattern(mib, offset));
     const Snapshot one = harness.store().create_snapshot(image, "one");
     InterruptingSink refusing([] { throw std::domain_error("no"); });
-    CHECK_THROWS_AS(harness.store().read_diff(image, std::nullopt, one, refusing, {}), std::domain_error);
+    CHECK_THROWS_AS(harness.store().read_diff(image, std::nullopt, one, 0, refusing, {}), std::domain_error);
     CHECK_FALSE(refusing.finished);
     RecordingSink sink;
-    harness.store().read_diff(image, std::nullopt, one, sink, {});
+    harness.store().read_diff(image, std::nullopt, one, 0, sink, {});
     CHECK(sink.bytes(false) == 16 * mib);
   });
 }
@@ -719,20 +800,20 @@ TEST_CASE("a transfer is cancelled") {
     const Snapshot one = store.create_snapshot(image, "one");
     std::stop_source during;
     InterruptingSink stopping([&] { during.request_stop(); });
-    CHECK_THROWS_AS(store.read_diff(image, std::nullopt, one, stopping, during.get_token()), Cancelled);
+    CHECK_THROWS_AS(store.read_diff(image, std::nullopt, one, 0, stopping, during.get_token()), Cancelled);
     CHECK_FALSE(stopping.finished);
 
     std::stop_source before;
     before.request_stop();
     RecordingSink sink;
-    CHECK_THROWS_AS(store.read_diff(image, std::nullopt, one, sink, before.get_token()), Cancelled);
-    CHECK_THROWS_AS(store.write_diff(image, before.get_token()), Cancelled);
+    CHECK_THROWS_AS(store.read_diff(image, std::nullopt, one, 0, sink, before.get_token()), Cancelled);
+    CHECK_THROWS_AS(store.write_diff(image, {}, before.get_token()), Cancelled);
     CHECK_THROWS_AS(store.roll_back(image, one, before.get_token()), Cancelled);
     CHECK_THROWS_AS(store.head_unchanged_since(image, one, before.get_token()), Cancelled);
 
     const ImageSpec replica = make_image(harness, plain(8 * mib));
     std::stop_source writing;
-    const auto target = store.write_diff(replica, writing.get_token());
+    const auto target = store.write_diff(replica, {}, writing.get_token());
     target->size(8 * mib);
     target->data(0, pattern(mib, 1));
     writing.request_stop();

@@ -139,7 +139,7 @@ void check_crossed(LabCluster& cluster, const ImageSpec& image, std::uint64_t si
     const auto expected = cluster.content(image, to.name);
 
     StreamSink stream(from ? std::optional(from->name) : std::nullopt, to.name);
-    ours.read_diff(image, from, to, stream, {});
+    ours.read_diff(image, from, to, 0, stream, {});
     stock.must(into_stock, {"import-diff", "--no-progress", "-", "--image", into_stock.name}, stream.stream);
     const bool stock_is_same = cluster.content(into_stock, to.name) == expected;
     CHECK(stock_is_same);
@@ -149,7 +149,7 @@ void check_crossed(LabCluster& cluster, const ImageSpec& image, std::uint64_t si
     words.insert(words.end(), {"--path", "-"});
     const std::string exported = stock.must(image, words);
     {
-      const auto sink = ours.write_diff(into_ours, {});
+      const auto sink = ours.write_diff(into_ours, {}, {});
       Applier applier(*sink);
       DiffDecoder decoder(applier);
       decoder.feed(std::as_bytes(std::span(exported)));
@@ -160,8 +160,8 @@ void check_crossed(LabCluster& cluster, const ImageSpec& image, std::uint64_t si
     CHECK(ours_is_same);
 
     {
-      const auto sink = command.write_diff(by_command, {});
-      command.read_diff(image, from, to, *sink, {});
+      const auto sink = command.write_diff(by_command, {}, {});
+      command.read_diff(image, from, to, 0, *sink, {});
     }
     const bool command_is_same = cluster.content(by_command, "") == expected;
     CHECK(command_is_same);
@@ -252,7 +252,7 @@ TEST_CASE("an image another client has open is not written") {
     const Snapshot one = store.create_snapshot(image, "one");
     const rbd::Image guest = cluster->open(image, rbd::Image::Mode::write);
     CHECK(store.find(image)->watchers.size() == 1);
-    for (const auto& action : std::vector<std::function<void()>>{[&] { store.write_diff(image, {}); },
+    for (const auto& action : std::vector<std::function<void()>>{[&] { store.write_diff(image, {}, {}); },
                                                                  [&] { store.roll_back(image, one, {}); }}) {
       try {
         action();
@@ -273,7 +273,7 @@ TEST_CASE("while librbd writes a diff nobody else writes") {
   LibrbdStore store(cluster->access());
   const ImageSpec image = cluster->new_image();
   store.create(image, plain(4 * mib));
-  const auto sink = store.write_diff(image, {});
+  const auto sink = store.write_diff(image, {}, {});
   sink->size(4 * mib);
   CHECK_THROWS_AS(cluster->write(image, 0, pattern(4096, 1)), Error);
   sink->data(0, pattern(4096, 2));
@@ -354,7 +354,7 @@ TEST_CASE("throughput of reading a diff" * doctest::skip()) {
     for (const auto& [from, to] : {std::pair{std::optional<Snapshot>{}, one}, std::pair{std::optional{one}, two}}) {
       CountingSink sink;
       auto start = Clock::now();
-      store.read_diff(image, from, to, sink, {});
+      store.read_diff(image, from, to, 0, sink, {});
       const double ours = seconds_since(start);
       start = Clock::now();
       std::vector<std::string> words{"export-diff", "--no-progress", "--image", image.name, "--snap", to.name};
@@ -364,8 +364,8 @@ TEST_CASE("throughput of reading a diff" * doctest::skip()) {
       const double theirs = seconds_since(start);
       start = Clock::now();
       {
-        const auto target = store.write_diff(replica, {});
-        store.read_diff(image, from, to, *target, {});
+        const auto target = store.write_diff(replica, {}, {});
+        store.read_diff(image, from, to, 0, *target, {});
       }
       const double through = seconds_since(start);
       MESSAGE("to " << to.name << ": " << sink.bytes / mib << " MiB read in " << ours << " s; rbd export-diff "

@@ -9,7 +9,7 @@ import crossover
 import crossover_test_support
 
 VALUES = {
-    "report.hpp": ["DiskReport", "LeftOut", "GuestReport", "MirrorTotals", "MirrorReport"],
+    "report.hpp": ["DiskReport", "LeftOut", "ResumedDisk", "ResumedPoint", "GuestReport", "MirrorTotals", "MirrorReport"],
     "verify_report.hpp": ["VerifiedDisk", "VerifiedGuest", "VerifyReport"],
     "image.hpp": ["ByteRange"],
     "events.hpp": ["Event"],

@@ -20,6 +20,9 @@ class FaultySink final : public DiffSink {
   void zero(std::uint64_t offset, std::uint64_t length_bytes) override {
     faults_.pass(name_ + " zero", [&] { next_->zero(offset, length_bytes); });
   }
+  void mark() override {
+    faults_.pass(name_ + " mark", [&] { next_->mark(); });
+  }
   void finish() override {
     faults_.pass(name_ + " finish", [&] { next_->finish(); });
   }
@@ -178,8 +181,8 @@ bool FaultyStore::head_unchanged_since(const ImageSpec& image, const Snapshot& s
 }
 
 void FaultyStore::read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to,
-                            DiffSink& sink, std::stop_token stop) {
-  faults_.pass(name("read_diff", image), [&] { store_.read_diff(image, from, to, sink, stop); });
+                            std::uint64_t offset, DiffSink& sink, std::stop_token stop) {
+  faults_.pass(name("read_diff", image), [&] { store_.read_diff(image, from, to, offset, sink, stop); });
 }
 
 void FaultyStore::read_ranges(const ImageSpec& image, const Snapshot& snapshot, std::span<const ByteRange> ranges,
@@ -192,10 +195,11 @@ void FaultyStore::hash_blocks(const ImageSpec& image, const Snapshot& snapshot, 
   faults_.pass(name("hash_blocks", image), [&] { store_.hash_blocks(image, snapshot, blocks, take, stop); });
 }
 
-std::unique_ptr<DiffSink> FaultyStore::write_diff(const ImageSpec& image, std::stop_token stop) {
+std::unique_ptr<DiffSink> FaultyStore::write_diff(const ImageSpec& image, const TransferProgress& from,
+                                                  std::stop_token stop) {
   const std::string what = name("write_diff", image);
   return faults_.pass(what, [&]() -> std::unique_ptr<DiffSink> {
-    return std::make_unique<FaultySink>(what, store_.write_diff(image, stop), faults_);
+    return std::make_unique<FaultySink>(what, store_.write_diff(image, from, stop), faults_);
   });
 }
 

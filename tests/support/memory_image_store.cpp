@@ -22,8 +22,8 @@ void check_stop(const std::stop_token& stop) {
 /// Writes to the head as it is given.
 class MemoryImageStore::Sink final : public DiffSink {
  public:
-  Sink(MemoryImageStore& store, ImageSpec spec, std::stop_token stop)
-      : store_(store), spec_(std::move(spec)), stop_(std::move(stop)) {}
+  Sink(MemoryImageStore& store, ImageSpec spec, const TransferProgress& from, std::stop_token stop)
+      : store_(store), spec_(std::move(spec)), stop_(std::move(stop)), id_(from.id), position_(from.offset) {}
 
   void size(std::uint64_t size_bytes) override {
     step("size", [&](StoredImage& image) {
@@ -43,6 +43,13 @@ class MemoryImageStore::Sink final : public DiffSink {
     step("zero", [&](StoredImage& image) {
       take(offset, length_bytes);
       change(image, offset, length_bytes, nullptr);
+    });
+  }
+  void mark() override {
+    step("mark", [&](StoredImage& image) {
+      if (!sized_) fail("a mark before a size");
+      if (id_.empty()) return;
+      image.metadata.insert_or_assign(std::string(progress_key), render_progress({id_, position_}));
     });
   }
   void finish() override {
@@ -75,9 +82,10 @@ class MemoryImageStore::Sink final : public DiffSink {
   MemoryImageStore& store_;
   ImageSpec spec_;
   std::stop_token stop_;
+  std::string id_;
+  std::uint64_t position_;
   bool sized_ = false;
   std::uint64_t size_bytes_ = 0;
-  std::uint64_t position_ = 0;
 };
 
 MemoryImageStore::MemoryImageStore(std::string fsid, std::uint64_t available_bytes)
@@ -286,7 +294,7 @@ bool MemoryImageStore::head_unchanged_since(const ImageSpec& spec, const Snapsho
 }
 
 void MemoryImageStore::read_diff(const ImageSpec& spec, const std::optional<Snapshot>& from, const Snapshot& to,
-                                 DiffSink& sink, std::stop_token stop) {
+                                 std::uint64_t start, DiffSink& sink, std::stop_token stop) {
   check_stop(stop);
   Blocks before;
   Blocks after;
@@ -319,14 +327,17 @@ void MemoryImageStore::read_diff(const ImageSpec& spec, const std::optional<Snap
   };
   for (const std::uint64_t number : changed) {
     check_stop(stop);
-    const std::uint64_t offset = number * block_bytes;
-    if (offset >= to.size_bytes) break;
-    const std::uint64_t length = std::min(block_bytes, to.size_bytes - offset);
+    const std::uint64_t block_offset = number * block_bytes;
+    if (block_offset >= to.size_bytes) break;
+    const std::uint64_t end = std::min(block_offset + block_bytes, to.size_bytes);
+    if (end <= start) continue;
+    const std::uint64_t offset = std::max(block_offset, start);
+    const std::uint64_t length = end - offset;
     const auto block = after.find(number);
     const bool is_zero = block == after.end() || !block->second || *block->second == Block{};
     if (!is_zero || offset != zero_offset + zero_bytes) give_zeroes();
     if (!is_zero) {
-      sink.data(offset, std::span(*block->second).first(length));
+      sink.data(offset, std::span(*block->second).subspan(offset - block_offset, length));
       continue;
     }
     if (zero_bytes == 0) zero_offset = offset;
@@ -340,7 +351,7 @@ void MemoryImageStore::read_diff(const ImageSpec& spec, const std::optional<Snap
 void MemoryImageStore::read_ranges(const ImageSpec& spec, const Snapshot& snapshot,
                                    std::span<const ByteRange> ranges, DiffSink& sink, std::stop_token stop) {
   RangeFilter filter(sink, ranges);
-  read_diff(spec, std::nullopt, snapshot, filter, std::move(stop));
+  read_diff(spec, std::nullopt, snapshot, 0, filter, std::move(stop));
 }
 
 void MemoryImageStore::hash_blocks(const ImageSpec& spec, const Snapshot& snapshot, const BlockSelection& blocks,
@@ -348,12 +359,22 @@ void MemoryImageStore::hash_blocks(const ImageSpec& spec, const Snapshot& snapsh
   hash_blocks_here(*this, spec, snapshot, blocks, take, stop);
 }
 
-std::unique_ptr<DiffSink> MemoryImageStore::write_diff(const ImageSpec& spec, std::stop_token stop) {
+std::unique_ptr<DiffSink> MemoryImageStore::write_diff(const ImageSpec& spec, const TransferProgress& from,
+                                                       std::stop_token stop) {
   check_stop(stop);
   const std::lock_guard lock(mutex_);
   enter("write_diff");
-  require_unwatched(image(spec, "write diff"), spec, "write diff");
-  return std::make_unique<Sink>(*this, spec, std::move(stop));
+  StoredImage& stored = image(spec, "write diff");
+  require_unwatched(stored, spec, "write diff");
+  const std::string key(progress_key);
+  if (from.offset == 0) {
+    stored.metadata.erase(key);
+  } else {
+    const auto found = stored.metadata.find(key);
+    require_progress(found == stored.metadata.end() ? std::nullopt : std::optional(found->second), from,
+                     to_string(spec));
+  }
+  return std::make_unique<Sink>(*this, spec, from, std::move(stop));
 }
 
 void MemoryImageStore::write(const ImageSpec& spec, std::uint64_t offset, std::span<const std::byte> bytes) {

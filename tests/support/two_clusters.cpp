@@ -138,15 +138,16 @@ MirrorReport TwoClusters::run() {
 }
 
 MirrorReport TwoClusters::run(EventSink& sink) {
-  return over_ports(sink,
-                    [this](const Ports& ports) { return mirror(parse_options(options), ports, faults.stop()); });
+  MirrorRequest request = parse_options(options);
+  request.marks = marks;
+  return over_ports(sink, [&](const Ports& ports) { return mirror(request, ports, faults.stop()); });
 }
 
 VerifyReport TwoClusters::verify(const VerifyOptions& what) {
   events.events.clear();
-  return over_ports(events, [&](const Ports& ports) {
-    return crossover::verify(parse_options(options, what), ports, faults.stop());
-  });
+  VerifyRequest request = parse_options(options, what);
+  request.mirror.marks = marks;
+  return over_ports(events, [&](const Ports& ports) { return crossover::verify(request, ports, faults.stop()); });
 }
 
 std::string TwoClusters::dump() const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <random>
 #include <set>
@@ -32,14 +33,21 @@ class ManualClock final : public Clock {
   std::function<void()> on_wait;  ///< called in each wait, if it is set
 };
 
+/// Thread-safe while a run goes on, for the engine's guests and disks tell side by side.
 class RecordingSink final : public EventSink {
  public:
-  void on_event(const Event& event) override { events.push_back(event); }
+  void on_event(const Event& event) override {
+    const std::scoped_lock lock(mutex_);
+    events.push_back(event);
+  }
 
   /// Kinds of the events in order, without progress (which depends on time) and debugging.
   [[nodiscard]] std::vector<std::string> kinds() const;
 
   std::vector<Event> events;
+
+ private:
+  std::mutex mutex_;
 };
 
 /// All of one side go to one store.
@@ -88,6 +96,7 @@ class TwoClusters {
   RecordingSink events;
   Faults faults;
   MirrorOptions options;
+  MarkInterval marks;  ///< of transfers
   std::mt19937 random{1};
 
  private:

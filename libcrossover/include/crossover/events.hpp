@@ -23,6 +23,8 @@ enum class EventKind {
   not_frozen,         ///< text: why
   snapshot_created,   ///< subject: pool/image@snapshot
   transfer_started,   ///< subject: pool/image@snapshot; full
+  point_resumed,      ///< subject: the snapshot of the point that an earlier run began
+  transfer_resumed,   ///< subject: pool/image@snapshot; full; bytes: where in the image it goes on
   transfer_progress,  ///< subject; full; bytes: committed so far; elapsed
   transfer_finished,  ///< subject; full; bytes: in the diff stream; elapsed
   config_written,     ///< target_vmid; subject: the destination host

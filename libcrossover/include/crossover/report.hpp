@@ -47,6 +47,20 @@ struct LeftOut {
   bool operator==(const LeftOut&) const = default;
 };
 
+/// One disk of a point that is resumed.
+struct ResumedDisk {
+  std::string key;                 ///< "scsi0"
+  std::uint64_t from_bytes = 0;    ///< where in the image its transfer went on; its size if nothing was left
+  std::uint64_t stream_bytes = 0;  ///< bytes of the diff stream from there on
+};
+
+/// A recovery point that an earlier run began and was cut in.
+struct ResumedPoint {
+  std::string recovery_point;  ///< the snapshot's name
+  bool complete = false;       ///< it is one now
+  std::vector<ResumedDisk> disks;
+};
+
 /// One guest of a run.
 struct GuestReport {
   std::uint32_t vmid = 0;
@@ -58,6 +72,7 @@ struct GuestReport {
   std::optional<ErrorCode> error_code;  ///< why it is not ok
   std::string error;                    ///< one line; empty if ok
   std::string recovery_point;           ///< the snapshot's name; empty if none was made
+  std::optional<ResumedPoint> resumed;  ///< the point that had to be completed first
   bool running = false;                 ///< it ran when the snapshots were made
   bool frozen = false;                  ///< its file systems were frozen meanwhile
   std::string consistency;              ///< what that means for the point: "frozen", "stopped" or why not

@@ -35,6 +35,7 @@ class AgentSink final : public DiffSink {
   void size(std::uint64_t size_bytes) override { sender().size(size_bytes); }
   void data(std::uint64_t offset, std::span<const std::byte> bytes) override { sender().data(offset, bytes); }
   void zero(std::uint64_t offset, std::uint64_t length_bytes) override { sender().zero(offset, length_bytes); }
+  void mark() override { sender().mark(); }
 
   void finish() override {
     sender().finish();
@@ -144,10 +145,11 @@ bool AgentStore::head_unchanged_since(const ImageSpec& image, const Snapshot& sn
 }
 
 void AgentStore::read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to,
-                           DiffSink& sink, std::stop_token stop) {
+                           std::uint64_t offset, DiffSink& sink, std::stop_token stop) {
   Json request = about(image);
   request["from"] = from;
   request["to"] = to;
+  request["offset"] = offset;
   receive("read_diff", std::move(request), sink, stop);
 }
 
@@ -177,15 +179,17 @@ void AgentStore::receive(const std::string& operation, Json request, DiffSink& s
   const agent::Connection::Watch watch(*connection, stop);
   stream::TransferDecoder decoder("agent on " + pool_->host());
   for (bool ended = false; !ended;) {
-    const stream::Frame frame = connection->read_frame();
+    stream::Frame frame = connection->read_frame();
     // An error is the last thing the agent says of a transfer.
     if (frame.type == stream::FrameType::answer) connection->answer_in(frame);
     try {
-      const stream::TransferRecord record = decoder.decode(frame);
+      stream::TransferRecord record = decoder.decode(std::move(frame));
       if (stop.stop_requested()) throw Cancelled{};
       if (const auto* size = std::get_if<stream::SizeRecord>(&record)) sink.size(size->size_bytes);
-      if (const auto* data = std::get_if<stream::DataRecord>(&record)) sink.data(data->offset, data->bytes);
+      if (auto* data = std::get_if<stream::DataRecord>(&record))
+        sink.hand_over(data->offset, std::move(data->bytes));
       if (const auto* zero = std::get_if<stream::ZeroRecord>(&record)) sink.zero(zero->offset, zero->length_bytes);
+      if (std::holds_alternative<stream::MarkRecord>(record)) sink.mark();
       ended = std::holds_alternative<stream::EndRecord>(record);
     } catch (...) {
       connection->give_up();
@@ -196,9 +200,12 @@ void AgentStore::receive(const std::string& operation, Json request, DiffSink& s
   sink.finish();
 }
 
-std::unique_ptr<DiffSink> AgentStore::write_diff(const ImageSpec& image, std::stop_token stop) {
+std::unique_ptr<DiffSink> AgentStore::write_diff(const ImageSpec& image, const TransferProgress& from,
+                                                 std::stop_token stop) {
   agent::ConnectionPool::Lease connection = pool_->acquire(stop);
-  connection->call("write_diff", about(image), stop);
+  Json request = about(image);
+  request["from"] = from;
+  connection->call("write_diff", std::move(request), stop);
   return std::make_unique<AgentSink>(std::move(connection), to_string(image), stop, window_);
 }
 

@@ -35,14 +35,15 @@ class AgentStore final : public ImageStore {
   void set_metadata(const ImageSpec& image, const std::string& key, const std::string& value) override;
   void remove_metadata(const ImageSpec& image, const std::string& key) override;
   bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
-  void read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to, DiffSink& sink,
-                 std::stop_token stop) override;
+  void read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to,
+                 std::uint64_t offset, DiffSink& sink, std::stop_token stop) override;
   void read_ranges(const ImageSpec& image, const Snapshot& snapshot, std::span<const ByteRange> ranges,
                    DiffSink& sink, std::stop_token stop) override;
   void hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
                    const std::function<void(const BlockHash&)>& take, std::stop_token stop) override;
   /// The sink has a connection of its own until it was finished; destroyed before that, it closes the connection.
-  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, std::stop_token stop) override;
+  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, const TransferProgress& from,
+                                       std::stop_token stop) override;
 
  private:
   agent::Json call(const std::string& operation, agent::Json request, const std::stop_token& stop = {});

@@ -105,6 +105,11 @@ void Connection::greet() {
 }
 
 bool Connection::read_more() {
+  if (const std::span<std::byte> room = decoder_.room(); !room.empty()) {
+    const std::size_t count = process_->read(room);
+    decoder_.filled(count);
+    return count > 0;
+  }
   std::array<std::byte, std::size_t{64} << 10> buffer;
   const std::size_t count = process_->read(buffer);
   decoder_.feed(std::span(buffer).first(count));

@@ -41,12 +41,17 @@ void Inbox::read_frames() {
   std::vector<std::byte> buffer(read_bytes);
   bool greeted = false;
   for (;;) {
-    const std::size_t count = stream_.read(buffer);
+    const std::span<std::byte> room = frames.room();
+    const std::size_t count = stream_.read(room.empty() ? buffer : room);
     if (count == 0) {
       ending_.request_stop();
       return;
     }
-    frames.feed(std::span(buffer).first(count));
+    if (room.empty()) {
+      frames.feed(std::span(buffer).first(count));
+    } else {
+      frames.filled(count);
+    }
     if (!greeted) {
       auto hello = frames.hello();
       if (!hello) continue;
@@ -55,7 +60,7 @@ void Inbox::read_frames() {
     }
     while (auto frame = frames.next()) {
       if (stream::TransferDecoder::takes(frame->type)) {
-        put(transfer.decode(*frame));
+        put(transfer.decode(*std::move(frame)));
       } else if (frame->type == stream::FrameType::request) {
         put(parse_json({reinterpret_cast<const char*>(frame->payload.data()), frame->payload.size()}));
       } else {

@@ -12,10 +12,10 @@
 ///     set_metadata          access, image, key, value
 ///     remove_metadata       access, image, key
 ///     head_unchanged_since  access, image, snapshot                  boolean
-///     read_diff             access, image, from or null, to          null, then a transfer
+///     read_diff             access, image, from or null, to, offset  null, then a transfer
 ///     read_ranges           access, image, snapshot, ranges          null, then a transfer
 ///     hash_blocks           access, image, snapshot, blocks          list of BlockHash
-///     write_diff            access, image                            null; a transfer; {"digest"}
+///     write_diff            access, image, from                      null; a transfer; {"digest"}
 ///     survey                                                         ClusterInventory
 ///     read_config           node, vmid                               ConfigVersion or null
 ///     write_config          node, vmid, expected or null, bytes      ConfigVersion
@@ -68,6 +68,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ByteRange, offset, length_bytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(BlockSample, per_million, seed)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(BlockSelection, block_bytes, ranges, sample)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(BlockHash, number, high, low)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TransferProgress, id, offset)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ConfigVersion, bytes, modified)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeState, name, address, online, unreachable, pve_version, ceph_version,
                                    known_hosts)

@@ -97,7 +97,7 @@ std::optional<Json> Server::images(const std::string& operation, const Json& req
   const auto snapshot = [&request] { return argument<Snapshot>(request, "snapshot"); };
   if (operation == "create_snapshot") return store.create_snapshot(image, argument<std::string>(request, "name"));
   if (operation == "head_unchanged_since") return store.head_unchanged_since(image, snapshot(), stop);
-  if (operation == "write_diff") return write_diff(store, image);
+  if (operation == "write_diff") return write_diff(store, image, argument<TransferProgress>(request, "from"));
   if (operation == "read_diff") {
     read_diff(store, image, request);
     return std::nullopt;
@@ -134,10 +134,11 @@ std::optional<Json> Server::images(const std::string& operation, const Json& req
 void Server::read_diff(ImageStore& store, const ImageSpec& image, const Json& request) {
   const auto from = argument<std::optional<Snapshot>>(request, "from");
   const auto to = argument<Snapshot>(request, "to");
+  const auto offset = argument<std::uint64_t>(request, "offset");
   answer(nullptr);
   TransferSender sender([this](std::span<const std::byte> bytes) { stream_.write(bytes); }, to_string(image),
                         ending_.get_token());
-  store.read_diff(image, from, to, sender, ending_.get_token());
+  store.read_diff(image, from, to, offset, sender, ending_.get_token());
 }
 
 void Server::read_ranges(ImageStore& store, const ImageSpec& image, const Json& request) {
@@ -149,8 +150,8 @@ void Server::read_ranges(ImageStore& store, const ImageSpec& image, const Json& 
   store.read_ranges(image, snapshot, ranges, sender, ending_.get_token());
 }
 
-Json Server::write_diff(ImageStore& store, const ImageSpec& image) {
-  const std::unique_ptr<DiffSink> sink = store.write_diff(image, ending_.get_token());
+Json Server::write_diff(ImageStore& store, const ImageSpec& image, const TransferProgress& from) {
+  const std::unique_ptr<DiffSink> sink = store.write_diff(image, from, ending_.get_token());
   answer(nullptr);
   // What the client sends from now on is of no use once this has failed.
   broken_ = true;
@@ -161,17 +162,18 @@ Json Server::write_diff(ImageStore& store, const ImageSpec& image) {
 
 stream::Digest Server::receive(DiffSink& sink) {
   for (;;) {
-    const Inbox::Message message = inbox_.take();
+    Inbox::Message message = inbox_.take();
     if (const auto* end = std::get_if<Inbox::End>(&message)) {
       if (end->why) std::rethrow_exception(end->why);
       throw Cancelled{};
     }
-    const auto* record = std::get_if<stream::TransferRecord>(&message);
+    auto* record = std::get_if<stream::TransferRecord>(&message);
     if (record == nullptr)
       throw Error(ErrorCode::format, "write diff", "", "a request in the middle of a transfer");
     if (const auto* size = std::get_if<stream::SizeRecord>(record)) sink.size(size->size_bytes);
-    if (const auto* data = std::get_if<stream::DataRecord>(record)) sink.data(data->offset, data->bytes);
+    if (auto* data = std::get_if<stream::DataRecord>(record)) sink.hand_over(data->offset, std::move(data->bytes));
     if (const auto* zero = std::get_if<stream::ZeroRecord>(record)) sink.zero(zero->offset, zero->length_bytes);
+    if (std::holds_alternative<stream::MarkRecord>(*record)) sink.mark();
     if (const auto* end = std::get_if<stream::EndRecord>(record)) {
       sink.finish();
       return end->digest;

@@ -43,7 +43,7 @@ class Server {
   Json hypervisor(const std::string& operation, const Json& request);
   void read_diff(ImageStore& store, const ImageSpec& image, const Json& request);
   void read_ranges(ImageStore& store, const ImageSpec& image, const Json& request);
-  Json write_diff(ImageStore& store, const ImageSpec& image);
+  Json write_diff(ImageStore& store, const ImageSpec& image, const TransferProgress& from);
   stream::Digest receive(DiffSink& sink);
   void answer(const Json& result);
   void answer_error(const Error& error);

@@ -80,14 +80,16 @@ void TransferSender::data(std::uint64_t offset, std::span<const std::byte> bytes
   while (!bytes.empty()) {
     if (block_.empty()) {
       block_offset_ = offset;
-      block_.reserve(room_bytes + std::min(bytes.size(), stream::max_block_bytes));
+      // Blocks end where objects do, so that one is written as it came.
+      block_limit_ = stream::max_block_bytes - offset % stream::max_block_bytes;
+      block_.reserve(room_bytes + std::min(bytes.size(), block_limit_));
       block_.resize(room_bytes);
     }
-    const std::size_t count = std::min(bytes.size(), room_bytes + stream::max_block_bytes - block_.size());
+    const std::size_t count = std::min(bytes.size(), room_bytes + block_limit_ - block_.size());
     block_.insert(block_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(count));
     bytes = bytes.subspan(count);
     offset += count;
-    if (block_.size() == room_bytes + stream::max_block_bytes) flush_block();
+    if (block_.size() == room_bytes + block_limit_) flush_block();
   }
 }
 
@@ -106,6 +108,12 @@ void TransferSender::flush_block() {
       Item{.kind = Kind::data, .offset = block_offset_, .length = block_.size() - room_bytes, .ready = false});
   item->frame = std::exchange(block_, {});
   push(std::move(item));
+}
+
+void TransferSender::mark() {
+  if (!sized_) refuse("a mark before a size");
+  flush_block();
+  push(std::make_unique<Item>(Item{.kind = Kind::mark}));
 }
 
 void TransferSender::finish() {
@@ -225,6 +233,9 @@ void TransferSender::send(Item& item) {
       break;
     case Kind::zero:
       digest_.zero(item.offset, item.length);
+      break;
+    case Kind::mark:
+      item.frame = stream::render_mark(digest_);
       break;
     case Kind::end:
       item.frame = stream::render_end(digest_);

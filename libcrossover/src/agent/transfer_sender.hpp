@@ -48,7 +48,7 @@ class CompressionGate {
 };
 
 /// A sink that makes frames of what it is given and hands them to `write`, in order, from a thread of its own,
-/// while others hash and compress what comes next. Neighbouring pieces become blocks of up to 1 MiB. finish()
+/// while others hash and compress what comes next. Neighbouring pieces become blocks of up to 4 MiB. finish()
 /// returns when the end frame is written. What `write` throws comes out of the next call.
 ///
 /// Destroyed before finish() it lets a `write` that is going on come to its end; whoever cannot wait for that
@@ -65,6 +65,8 @@ class TransferSender final : public DiffSink {
   void size(std::uint64_t size_bytes) override;
   void data(std::uint64_t offset, std::span<const std::byte> bytes) override;
   void zero(std::uint64_t offset, std::uint64_t length_bytes) override;
+  /// Sends a mark behind what was given.
+  void mark() override;
   void finish() override;
 
   /// The digest of everything that was given, after finish().
@@ -73,7 +75,7 @@ class TransferSender final : public DiffSink {
   [[nodiscard]] std::uint64_t sent_bytes() const { return sent_bytes_; }
 
  private:
-  enum class Kind { size, data, zero, end };
+  enum class Kind { size, data, zero, mark, end };
   struct Item {
     Kind kind;
     std::uint64_t offset = 0;
@@ -102,6 +104,7 @@ class TransferSender final : public DiffSink {
   bool sized_ = false;
   detail::DiffExtentRule extents_;
   std::uint64_t block_offset_ = 0;
+  std::size_t block_limit_ = 0;   // bytes it can have
   std::vector<std::byte> block_;  // with room for headers in front; empty: none begun
 
   // Of the sending thread, and of the caller's after its end.

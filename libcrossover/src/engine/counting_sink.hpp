@@ -21,6 +21,7 @@ class CountingSink final : public DiffSink {
   void size(std::uint64_t size_bytes) override;
   void data(std::uint64_t offset, std::span<const std::byte> bytes) override;
   void zero(std::uint64_t offset, std::uint64_t length_bytes) override;
+  void mark() override { next_->mark(); }
   void finish() override;
 
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }

@@ -31,7 +31,7 @@ class Importer final : public DiffRecordHandler {
   void header(DiffFormat /*format*/, const DiffHeader& header) override {
     header_ = header;
     check_snapshots(look());
-    sink_ = store_.write_diff(image_, stop_);
+    sink_ = store_.write_diff(image_, {}, stop_);
     // Stock streams carry zeroes as data.
     splitter_ = std::make_unique<ZeroSplitter>(*sink_);
     torn_ = true;

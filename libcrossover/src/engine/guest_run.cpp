@@ -13,6 +13,7 @@
 #include "engine/counting_sink.hpp"
 #include "engine/guest_lock.hpp"
 #include "engine/in_parallel.hpp"
+#include "engine/marking_sink.hpp"
 #include "plan/replica_config.hpp"
 
 namespace crossover {
@@ -46,12 +47,21 @@ class EmptySink final : public DiffSink {
 class GuestRun {
  public:
   GuestRun(const MirrorRequest& request, const GuestPlan& plan, const Ports& ports, TransferSlots& slots,
-           MirrorTotals& totals, std::stop_token stop)
-      : request_(request), plan_(plan), ports_(ports), slots_(slots), totals_(totals), stop_(std::move(stop)) {
+           MirrorTotals& totals, const ResumedPoint* resumed, std::stop_token stop)
+      : request_(request),
+        plan_(plan),
+        ports_(ports),
+        slots_(slots),
+        totals_(totals),
+        stop_(std::move(stop)),
+        resumed_(resumed) {
     if (plan.replica_config_before) replica_ = ConfigVersion{*plan.replica_config_before, ""};
     ends_.resize(plan.disks.size());
     records_.reserve(plan.disks.size());
-    for (const DiskPlan& disk : plan.disks) {
+    for (std::size_t i = 0; i < plan.disks.size(); ++i) {
+      const DiskPlan& disk = plan.disks[i];
+      ends_[i] = disk.source_end;
+      marked_.push_back(disk.has_progress ? 1 : 0);
       records_.push_back(disk.replica_record);
       if (records_.back().replica) records_.back().replica->points = disk.points;
     }
@@ -59,22 +69,24 @@ class GuestRun {
 
   GuestReport run() {
     report_ = report_of(plan_);
-    tell({.kind = EventKind::guest_started, .subject = plan_.name});
-    tell({.kind = EventKind::target_checked});
-    for (const LeftOut& left_out : plan_.left_out) {
-      tell({.kind = EventKind::left_out, .subject = left_out.key, .text = left_out.reason});
-    }
-    for (const std::string& warning : plan_.warnings) warn(warning);
-    if (plan_.running) {
-      ++totals_.guests_running;
+    if (resumed_ != nullptr) {
+      report_.resumed = *resumed_;
     } else {
-      ++totals_.guests_stopped;
+      tell({.kind = EventKind::guest_started, .subject = plan_.name});
+      tell({.kind = EventKind::target_checked});
+    }
+    if (plan_.resumes) tell({.kind = EventKind::point_resumed, .subject = plan_.snapshot});
+    if (!plan_.resumes) {
+      tell_of_plan();
+      count_guest();
     }
     try {
       if (plan_.problem) throw Error(plan_.problem->code, "mirror", "", plan_.problem->text);
       wait_for_foreign_lock();
       for (std::size_t first = 0; first < plan_.steps.size();) first = carry_out_from(first);
       report_.outcome = Outcome::ok;
+      // The run that follows ends the guest's.
+      if (plan_.resumes) return std::move(report_);
       ++totals_.guests_ok;
     } catch (const Error& error) {
       // Before the snapshots nothing of the guest's was changed, so that a human can decide.
@@ -82,6 +94,7 @@ class GuestRun {
       report_.outcome = undecided ? Outcome::conflict : Outcome::failed;
       report_.error_code = error.code();
       report_.error = plan_.problem ? plan_.problem->text : error.what();
+      if (plan_.resumes) count_guest();
       ++totals_.guests_failed;
       undo();
     } catch (...) {
@@ -94,6 +107,15 @@ class GuestRun {
   }
 
  private:
+  void tell_of_plan() const {
+    for (const LeftOut& left_out : plan_.left_out) {
+      tell({.kind = EventKind::left_out, .subject = left_out.key, .text = left_out.reason});
+    }
+    for (const std::string& warning : plan_.warnings) warn(warning);
+  }
+
+  void count_guest() { ++(plan_.running ? totals_.guests_running : totals_.guests_stopped); }
+
   /// Carries out a step and those that follow it and do the same to other disks, and returns what comes then.
   std::size_t carry_out_from(std::size_t first) {
     const StepKind kind = plan_.steps[first].kind;
@@ -109,8 +131,8 @@ class GuestRun {
   }
 
   static bool is_of_one_disk(StepKind kind) {
-    return kind == StepKind::create_image || kind == StepKind::check_head || kind == StepKind::roll_back ||
-           kind == StepKind::transfer;
+    return kind == StepKind::create_image || kind == StepKind::check_head || kind == StepKind::check_cut ||
+           kind == StepKind::roll_back || kind == StepKind::transfer;
   }
 
   void carry_out(const Step& step) {
@@ -121,6 +143,8 @@ class GuestRun {
         return create_image(step.disk);
       case StepKind::check_head:
         return check_head(step.disk);
+      case StepKind::check_cut:
+        return check_cut(step.disk);
       case StepKind::roll_back:
         return roll_back(step.disk);
       case StepKind::record_source:
@@ -135,6 +159,8 @@ class GuestRun {
         return thaw();
       case StepKind::unlock_source:
         return unlock_source();
+      case StepKind::record_point:
+        return record_point();
       case StepKind::transfer:
         return transfer(step.disk);
       case StepKind::commit:
@@ -199,13 +225,19 @@ class GuestRun {
     replica_ = ports_.destination.hypervisor.write_config(plan_.target_node, plan_.target_vmid, replica_,
                                                           with_lock(bytes, replica_lock), stop_);
     replica_locked_ = true;
+    if (plan_.resumes) torn_ = true;
     tell({.kind = EventKind::replica_locked, .subject = replica_lock});
   }
 
   void create_image(std::size_t index) {
     const DiskPlan& disk = plan_.disks[index];
     ImageStore& store = destination(disk);
-    if (disk.replace) remove_unfinished(disk);
+    if (disk.replace) {
+      if (!plan_.not_resumed.empty()) {
+        note(fmt::format("the first copy of {} begins anew: {}", to_string(disk.replica.spec), given_up(disk)));
+      }
+      remove_unfinished(disk);
+    }
     store.create(disk.replica.spec, disk.layout);
     const auto created = store.find(disk.replica.spec);
     if (!created) throw Error(ErrorCode::conflict, "create image", to_string(disk.replica.spec), "it vanished");
@@ -237,8 +269,8 @@ class GuestRun {
     const Snapshot head = store.create_snapshot(spec, plan_.snapshot);
     EmptySink sink(to_string(spec));
     try {
-      store.read_diff(spec, std::nullopt, head, sink, stop_);
-      for (const Snapshot& one : image.snapshots) store.read_diff(spec, std::nullopt, one, sink, stop_);
+      store.read_diff(spec, std::nullopt, head, 0, sink, stop_);
+      for (const Snapshot& one : image.snapshots) store.read_diff(spec, std::nullopt, one, 0, sink, stop_);
     } catch (...) {
       store.remove_snapshot(spec, head);
       throw;
@@ -275,18 +307,36 @@ class GuestRun {
     }
   }
 
+  /// No listing can tell what a cut transfer wrote from what somebody else did. The replica was locked all the
+  /// time, and its record is what the cut run wrote.
+  void check_cut(std::size_t index) const {
+    const DiskPlan& disk = plan_.disks[index];
+    const auto image = destination(disk).find(disk.replica.spec);
+    if (!image) throw Error(ErrorCode::conflict, "check replica", to_string(disk.replica.spec), "it is gone");
+    check_unchanged(disk, *image);
+  }
+
+  /// Why the point of a run that was cut is not completed.
+  std::string given_up(const DiskPlan& disk) const {
+    const auto& record = disk.replica_record.replica;
+    if (plan_.not_resumed.empty() || !record) return "the last run left it unfinished";
+    return fmt::format("{} cannot be completed, {}", record->end_snapshot, plan_.not_resumed);
+  }
+
   void roll_back(std::size_t index) {
     const DiskPlan& disk = plan_.disks[index];
     const bool is_after_bad_point =
         disk.replica_newest && std::any_of(disk.points.begin(), disk.points.end(), [&](const PointIds& point) {
           return point.bad && point.replica_id == disk.replica_newest->id;
         });
-    note(fmt::format("{} is rolled back to {}: {}", to_string(disk.replica.spec), disk.replica_base->name,
-                     is_after_bad_point ? disk.replica_newest->name + " was found to differ from the source"
-                                        : "the last run left it unfinished"));
+    note(fmt::format(
+        "{} is rolled back to {}: {}", to_string(disk.replica.spec), disk.replica_base->name,
+        is_after_bad_point ? disk.replica_newest->name + " was found to differ from the source" : given_up(disk)));
     // Until the next point is complete the head is nobody's recovery point.
     records_[index].replica->state = ReplicaState::applying;
     records_[index].replica->end_snapshot.clear();
+    records_[index].replica->transfer.clear();
+    records_[index].replica->point.reset();
     save_record(index);
     torn_ = true;
     destination(disk).roll_back(disk.replica.spec, *disk.replica_base, stop_);
@@ -410,30 +460,52 @@ class GuestRun {
     }
   }
 
+  /// All of them before the first transfer, so that a later run knows each end by its id.
+  void record_point() {
+    torn_ = true;
+    PointConfig point;
+    for (const DiskPlan& disk : plan_.disks) point.images.push_back(to_string(disk.replica.spec));
+    point.target_vmid = plan_.target_vmid;
+    point.config = without_password(plan_.replica_config);
+    point.firewall = plan_.firewall;
+    point.onboot = plan_.onboot;
+    for_disks([&](const DiskPlan& disk, std::size_t i) {
+      ReplicaRecord& record = *records_[i].replica;
+      record.state = ReplicaState::applying;
+      record.end_snapshot = plan_.snapshot;
+      record.end_source_id = ends_[i]->id;
+      record.transfer = transfer_id(record, disk.source_base, ends_[i]->id);
+      record.point = i == 0 ? std::optional(point) : std::nullopt;
+      save_record(i);
+    });
+  }
+
   void transfer(std::size_t index) {
     const TransferSlots::Slot slot = slots_.enter(stop_);
     const DiskPlan& disk = plan_.disks[index];
     DiskReport& disk_report = report_.disks[index];
     const std::string subject = point_name(disk.disk.image);
     tell({.kind = EventKind::transfer_started, .subject = subject, .full = disk.full});
+    if (plan_.resumes) {
+      tell({.kind = EventKind::transfer_resumed, .subject = subject, .full = disk.full, .bytes = disk.offset});
+    }
     const auto begin = steady_clock::now();
     const auto elapsed = [&] { return duration_cast<milliseconds>(steady_clock::now() - begin); };
     ReplicaRecord& record = *records_[index].replica;
     try {
-      record.state = ReplicaState::applying;
-      record.end_snapshot = plan_.snapshot;
-      record.end_source_id = ends_[index]->id;
-      save_record(index);
-      torn_ = true;
       {
-        CountingSink sink(destination(disk).write_diff(disk.replica.spec, stop_), [&](std::uint64_t bytes) {
+        auto marking = std::make_unique<MarkingSink>(
+            destination(disk).write_diff(disk.replica.spec, {record.transfer, disk.offset}, stop_), request_.marks);
+        const MarkingSink& marks = *marking;
+        CountingSink sink(std::move(marking), [&](std::uint64_t bytes) {
           tell({.kind = EventKind::transfer_progress,
                 .subject = subject,
                 .full = disk.full,
                 .bytes = bytes,
                 .elapsed = elapsed()});
         });
-        source(disk).read_diff(disk.disk.image.spec, disk.source_base, *ends_[index], sink, stop_);
+        source(disk).read_diff(disk.disk.image.spec, disk.source_base, *ends_[index], disk.offset, sink, stop_);
+        if (marks.marks() > 0) marked_[index] = 1;
         disk_report.stream_bytes = sink.bytes();
       }
       disk_report.stream_bytes += send_repair(index);
@@ -447,6 +519,7 @@ class GuestRun {
     }
     disk_report.transferred = true;
     disk_report.size_bytes = ends_[index]->size_bytes;
+    if (plan_.resumes) report_.resumed->disks[index].stream_bytes = disk_report.stream_bytes;
     count_transfer(disk, disk_report);
     tell({.kind = EventKind::transfer_finished,
           .subject = subject,
@@ -459,7 +532,7 @@ class GuestRun {
   std::uint64_t send_repair(std::size_t index) {
     const DiskPlan& disk = plan_.disks[index];
     if (disk.repair.empty()) return 0;
-    CountingSink sink(destination(disk).write_diff(disk.replica.spec, stop_), [](std::uint64_t) {});
+    CountingSink sink(destination(disk).write_diff(disk.replica.spec, {}, stop_), [](std::uint64_t) {});
     source(disk).read_ranges(disk.disk.image.spec, *ends_[index], disk.repair, sink, stop_);
     return sink.bytes();
   }
@@ -475,25 +548,29 @@ class GuestRun {
   void commit() {
     std::vector<Snapshot> made(plan_.disks.size());
     for_disks([&](const DiskPlan& disk, std::size_t i) {
-      made[i] = destination(disk).create_snapshot(disk.replica.spec, plan_.snapshot);
-      const std::uint64_t expected = report_.disks[i].size_bytes;
+      made[i] = disk.replica_end ? *disk.replica_end
+                                 : destination(disk).create_snapshot(disk.replica.spec, plan_.snapshot);
+      const std::uint64_t expected = ends_[i]->size_bytes;
       if (made[i].size_bytes != expected) {
         throw Error(ErrorCode::conflict, "commit", point_name(disk.replica),
                     fmt::format("its size is {} bytes, the source's {}", made[i].size_bytes, expected));
       }
     });
-    PointConfig point;
-    for (const DiskPlan& disk : plan_.disks) point.images.push_back(to_string(disk.replica.spec));
-    point.target_vmid = plan_.target_vmid;
-    point.config = without_password(plan_.replica_config);
-    point.firewall = plan_.firewall;
-    point.onboot = plan_.onboot;
-    const DiskPlan& first = plan_.disks.front();
-    destination(first).set_metadata(first.replica.spec, std::string(point_key_prefix) + plan_.snapshot,
-                                    render_point(point));
-    for_disks([&](const DiskPlan&, std::size_t i) {
+    for (std::size_t i = 0; i < plan_.disks.size(); ++i) {
+      const auto& point = records_[i].replica->point;
+      if (!point) continue;
+      const DiskPlan& first = plan_.disks[i];
+      destination(first).set_metadata(first.replica.spec, std::string(point_key_prefix) + plan_.snapshot,
+                                      render_point(*point));
+    }
+    for_disks([&](const DiskPlan& disk, std::size_t i) {
+      if (marked_[i] != 0) {
+        destination(disk).remove_metadata(disk.replica.spec, std::string(progress_key));
+      }
       ReplicaRecord& record = *records_[i].replica;
       record.state = ReplicaState::complete;
+      record.transfer.clear();
+      record.point.reset();
       std::erase_if(record.points, [&](const PointIds& old) { return is_to_be_removed(i, old); });
       record.points.push_back({plan_.snapshot, ends_[i]->id, made[i].id});
       save_record(i);
@@ -501,6 +578,7 @@ class GuestRun {
     });
     torn_ = false;
     report_.recovery_point = plan_.snapshot;
+    if (plan_.resumes) report_.resumed->complete = true;
     for_disks([&](const DiskPlan& disk, std::size_t) {
       if (disk.full) save_source_record(disk, "", {});
     });
@@ -577,7 +655,8 @@ class GuestRun {
   std::mutex mutex_;  // guards totals_ and the report's warnings where disks are worked on side by side
   GuestReport report_;
   std::vector<ImageRecord> records_;             // as they stand on the replicas' images
-  std::vector<std::optional<Snapshot>> ends_;    // this run's snapshots on the source
+  std::vector<std::optional<Snapshot>> ends_;    // the point's snapshots on the source
+  std::vector<char> marked_;                     // whether a transfer's progress may stand on the replicas' images
   std::optional<ConfigVersion> replica_;         // the replica's configuration as it stands
   std::optional<std::string> replica_unlocked_;  // what an undo puts back
   bool replica_locked_ = false;
@@ -585,6 +664,7 @@ class GuestRun {
   std::atomic<bool> torn_ = false;  // a replica's head is not a recovery point
   std::unique_ptr<Freeze> freeze_;
   std::optional<SourceLock> source_lock_;
+  const ResumedPoint* resumed_;
 };
 
 }  // namespace
@@ -615,6 +695,13 @@ GuestReport report_of(const GuestPlan& plan) {
     report.disks.push_back(std::move(one));
   }
   for (const Step& step : plan.steps) report.steps.push_back(describe(plan, step));
+  if (plan.resumes) {
+    report.steps.push_back(fmt::format("then make a new recovery point of VM {}", plan.vmid));
+    report.resumed.emplace().recovery_point = plan.snapshot;
+    for (const DiskPlan& disk : plan.disks) {
+      report.resumed->disks.push_back({disk.disk.key, disk.applied ? disk.source_end->size_bytes : disk.offset, 0});
+    }
+  }
   report.outcome = Outcome::planned;
   if (plan.problem) {
     report.outcome = is_conflict(plan.problem->code) ? Outcome::conflict : Outcome::failed;
@@ -625,8 +712,8 @@ GuestReport report_of(const GuestPlan& plan) {
 }
 
 GuestReport run_guest(const MirrorRequest& request, const GuestPlan& plan, const Ports& ports, TransferSlots& slots,
-                      MirrorTotals& totals, std::stop_token stop) {
-  return GuestRun(request, plan, ports, slots, totals, std::move(stop)).run();
+                      MirrorTotals& totals, const ResumedPoint* resumed, std::stop_token stop) {
+  return GuestRun(request, plan, ports, slots, totals, resumed, std::move(stop)).run();
 }
 
 }  // namespace crossover

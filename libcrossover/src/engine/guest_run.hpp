@@ -21,7 +21,10 @@ GuestReport report_of(const GuestPlan& plan);
 /// and a replica whose head is torn stays locked. Disks are worked on side by side, as many as the request allows;
 /// each transfer waits for one of `slots`, which all guests of the run share. Adds to `totals`. Throws Cancelled
 /// only.
+///
+/// A plan that resumes a point tells of the guest's beginning and not of its end, unless it fails; the plan that
+/// follows gets the point it has `resumed` and does the rest.
 GuestReport run_guest(const MirrorRequest& request, const GuestPlan& plan, const Ports& ports, TransferSlots& slots,
-                      MirrorTotals& totals, std::stop_token stop);
+                      MirrorTotals& totals, const ResumedPoint* resumed, std::stop_token stop);
 
 }  // namespace crossover

@@ -15,6 +15,8 @@
 #include <vector>
 
 #include "crossover/image.hpp"
+#include "plan/transfer_progress.hpp"
+#include "stream/owned_bytes.hpp"
 
 namespace crossover {
 
@@ -26,8 +28,13 @@ class DiffSink {
   virtual void size(std::uint64_t size_bytes) = 0;
   /// Bytes at an offset. The span is only valid during the call.
   virtual void data(std::uint64_t offset, std::span<const std::byte> bytes) = 0;
+  /// As data(), of bytes that the sink may keep.
+  virtual void hand_over(std::uint64_t offset, OwnedBytes bytes) { data(offset, bytes.span()); }
   /// A range that reads as zeroes.
   virtual void zero(std::uint64_t offset, std::uint64_t length_bytes) = 0;
+  /// Everything that was given so far may be recorded as done, as soon as it is on stable storage. A sink that
+  /// keeps no progress has nothing to do.
+  virtual void mark() {}
   /// Everything was given; on return it is on stable storage. A sink destroyed without finish() leaves the image's
   /// head half written, and no snapshot.
   virtual void finish() = 0;
@@ -111,9 +118,11 @@ class ImageStore {
   virtual bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) = 0;
 
   /// Reads what differs between two snapshots (or everything that is in `to`, without `from`) into `sink`, up to
-  /// and including finish(). Byte-level; never fast-diff, which loses changes. Snapshots are checked by id.
+  /// and including finish(). Byte-level; never fast-diff, which loses changes. Snapshots are checked by id, at the
+  /// end once more: what was given before that may not be in them. Of what lies before `offset` nothing is given;
+  /// an extent that begins before it is cut there.
   virtual void read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to,
-                         DiffSink& sink, std::stop_token stop) = 0;
+                         std::uint64_t offset, DiffSink& sink, std::stop_token stop) = 0;
 
   /// Gives what a snapshot holds in some ranges (ascending, without overlaps) to `sink`, up to and including
   /// finish(): each byte of them as data or as zeroes, as far as the snapshot reaches. It is checked by id.
@@ -126,8 +135,12 @@ class ImageStore {
   virtual void hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
                            const std::function<void(const BlockHash&)>& take, std::stop_token stop) = 0;
 
-  /// A sink that writes a diff to the image's head. It makes no snapshot.
-  virtual std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, std::stop_token stop) = 0;
+  /// A sink that writes a diff to the image's head, from `from.offset` on. It makes no snapshot. With an id it may
+  /// keep the progress in the image's metadata when it is marked (librbd does, the stock command does not); without
+  /// one, or at offset 0, it first forgets any progress that stands there, where it keeps one. At another offset
+  /// ErrorCode::conflict unless the metadata say that the transfer of that id came as far.
+  virtual std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, const TransferProgress& from,
+                                               std::stop_token stop) = 0;
 };
 
 }  // namespace crossover

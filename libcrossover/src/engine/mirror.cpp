@@ -2,7 +2,7 @@
 
 #include <mutex>
 
-#include "engine/guest_run.hpp"
+#include "engine/guest_mirror.hpp"
 #include "engine/in_parallel.hpp"
 #include "engine/survey.hpp"
 
@@ -23,13 +23,9 @@ MirrorReport mirror(const MirrorRequest& request, const Ports& ports, std::stop_
   TransferSlots slots(request.parallel);
   std::mutex totals;
   in_parallel(found.guests.size(), request.parallel, [&](std::size_t index) {
-    const GuestPlan plan = plan_guest(request, found.inventory, found.guests[index], ports.clock.now());
-    if (report.dry_run) {
-      report.guests[index] = report_of(plan);
-      return;
-    }
     MirrorTotals of_guest;
-    report.guests[index] = run_guest(request, plan, ports, slots, of_guest, stop);
+    report.guests[index] =
+        mirror_guest(request, found.inventory, found.guests[index], ports, slots, of_guest, stop);
     const std::scoped_lock lock(totals);
     report.totals += of_guest;
   });

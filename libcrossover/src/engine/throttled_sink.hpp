@@ -21,6 +21,7 @@ class ThrottledSink final : public DiffSink {
     next_->data(offset, bytes);
   }
   void zero(std::uint64_t offset, std::uint64_t length_bytes) override { next_->zero(offset, length_bytes); }
+  void mark() override { next_->mark(); }
   void finish() override { next_->finish(); }
 
  private:

@@ -147,17 +147,14 @@ class GuestVerify {
   /// What the first survey saw may be hours old.
   void mend(const Repair& repair) {
     try {
-      const Survey found = survey(request_.mirror, ports_, stop_);
-      const auto scope = std::find_if(found.guests.begin(), found.guests.end(),
-                                      [this](const GuestScope& one) { return one.vmid == scope_.vmid; });
-      if (scope == found.guests.end()) {
-        throw Error(ErrorCode::not_found, "repair", fmt::format("VM {}", scope_.vmid), "it is gone meanwhile");
-      }
-      const GuestPlan plan = plan_guest(request_.mirror, found.inventory, *scope, ports_.clock.now(), repair);
+      MirrorRequest alone = request_.mirror;
+      alone.vmids = {.all = false, .guests = {{scope_.vmid, scope_.target_vmid}}};
+      alone.tag.clear();
+      const Survey found = survey(alone, ports_, stop_);
+      const GuestPlan plan = plan_guest(alone, found.inventory, found.guests.at(0), ports_.clock.now(), repair);
       MirrorTotals totals;
-      result_.repair = request_.mirror.options.dry_run
-                           ? report_of(plan)
-                           : run_guest(request_.mirror, plan, ports_, slots_, totals, stop_);
+      result_.repair =
+          alone.options.dry_run ? report_of(plan) : run_guest(alone, plan, ports_, slots_, totals, nullptr, stop_);
     } catch (const Error& error) {
       result_.error_code = error.code();
       result_.error = error.what();

@@ -9,6 +9,7 @@
 #include "plan/points.hpp"
 #include "plan/removals.hpp"
 #include "plan/replica_config.hpp"
+#include "plan/transfer_progress.hpp"
 
 namespace crossover {
 
@@ -59,9 +60,14 @@ class GuestPlanner {
       check_target();
       points_ = point_names(inventory_.replica_images, scope_.replicas);
       for (std::size_t i = 0; i < scope_.disks.replicated.size(); ++i) plan_disk(i);
-      name_snapshot();
+      plan_resumption();
+      if (!plan_.resumes) name_snapshot();
       plan_config();
-      plan_.removals = plan_removals(request_, inventory_, plan_.disks, points_.committed, now_);
+      if (plan_.resumes) {
+        plan_config_of_point();
+      } else {
+        plan_.removals = plan_removals(request_, inventory_, plan_.disks, points_.committed, now_);
+      }
       plan_steps();
     } catch (const Stop& stopped) {
       plan_.problem = stopped.problem;
@@ -300,6 +306,7 @@ class GuestPlanner {
       plan_again(disk, *replica);
     } else {
       disk.replica_record = image_record(*replica);
+      disk.has_progress = replica->metadata.contains(std::string(progress_key));
       check_replica_record(disk, *replica);
       choose_base(disk, *source, *replica);
       if (const auto ranges = repair_.ranges.find(disk.replica); ranges != repair_.ranges.end()) {
@@ -459,6 +466,90 @@ class GuestPlanner {
     disk.replace = true;
   }
 
+  /// A run that was cut in the middle of a point leaves records that name it. It is completed first, if nothing it
+  /// rests on has changed: only the same diff may be applied to a head that holds a part of it.
+  void plan_resumption() {
+    const ReplicaRecord* begun = nullptr;
+    for (const DiskPlan& disk : plan_.disks) {
+      const auto& record = disk.replica_record.replica;
+      if (record && !record->transfer.empty() && !points_.committed.contains(record->end_snapshot))
+        begun = &*record;
+    }
+    if (begun == nullptr) return;
+    const std::string point = begun->end_snapshot;
+    plan_.not_resumed = why_not_resumed(point);
+    if (!plan_.not_resumed.empty()) return;
+    plan_.resumes = true;
+    plan_.snapshot = point;
+    for (DiskPlan& disk : plan_.disks) {
+      const ReplicaRecord& record = *disk.replica_record.replica;
+      const ImageState& replica = *look(inventory_.replica_images, disk.replica);
+      disk.source_end =
+          *find_snapshot(*look(inventory_.source_images, disk.disk.image), point, record.end_source_id);
+      disk.applied = record.state == ReplicaState::applied;
+      disk.replace = false;
+      for (const Snapshot& snapshot : replica.snapshots) {
+        if (snapshot.name == point) disk.replica_end = snapshot;
+      }
+      if (disk.applied || !disk.has_progress) continue;
+      const auto progress = parse_progress(replica.metadata.at(std::string(progress_key)));
+      if (progress && progress->id == record.transfer) disk.offset = progress->offset;
+    }
+  }
+
+  std::string why_not_resumed(const std::string& point) const {
+    // It would be completed without what differs.
+    if (!repair_.point.empty()) return fmt::format("for {} differs from the source", repair_.point);
+    const PointConfig* config = nullptr;
+    for (const DiskPlan& disk : plan_.disks) {
+      const std::string replica = to_string(disk.replica.spec);
+      const auto& record = disk.replica_record.replica;
+      if (!record || record->transfer.empty() || record->end_snapshot != point ||
+          record->state == ReplicaState::complete) {
+        return fmt::format("{} has no part in it", replica);
+      }
+      if (find_snapshot(*look(inventory_.source_images, disk.disk.image), point, record->end_source_id) ==
+          nullptr) {
+        return fmt::format("its snapshot of {} is gone", to_string(disk.disk.image.spec));
+      }
+      if (record->transfer != transfer_id(*record, disk.source_base, record->end_source_id)) {
+        return fmt::format("{} and its replica do not have the base any more that it started from",
+                           to_string(disk.disk.image.spec));
+      }
+      const auto& snapshots = look(inventory_.replica_images, disk.replica)->snapshots;
+      const bool has_end = std::any_of(snapshots.begin(), snapshots.end(),
+                                       [&](const Snapshot& snapshot) { return snapshot.name == point; });
+      if (has_end && record->state != ReplicaState::applied) {
+        return fmt::format("{} has a snapshot of that name that it cannot have yet", replica);
+      }
+      if (record->point) config = &*record->point;
+    }
+    if (config == nullptr) return "nothing says what its configuration was";
+    std::vector<std::string> images;
+    for (const DiskPlan& disk : plan_.disks) images.push_back(to_string(disk.replica.spec));
+    std::vector<std::string> begun = config->images;
+    std::sort(images.begin(), images.end());
+    std::sort(begun.begin(), begun.end());
+    if (images != begun) return "the guest has other disks now";
+    return "";
+  }
+
+  /// A point that is resumed has the configuration of its own moment.
+  void plan_config_of_point() {
+    const VmConfig present = parse_vm_config(plan_.replica_config);
+    for (const DiskPlan& disk : plan_.disks) {
+      const auto& point = disk.replica_record.replica->point;
+      if (!point) continue;
+      VmConfig config = parse_vm_config(point->config);
+      // Records do not hold it.
+      if (const auto password = present.get("cipassword")) config.set("cipassword", *password);
+      plan_.replica_config = config.to_bytes();
+      plan_.firewall = point->firewall;
+      plan_.onboot = point->onboot;
+    }
+    plan_write_firewall();
+  }
+
   /// Names sort by time even if the clock was set back since the last run.
   void name_snapshot() {
     std::chrono::sys_seconds stamp = now_;
@@ -491,13 +582,17 @@ class GuestPlanner {
     plan_.replica_config = replica.config.to_bytes();
     plan_.left_out.insert(plan_.left_out.end(), replica.left_out.begin(), replica.left_out.end());
     plan_.firewall = inventory_.source.guests.at(scope_.vmid).firewall;
+    plan_write_firewall();
+    if (plan_.disks.empty()) {
+      plan_.warnings.push_back("the guest has no disk that is replicated: only its configuration is mirrored");
+    }
+  }
+
+  void plan_write_firewall() {
     const auto present = inventory_.destination.guests.find(scope_.target_vmid);
     plan_.write_firewall = present == inventory_.destination.guests.end()
                                ? plan_.firewall.has_value()
                                : plan_.firewall != present->second.firewall;
-    if (plan_.disks.empty()) {
-      plan_.warnings.push_back("the guest has no disk that is replicated: only its configuration is mirrored");
-    }
   }
 
   void plan_steps() {
@@ -507,7 +602,13 @@ class GuestPlanner {
         if (wanted(plan_.disks[i])) add(kind, i);
       }
     };
-    if (!plan_.disks.empty()) {
+    if (plan_.resumes) {
+      add(StepKind::lock_replica);
+      each_disk(StepKind::check_cut, [](const DiskPlan&) { return true; });
+      each_disk(StepKind::transfer, [](const DiskPlan& disk) { return !disk.applied; });
+      add(StepKind::commit);
+      add(StepKind::write_config);
+    } else if (!plan_.disks.empty()) {
       add(StepKind::record_source);
       each_disk(StepKind::create_image, [](const DiskPlan& disk) { return disk.full; });
       add(StepKind::lock_replica);
@@ -521,6 +622,7 @@ class GuestPlanner {
       add(StepKind::snapshot);
       if (plan_.freeze) add(StepKind::thaw);
       if (lock && !request_.options.keep_source_lock) add(StepKind::unlock_source);
+      add(StepKind::record_point);
       each_disk(StepKind::transfer, [](const DiskPlan&) { return true; });
       add(StepKind::commit);
       add(StepKind::write_config);
@@ -563,6 +665,9 @@ std::string describe(const GuestPlan& plan, const Step& step) {
     case StepKind::check_head:
       return fmt::format("check that {} is unchanged since {}", image(plan.disks[step.disk].replica),
                          plan.disks[step.disk].replica_newest->name);
+    case StepKind::check_cut:
+      return fmt::format("check that {} is as the run left it that began {}", image(plan.disks[step.disk].replica),
+                         plan.snapshot);
     case StepKind::roll_back:
       return fmt::format("roll {} back to {}", image(plan.disks[step.disk].replica),
                          plan.disks[step.disk].replica_base->name);
@@ -581,14 +686,17 @@ std::string describe(const GuestPlan& plan, const Step& step) {
       return fmt::format("thaw VM {}", plan.vmid);
     case StepKind::unlock_source:
       return fmt::format("unlock VM {}", plan.vmid);
+    case StepKind::record_point:
+      return fmt::format("record on the replica's images that {} is sent", plan.snapshot);
     case StepKind::transfer: {
       const DiskPlan& disk = plan.disks[step.disk];
       std::uint64_t repair_bytes = 0;
       for (const ByteRange& range : disk.repair) repair_bytes += range.length_bytes;
       return fmt::format(
-          "send {} to {} ({}{})", image(disk.disk.image), image(disk.replica),
+          "send {} to {} ({}{}{})", image(disk.disk.image), image(disk.replica),
           disk.full ? "full" : "what changed since " + disk.source_base->name,
-          repair_bytes == 0 ? "" : fmt::format(", and {} bytes that differ at {}", repair_bytes, plan.repaired));
+          repair_bytes == 0 ? "" : fmt::format(", and {} bytes that differ at {}", repair_bytes, plan.repaired),
+          plan.resumes ? fmt::format(", from {} on", disk.offset) : "");
     }
     case StepKind::commit:
       return fmt::format("make the recovery point {} on the destination", plan.snapshot);

@@ -58,6 +58,13 @@ struct DiskPlan {
   std::optional<Snapshot> replica_newest;  ///< what the head has to be unchanged since; nothing: roll back
   std::optional<Snapshot> source_base;
   std::optional<Snapshot> replica_base;
+  // Of a point that is resumed:
+  std::optional<Snapshot> source_end;   ///< its snapshot on the source
+  std::optional<Snapshot> replica_end;  ///< and on the replica, if it was made
+  bool applied = false;                 ///< all of its diff is there already
+  std::uint64_t offset = 0;             ///< where its transfer goes on
+
+  bool has_progress = false;      ///< a transfer's progress stands on the replica
   std::vector<PointIds> points;   ///< the replica's, oldest first; one that the record does not have yet included
   std::vector<ByteRange> repair;  ///< sent besides what changed
   ImageRecord source_record;      ///< as they are now
@@ -79,12 +86,14 @@ enum class StepKind {
   lock_replica,   ///< write the replica's configuration with its lock (or create it so)
   create_image,   ///< disk: create the replica's image and record what it is
   check_head,     ///< disk: prove that the head is the newest recovery point
+  check_cut,      ///< disk: look that nobody touched it since the run that was cut
   roll_back,      ///< disk: make the head the base again
   lock_source,
   freeze,
   snapshot,  ///< all disks of the source, side by side
   thaw,
   unlock_source,
+  record_point,  ///< write on the replica's images which point is sent now, and what it will be
   transfer,      ///< disk
   commit,        ///< end snapshots of all disks, then the point's configuration
   write_config,  ///< the replica's configuration without the lock, and its firewall rules
@@ -107,9 +116,11 @@ struct GuestPlan {
   std::string target_node;
   bool running = false;
   bool freeze = false;
-  std::string consistency;                           ///< what the point will be, if nothing fails
-  std::string snapshot;                              ///< name of the new recovery point
-  std::string source_config;                         ///< bytes the survey saw
+  std::string consistency;    ///< what the point will be, if nothing fails
+  std::string snapshot;       ///< name of the new recovery point
+  bool resumes = false;       ///< it is one that a cut run began; the new one takes a plan of its own, after this
+  std::string not_resumed;    ///< why the point that a cut run began is given up; empty: there is none
+  std::string source_config;  ///< bytes the survey saw
   std::optional<std::string> replica_config_before;  ///< bytes; nothing: the replica has none yet
   std::string replica_config;                        ///< bytes it is to have, without a lock
   std::string onboot;                                ///< the guest's own value

@@ -13,6 +13,7 @@
 #include "crossover/retention.hpp"
 #include "crossover/rewrite_rule.hpp"
 #include "crossover/vmid.hpp"
+#include "plan/transfer_progress.hpp"
 
 namespace crossover {
 
@@ -33,6 +34,7 @@ struct MirrorRequest {
   std::size_t parallel = 1;           ///< transfers at once, and guests
   std::uint64_t memory_bytes = 0;     ///< content under way at once, over all transfers, on each side
   std::uint64_t bandwidth_limit = 0;  ///< bytes a second over all transfers; 0: none
+  MarkInterval marks;                 ///< no option: tests have shorter ones
   MirrorOptions options;              ///< where the flags are read
 };
 

@@ -78,22 +78,44 @@ json parse_versioned(std::string_view text, std::string_view what) {
   }
 }
 
+json to_json(const PointConfig& point) {
+  json value{{"target_vmid", point.target_vmid},
+             {"config", to_base64(point.config)},
+             {"onboot", point.onboot},
+             {"images", point.images}};
+  if (point.firewall) value["firewall"] = to_base64(*point.firewall);
+  return value;
+}
+
+PointConfig point_from(const json& value) {
+  PointConfig point;
+  point.target_vmid = value.at("target_vmid");
+  point.config = from_base64(value.at("config").get<std::string>());
+  point.onboot = value.at("onboot");
+  point.images = value.at("images").get<std::vector<std::string>>();
+  if (value.contains("firewall")) point.firewall = from_base64(value.at("firewall").get<std::string>());
+  return point;
+}
+
 json to_json(const ReplicaRecord& record) {
   json points = json::array();
   for (const PointIds& point : record.points) {
     points.push_back({{"name", point.name}, {"source_id", point.source_id}, {"replica_id", point.replica_id}});
     if (point.bad) points.back()["bad"] = true;
   }
-  return {{"source", to_json(record.source)},
-          {"source_image", record.source_image},
-          {"job", record.job},
-          {"target_vmid", record.target_vmid},
-          {"image_id", record.image_id},
-          {"pool_id", record.pool_id},
-          {"state", name_of(record.state)},
-          {"end_snapshot", record.end_snapshot},
-          {"end_source_id", record.end_source_id},
-          {"points", points}};
+  json value{{"source", to_json(record.source)},
+             {"source_image", record.source_image},
+             {"job", record.job},
+             {"target_vmid", record.target_vmid},
+             {"image_id", record.image_id},
+             {"pool_id", record.pool_id},
+             {"state", name_of(record.state)},
+             {"end_snapshot", record.end_snapshot},
+             {"end_source_id", record.end_source_id},
+             {"transfer", record.transfer},
+             {"points", points}};
+  if (record.point) value["point"] = to_json(*record.point);
+  return value;
 }
 
 ReplicaRecord replica_from(const json& value) {
@@ -107,6 +129,8 @@ ReplicaRecord replica_from(const json& value) {
   record.state = state_of(value.at("state").get<std::string>());
   record.end_snapshot = value.at("end_snapshot");
   record.end_source_id = value.at("end_source_id");
+  record.transfer = value.value("transfer", "");
+  if (value.contains("point")) record.point = point_from(value.at("point"));
   for (const json& point : value.at("points")) {
     record.points.push_back(
         {point.at("name"), point.at("source_id"), point.at("replica_id"), point.value("bad", false)});
@@ -144,13 +168,16 @@ std::string render_record(const ImageRecord& record) {
 }
 
 std::string render_point(const PointConfig& point) {
-  json value{{"version", version},
-             {"target_vmid", point.target_vmid},
-             {"config", to_base64(point.config)},
-             {"onboot", point.onboot},
-             {"images", point.images}};
-  if (point.firewall) value["firewall"] = to_base64(*point.firewall);
+  json value = to_json(point);
+  value["version"] = version;
   return value.dump();
+}
+
+std::string transfer_id(const ReplicaRecord& replica, const std::optional<Snapshot>& base,
+                        std::uint64_t end_source_id) {
+  return fmt::format("{}/{}/{}@{}..{} to {}/{}", replica.source.fsid, replica.source.pool_id,
+                     replica.source.image_id, base ? std::to_string(base->id) : "", end_source_id, replica.pool_id,
+                     replica.image_id);
 }
 
 ImageRecord image_record(const ImageState& image) {
@@ -177,13 +204,7 @@ ImageRecord image_record(const ImageState& image) {
 PointConfig parse_point(std::string_view text) {
   const json value = parse_versioned(text, point_key_prefix);
   try {
-    PointConfig point;
-    point.target_vmid = value.at("target_vmid");
-    point.config = from_base64(value.at("config").get<std::string>());
-    point.onboot = value.at("onboot");
-    point.images = value.at("images").get<std::vector<std::string>>();
-    if (value.contains("firewall")) point.firewall = from_base64(value.at("firewall").get<std::string>());
-    return point;
+    return point_from(value);
   } catch (const json::exception& error) {
     throw Error(ErrorCode::format, "read", std::string(point_key_prefix), error.what());
   }

@@ -48,6 +48,17 @@ enum class ReplicaState {
   complete,  ///< the end snapshot is there and recorded
 };
 
+/// A recovery point's configuration and disks.
+struct PointConfig {
+  std::uint32_t target_vmid = 0;
+  std::string config;  ///< the replica's configuration, without the line that holds a password
+  std::optional<std::string> firewall;
+  std::string onboot;               ///< the guest's own value; empty: it had none
+  std::vector<std::string> images;  ///< every image that has this point's snapshot, as "pool[/namespace]/name"
+
+  bool operator==(const PointConfig&) const = default;
+};
+
 /// The record on a replica's image.
 struct ReplicaRecord {
   SourceIdentity source;
@@ -59,7 +70,9 @@ struct ReplicaRecord {
   ReplicaState state = ReplicaState::applying;
   std::string end_snapshot;  ///< where the diff last begun ends
   std::uint64_t end_source_id = 0;
-  std::vector<PointIds> points;  ///< oldest first
+  std::string transfer;              ///< transfer_id() of that diff; empty: it is complete, or was taken back
+  std::optional<PointConfig> point;  ///< of where it ends, on the guest's first disk, until it is complete
+  std::vector<PointIds> points;      ///< oldest first
 
   bool operator==(const ReplicaRecord&) const = default;
 };
@@ -82,17 +95,6 @@ struct SourceRecord {
   bool operator==(const SourceRecord&) const = default;
 };
 
-/// A recovery point's configuration and disks.
-struct PointConfig {
-  std::uint32_t target_vmid = 0;
-  std::string config;  ///< the replica's configuration, without the line that holds a password
-  std::optional<std::string> firewall;
-  std::string onboot;               ///< the guest's own value; empty: it had none
-  std::vector<std::string> images;  ///< every image that has this point's snapshot, as "pool[/namespace]/name"
-
-  bool operator==(const PointConfig&) const = default;
-};
-
 /// All that is recorded on one image. It can be both at once: a replica that is itself mirrored, or a guest on its
 /// way back.
 struct ImageRecord {
@@ -105,6 +107,11 @@ struct ImageRecord {
 /// One line of JSON with a version each.
 std::string render_record(const ImageRecord& record);
 std::string render_point(const PointConfig& point);
+
+/// Names the diff of a replica's source from the snapshot `base` (nothing: a first copy) to the one of that id,
+/// into this very image: what was begun of it can be gone on with, and of no other.
+std::string transfer_id(const ReplicaRecord& replica, const std::optional<Snapshot>& base,
+                        std::uint64_t end_source_id);
 
 /// What is recorded on an image. Parts that were copied with another image's metadata are left out.
 /// ErrorCode::format if there is a record that cannot be read, ErrorCode::unsupported if a newer version wrote it:

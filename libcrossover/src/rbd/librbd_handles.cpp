@@ -51,6 +51,9 @@ void configure(rados_t cluster, const CephAccess& access) {
   if (!access.keyring.empty()) set("keyring", access.keyring);
   // A cache acknowledges writes before they are written and hides their errors; the windows here are our own.
   set("rbd_cache", "false");
+  // What is written here does not change until it is written, so librbd needs no copy of it. One that does not know
+  // the option makes one.
+  static_cast<void>(rados_conf_set(cluster, "rbd_disable_zero_copy_writes", "false"));
   // Listing a byte-level diff costs an operation per object, this many at a time.
   set("rbd_concurrent_management_ops", "32");
   // A log file would be the administrator's, and a library has nothing to say on standard error.

@@ -119,12 +119,15 @@ void DiffLister::run(const std::stop_token& stop) {
   try {
     const std::uint64_t size = image_.size_bytes();
     const std::uint64_t step = list_range_bytes(image_);
+    const std::uint64_t period = image_.object_bytes() * std::max<std::uint64_t>(1, image_.stripe_count());
     for (std::uint64_t offset = 0; offset < size; offset += std::min(step, size - offset)) {
       // One listing for all of a step, for the objects of one are asked side by side.
       const std::vector<ByteRange> wanted = overlap(wanted_, {offset, std::min(step, size - offset)});
       if (wanted.empty()) continue;
-      const std::uint64_t length = wanted.back().offset + wanted.back().length_bytes - wanted.front().offset;
-      std::vector<Extent> extents = cut(list_diff(image_, from_, wanted.front().offset, length, stop), wanted);
+      // It begins where a stripe period does.
+      const std::uint64_t begin = wanted.front().offset - wanted.front().offset % period;
+      const std::uint64_t end = wanted.back().offset + wanted.back().length_bytes;
+      std::vector<Extent> extents = cut(list_diff(image_, from_, begin, end - begin, stop), wanted);
       if (extents.empty()) continue;
       std::unique_lock lock(mutex_);
       if (!changed_.wait(lock, stop, [this] { return ranges_.size() < ranges_ahead; })) return;

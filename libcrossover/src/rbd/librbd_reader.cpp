@@ -172,9 +172,12 @@ class ReadQueue {
 
 }  // namespace
 
-void read_image_diff(const Image& image, const std::optional<Snapshot>& from, DiffSink& sink,
+void read_image_diff(const Image& image, const std::optional<Snapshot>& from, std::uint64_t offset, DiffSink& sink,
                      const ReadWindow& window, const std::stop_token& stop) {
-  read_image_diff(image, from, {{0, image.size_bytes()}}, sink, window, stop);
+  const std::uint64_t size = image.size_bytes();
+  std::vector<ByteRange> ranges;
+  if (offset < size) ranges.push_back({offset, size - offset});
+  read_image_diff(image, from, std::move(ranges), sink, window, stop);
 }
 
 void read_image_diff(const Image& image, const std::optional<Snapshot>& from, std::vector<ByteRange> ranges,

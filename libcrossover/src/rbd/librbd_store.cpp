@@ -199,7 +199,7 @@ bool LibrbdStore::head_unchanged_since(const ImageSpec& spec, const Snapshot& sn
 }
 
 void LibrbdStore::read_diff(const ImageSpec& spec, const std::optional<Snapshot>& from, const Snapshot& to,
-                            DiffSink& sink, std::stop_token stop) {
+                            std::uint64_t offset, DiffSink& sink, std::stop_token stop) {
   const auto require_both = [&](const Image& image) {
     image.require_snapshot(to, "read diff");
     if (from) image.require_snapshot(*from, "read diff");
@@ -211,7 +211,7 @@ void LibrbdStore::read_diff(const ImageSpec& spec, const std::optional<Snapshot>
   Image image = open(spec, Image::Mode::read);
   require_both(image);
   image.show(to);
-  rbd::read_image_diff(image, from, sink, reads_, stop);
+  rbd::read_image_diff(image, from, offset, sink, reads_, stop);
   // What is read of a snapshot that is removed meanwhile is zeroes, without an error. A handle for reading does not
   // learn of removals, so this looks with a new one.
   require_both(open(spec, Image::Mode::read));
@@ -240,7 +240,7 @@ void LibrbdStore::read_head_diff(const ImageSpec& spec, const std::optional<Snap
                                  std::stop_token stop) {
   const Image image = open(spec, Image::Mode::read);
   if (from) image.require_snapshot(*from, "read diff");
-  rbd::read_image_diff(image, from, sink, reads_, stop);
+  rbd::read_image_diff(image, from, 0, sink, reads_, stop);
   if (from) open(spec, Image::Mode::read).require_snapshot(*from, "read diff");
   check_stop(stop);
   sink.finish();
@@ -256,9 +256,10 @@ std::string LibrbdStore::default_pool() {
   return cluster()->setting("rbd_default_pool");
 }
 
-std::unique_ptr<DiffSink> LibrbdStore::write_diff(const ImageSpec& image, std::stop_token stop) {
+std::unique_ptr<DiffSink> LibrbdStore::write_diff(const ImageSpec& image, const TransferProgress& from,
+                                                  std::stop_token stop) {
   check_stop(stop);
-  return rbd::make_librbd_writer(open(image, Image::Mode::write), writes_, std::move(stop));
+  return rbd::make_librbd_writer(open(image, Image::Mode::write), from, writes_, std::move(stop));
 }
 
 }  // namespace crossover

@@ -3,8 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <condition_variable>
+#include <cstring>
+#include <deque>
 #include <mutex>
+#include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -20,6 +25,8 @@ constexpr int op_flags = LIBRADOS_OP_FLAG_FADVISE_NOCACHE;
 // librbd makes an operation per object of a range of zeroes, all at once.
 constexpr std::uint64_t objects_per_zero = 16;
 constexpr std::uint64_t max_write_bytes = 4U << 20;
+// What is handed over and at least so large is written as it is; joining it with neighbours would cost a copy.
+constexpr std::size_t min_single_write_bytes = std::size_t{256} << 10;
 
 /// Writes in flight to one image. The first that fails is kept.
 class WriteQueue {
@@ -30,13 +37,13 @@ class WriteQueue {
 
   ~WriteQueue() {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return writes_ == 0; });
+    changed_.wait(lock, [this] { return in_flight_.empty(); });
   }
 
-  void write(std::uint64_t offset, std::vector<std::byte> bytes, const std::stop_token& stop) {
+  void write(std::uint64_t offset, OwnedBytes bytes, const std::stop_token& stop) {
     auto write = std::make_unique<Write>(*this, offset, std::move(bytes));
     const std::size_t length = write->bytes.size();
-    const char* data = reinterpret_cast<const char*>(write->bytes.data());
+    const char* data = reinterpret_cast<const char*>(write->bytes.span().data());
     start(std::move(write), stop, [&](rbd_completion_t completion) {
       return rbd_aio_write2(image_.get(), offset, length, data, completion, op_flags);
     });
@@ -44,58 +51,77 @@ class WriteQueue {
 
   /// Never a discard: librbd skips the parts of one that are smaller than its granularity.
   void zero(std::uint64_t offset, std::uint64_t length, const std::stop_token& stop) {
-    start(std::make_unique<Write>(*this, offset, std::vector<std::byte>{}), stop, [&](rbd_completion_t completion) {
+    start(std::make_unique<Write>(*this, offset, OwnedBytes{}), stop, [&](rbd_completion_t completion) {
       return rbd_aio_write_zeroes(image_.get(), offset, length, completion, 0, op_flags);
     });
   }
 
+  /// Makes everything before it stable, without waiting for that: see is_done(). Without a cache writes are stable
+  /// when they are done, but an image's own settings can bring the cache back.
+  std::uint64_t flush(const std::stop_token& stop) {
+    return start(std::make_unique<Write>(*this, 0, OwnedBytes{}), stop,
+                 [&](rbd_completion_t completion) { return rbd_aio_flush(image_.get(), completion); });
+  }
+
+  /// True when everything up to the operation of that number is done. Throws if anything failed.
+  bool is_done(std::uint64_t number) {
+    const std::lock_guard lock(mutex_);
+    throw_failure();
+    return in_flight_.empty() || *in_flight_.begin() > number;
+  }
+
   void drain(const std::stop_token& stop) {
     std::unique_lock lock(mutex_);
-    if (!changed_.wait(lock, stop, [this] { return writes_ == 0; })) throw Cancelled{};
+    if (!changed_.wait(lock, stop, [this] { return in_flight_.empty(); })) throw Cancelled{};
     throw_failure();
   }
 
  private:
   struct Write {
-    Write(WriteQueue& owner, std::uint64_t at, std::vector<std::byte> content)
+    Write(WriteQueue& owner, std::uint64_t at, OwnedBytes content)
         : queue(owner), offset(at), bytes(std::move(content)) {}
     WriteQueue& queue;
+    std::uint64_t number = 0;
     std::uint64_t offset;
-    std::vector<std::byte> bytes;
+    OwnedBytes bytes;
   };
 
+  /// The operation's number; they count up.
   template <typename Submit>
-  void start(std::unique_ptr<Write> write, const std::stop_token& stop, const Submit& submit) {
+  std::uint64_t start(std::unique_ptr<Write> write, const std::stop_token& stop, const Submit& submit) {
     const std::size_t length = write->bytes.size();
-    enter(length, stop);
+    const std::uint64_t number = enter(length, stop);
+    write->number = number;
     rbd_completion_t completion = nullptr;
     int result = rbd_aio_create_completion(write.get(), &WriteQueue::completed, &completion);
     if (result >= 0) {
       result = submit(completion);
       if (result >= 0) {
         static_cast<void>(write.release());  // completed() owns it now
-        return;
+        return number;
       }
       rbd_aio_release(completion);
     }
-    leave(length, 0, 0);
-    image_.check(result, "write");
+    leave(number, length, 0, 0);
+    throw error_of_return(result, "write", image_.subject());
   }
 
-  void enter(std::size_t length, const std::stop_token& stop) {
+  std::uint64_t enter(std::size_t length, const std::stop_token& stop) {
     std::unique_lock lock(mutex_);
     const auto has_room = [&] {
-      return failure_ < 0 || writes_ == 0 || (writes_ < window_.max_writes && bytes_ + length <= window_.max_bytes);
+      return failure_ < 0 || in_flight_.empty() ||
+             (in_flight_.size() < window_.max_writes && bytes_ + length <= window_.max_bytes);
     };
     if (stop.stop_requested() || !changed_.wait(lock, stop, has_room)) throw Cancelled{};
     throw_failure();
-    ++writes_;
     bytes_ += length;
+    in_flight_.insert(++last_number_);
+    return last_number_;
   }
 
-  void leave(std::size_t length, std::uint64_t offset, int result) {
+  void leave(std::uint64_t number, std::size_t length, std::uint64_t offset, int result) {
     const std::lock_guard lock(mutex_);
-    --writes_;
+    in_flight_.erase(number);
     bytes_ -= length;
     if (result < 0 && failure_ == 0) {
       failure_ = result;
@@ -108,7 +134,7 @@ class WriteQueue {
     const std::unique_ptr<Write> write(static_cast<Write*>(context));
     const auto result = static_cast<int>(std::min<ssize_t>(0, rbd_aio_get_return_value(completion)));
     rbd_aio_release(completion);
-    write->queue.leave(write->bytes.size(), write->offset, result);
+    write->queue.leave(write->number, write->bytes.size(), write->offset, result);
   }
 
   void throw_failure() const {
@@ -122,7 +148,8 @@ class WriteQueue {
   WriteWindow window_;
   std::mutex mutex_;
   std::condition_variable_any changed_;
-  std::size_t writes_ = 0;
+  std::set<std::uint64_t> in_flight_;  // numbers
+  std::uint64_t last_number_ = 0;
   std::uint64_t bytes_ = 0;
   int failure_ = 0;
   std::uint64_t failure_offset_ = 0;
@@ -130,20 +157,38 @@ class WriteQueue {
 
 class LibrbdWriter final : public DiffSink {
  public:
-  LibrbdWriter(Image image, const WriteWindow& window, std::stop_token stop)
+  LibrbdWriter(Image image, TransferProgress from, const WriteWindow& window, std::stop_token stop)
       : image_(std::move(image)),
         object_bytes_(image_.object_bytes()),
         queue_(image_, window),
         gatherer_(std::min(object_bytes_, max_write_bytes),
                   [this](std::uint64_t offset, std::vector<std::byte> bytes) {
-                    queue_.write(offset, std::move(bytes), stop_);
+                    queue_.write(offset, {std::move(bytes)}, stop_);
                   }),
-        stop_(std::move(stop)) {
+        stop_(std::move(stop)),
+        id_(std::move(from.id)),
+        position_(from.offset) {
     image_.require_unwatched("write diff");
     if ((image_.features() & image_feature::exclusive_lock) != 0) {
       image_.check(rbd_lock_acquire(image_.get(), RBD_LOCK_MODE_EXCLUSIVE), "lock image");
       // Who opened the image between the two looks has lost the lock to us by now, but would be written under.
       image_.require_unwatched("write diff");
+    }
+    if (from.offset == 0) {
+      forget_progress();
+    } else {
+      require_progress(stored_progress(), {id_, from.offset}, image_.subject());
+    }
+  }
+
+  ~LibrbdWriter() override {
+    try {
+      // What was cut goes on from as far as possible.
+      if (marks_.empty()) return;
+      queue_.drain({});
+      save_progress();
+    } catch (...) {
+      // The transfer failed already, and its last progress stands.
     }
   }
 
@@ -157,6 +202,17 @@ class LibrbdWriter final : public DiffSink {
   void data(std::uint64_t offset, std::span<const std::byte> bytes) override {
     take(offset, bytes.size());
     gatherer_.data(offset, bytes);
+    save_progress();
+  }
+
+  void hand_over(std::uint64_t offset, OwnedBytes bytes) override {
+    const std::uint64_t boundary = std::min(object_bytes_, max_write_bytes);
+    const bool in_one = bytes.size() != 0 && offset / boundary == (offset + bytes.size() - 1) / boundary;
+    if (bytes.size() < min_single_write_bytes || !in_one) return data(offset, bytes.span());
+    take(offset, bytes.size());
+    gatherer_.flush();
+    queue_.write(offset, std::move(bytes), stop_);
+    save_progress();
   }
 
   void zero(std::uint64_t offset, std::uint64_t length_bytes) override {
@@ -170,12 +226,22 @@ class LibrbdWriter final : public DiffSink {
       queue_.zero(offset, length, stop_);
       offset += length;
     }
+    save_progress();
+  }
+
+  void mark() override {
+    if (!sized_) fail("a mark before a size");
+    if (id_.empty()) return;
+    gatherer_.flush();
+    marks_.push_back({queue_.flush(stop_), position_});
+    save_progress();
   }
 
   void finish() override {
     if (!sized_) fail("an end before a size");
     gatherer_.flush();
     queue_.drain(stop_);
+    save_progress();
     image_.check(rbd_flush(image_.get()), "flush image");
     if (const std::uint64_t size = image_.size_bytes(); size != size_bytes_) {
       throw Error(ErrorCode::io, "write diff", image_.subject(),
@@ -184,6 +250,45 @@ class LibrbdWriter final : public DiffSink {
   }
 
  private:
+  /// Everything before `position` is stable when the queue has done the operation `number`.
+  struct Mark {
+    std::uint64_t number = 0;
+    std::uint64_t position = 0;
+  };
+
+  /// Saves the last mark that everything before is stable of.
+  void save_progress() {
+    std::optional<std::uint64_t> reached;
+    for (; !marks_.empty() && queue_.is_done(marks_.front().number); marks_.pop_front()) {
+      reached = marks_.front().position;
+    }
+    if (!reached) return;
+    const std::string value = render_progress({id_, *reached});
+    image_.check(rbd_metadata_set(image_.get(), key(), value.c_str()), "save progress");
+  }
+
+  void forget_progress() {
+    const int result = rbd_metadata_remove(image_.get(), key());
+    if (result != -ENOENT) image_.check(result, "forget progress");
+  }
+
+  [[nodiscard]] std::optional<std::string> stored_progress() const {
+    std::string value(256, '\0');
+    for (;;) {
+      std::size_t length = value.size();
+      const int result = rbd_metadata_get(image_.get(), key(), value.data(), &length);
+      if (result == -ENOENT) return std::nullopt;
+      if (result != -ERANGE) {
+        image_.check(result, "read progress");
+        value.resize(std::strlen(value.c_str()));
+        return value;
+      }
+      value.resize(length);
+    }
+  }
+
+  static const char* key() { return progress_key.data(); }  // of a literal
+
   [[noreturn]] void fail(const char* cause) const {
     throw Error(ErrorCode::usage, "write diff", image_.subject(), cause);
   }
@@ -201,15 +306,18 @@ class LibrbdWriter final : public DiffSink {
   WriteQueue queue_;
   DataGatherer gatherer_;
   std::stop_token stop_;
+  std::string id_;
+  std::uint64_t position_;
+  std::deque<Mark> marks_;  // those that are not saved
   bool sized_ = false;
   std::uint64_t size_bytes_ = 0;
-  std::uint64_t position_ = 0;
 };
 
 }  // namespace
 
-std::unique_ptr<DiffSink> make_librbd_writer(Image image, const WriteWindow& window, std::stop_token stop) {
-  return std::make_unique<LibrbdWriter>(std::move(image), window, std::move(stop));
+std::unique_ptr<DiffSink> make_librbd_writer(Image image, const TransferProgress& from, const WriteWindow& window,
+                                             std::stop_token stop) {
+  return std::make_unique<LibrbdWriter>(std::move(image), from, window, std::move(stop));
 }
 
 }  // namespace crossover::rbd

@@ -1,5 +1,6 @@
 #include "rbd/rbd_command_io.hpp"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -41,8 +42,8 @@ void decode_output(Process& process, DiffRecordHandler& handler, const std::stri
 /// Stream records as what a sink takes.
 class SinkHandler final : public DiffRecordHandler {
  public:
-  SinkHandler(DiffSink& sink, const std::optional<std::string>& from, const std::string& to)
-      : sink_(sink), out_(sink), from_(from), to_(to) {}
+  SinkHandler(DiffSink& sink, const std::optional<std::string>& from, const std::string& to, std::uint64_t start)
+      : sink_(sink), out_(sink), from_(from), to_(to), start_(start) {}
 
   void header(DiffFormat, const DiffHeader& header) override {
     if (header.from_snapshot != from_ || header.end_snapshot != to_) {
@@ -51,15 +52,27 @@ class SinkHandler final : public DiffRecordHandler {
     sink_.size(header.size_bytes);
   }
   void data_begin(std::uint64_t, std::uint64_t) override {}
-  void data(std::uint64_t offset, std::span<const std::byte> bytes) override { out_.data(offset, bytes); }
-  void zero(std::uint64_t offset, std::uint64_t length_bytes) override { out_.zero(offset, length_bytes); }
+  void data(std::uint64_t offset, std::span<const std::byte> bytes) override {
+    const std::uint64_t cut = before_start(offset, bytes.size());
+    if (cut < bytes.size()) out_.data(offset + cut, bytes.subspan(cut));
+  }
+  void zero(std::uint64_t offset, std::uint64_t length_bytes) override {
+    const std::uint64_t cut = before_start(offset, length_bytes);
+    out_.zero(offset + cut, length_bytes - cut);
+  }
   void end() override { out_.flush(); }
 
  private:
+  /// How many of these bytes are not to be given.
+  [[nodiscard]] std::uint64_t before_start(std::uint64_t offset, std::uint64_t length_bytes) const {
+    return offset >= start_ ? 0 : std::min(start_ - offset, length_bytes);
+  }
+
   DiffSink& sink_;
   ZeroSplitter out_;
   const std::optional<std::string>& from_;
   const std::string& to_;
+  std::uint64_t start_;
 };
 
 /// Thrown out of a decoder when the question is answered.
@@ -82,14 +95,15 @@ class ChangeDetector final : public DiffRecordHandler {
 
 class ImportSink final : public DiffSink {
  public:
-  ImportSink(std::unique_ptr<Process> process, std::string subject, std::function<void(std::uint64_t)> verify_size)
+  ImportSink(std::unique_ptr<Process> process, std::string subject, std::uint64_t start,
+             std::function<void(std::uint64_t)> verify_size)
       : process_(std::move(process)),
         subject_(std::move(subject)),
         verify_size_(std::move(verify_size)),
         encoder_(DiffFormat::v1, [this](std::span<const std::byte> bytes) { put(bytes); }),
-        gatherer_(record_bytes, [this](std::uint64_t offset, const std::vector<std::byte>& bytes) {
-          encoder_.data(offset, bytes);
-        }) {}
+        gatherer_(record_bytes, [this](std::uint64_t offset,
+                                       const std::vector<std::byte>& bytes) { encoder_.data(offset, bytes); }),
+        position_(start) {}
 
   void size(std::uint64_t size_bytes) override {
     DiffHeader header;
@@ -158,15 +172,15 @@ class ImportSink final : public DiffSink {
   std::vector<std::byte> buffer_;
   DiffEncoder encoder_;
   DataGatherer gatherer_;
+  std::uint64_t position_;
   std::uint64_t size_bytes_ = 0;
-  std::uint64_t position_ = 0;
 };
 
 }  // namespace
 
-void read_export(Process& process, const std::optional<std::string>& from, const std::string& to, DiffSink& sink,
-                 const std::string& subject) {
-  SinkHandler handler(sink, from, to);
+void read_export(Process& process, const std::optional<std::string>& from, const std::string& to,
+                 std::uint64_t offset, DiffSink& sink, const std::string& subject) {
+  SinkHandler handler(sink, from, to, offset);
   decode_output(process, handler, "read diff", subject);
 }
 
@@ -181,8 +195,8 @@ bool export_is_empty(Process& process, std::uint64_t size_bytes, const std::stri
 }
 
 std::unique_ptr<DiffSink> make_import_sink(std::unique_ptr<Process> process, std::string subject,
-                                           std::function<void(std::uint64_t)> verify_size) {
-  return std::make_unique<ImportSink>(std::move(process), std::move(subject), std::move(verify_size));
+                                           std::uint64_t offset, std::function<void(std::uint64_t)> verify_size) {
+  return std::make_unique<ImportSink>(std::move(process), std::move(subject), offset, std::move(verify_size));
 }
 
 }  // namespace crossover::rbd

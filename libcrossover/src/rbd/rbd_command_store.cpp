@@ -279,7 +279,7 @@ bool RbdCommandStore::head_unchanged_since(const ImageSpec& image, const Snapsho
 }
 
 void RbdCommandStore::read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to,
-                                DiffSink& sink, std::stop_token stop) {
+                                std::uint64_t offset, DiffSink& sink, std::stop_token stop) {
   check_stop(stop);
   if (from && from->id >= to.id) {
     throw Error(ErrorCode::usage, "read diff", to_string(image),
@@ -296,7 +296,7 @@ void RbdCommandStore::read_diff(const ImageSpec& image, const std::optional<Snap
   }
   words.insert(words.end(), {"--path", "-"});
   const auto process = shell_->start(command(image, words), stop);
-  rbd::read_export(*process, from_name, to.name, sink, to_string(image));
+  rbd::read_export(*process, from_name, to.name, offset, sink, to_string(image));
   // Ids are never used again: snapshots that have the same before and after were there all the time.
   require(image, ends, "read diff");
   check_stop(stop);
@@ -306,7 +306,7 @@ void RbdCommandStore::read_diff(const ImageSpec& image, const std::optional<Snap
 void RbdCommandStore::read_ranges(const ImageSpec& image, const Snapshot& snapshot,
                                   std::span<const ByteRange> ranges, DiffSink& sink, std::stop_token stop) {
   RangeFilter filter(sink, ranges);
-  read_diff(image, std::nullopt, snapshot, filter, std::move(stop));
+  read_diff(image, std::nullopt, snapshot, 0, filter, std::move(stop));
 }
 
 void RbdCommandStore::hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
@@ -320,9 +320,17 @@ void RbdCommandStore::hash_blocks(const ImageSpec& image, const Snapshot& snapsh
   hash_blocks_here(*this, image, snapshot, blocks, take, stop);
 }
 
-std::unique_ptr<DiffSink> RbdCommandStore::write_diff(const ImageSpec& image, std::stop_token stop) {
+std::unique_ptr<DiffSink> RbdCommandStore::write_diff(const ImageSpec& image, const TransferProgress& from,
+                                                      std::stop_token stop) {
   check_stop(stop);
   require_unwatched(image, "write diff");
+  if (from.offset != 0) {
+    const std::optional<ImageState> state = find(image);
+    if (!state) throw Error(ErrorCode::not_found, "write diff", to_string(image), "there is no such image");
+    const auto stored = state->metadata.find(std::string(progress_key));
+    require_progress(stored == state->metadata.end() ? std::nullopt : std::optional(stored->second), from,
+                     to_string(image));
+  }
   // With its cache `rbd` counts writes as done before they are, and loses their errors. Without the cache it writes
   // one record at a time from "-", but many from a path.
   // Whoever ends this early ends it by closing its input, which `rbd` refuses as a stream without an end: killed by
@@ -337,7 +345,7 @@ std::unique_ptr<DiffSink> RbdCommandStore::write_diff(const ImageSpec& image, st
       command(image, {"--rbd_cache", "false", "--rbd_concurrent_management_ops", "32", "import-diff",
                       "--no-progress", "--image", image.name, "--path", "/dev/stdin"});
   argv.insert(argv.end(), words.begin(), words.end());
-  return rbd::make_import_sink(shell_->start(argv, std::move(stop)), to_string(image),
+  return rbd::make_import_sink(shell_->start(argv, std::move(stop)), to_string(image), from.offset,
                                [this, image](std::uint64_t wanted) {
                                  const std::uint64_t size = size_bytes(image, "write diff");
                                  if (size == wanted) return;

@@ -39,15 +39,17 @@ class RbdCommandStore final : public ImageStore {
   void set_metadata(const ImageSpec& image, const std::string& key, const std::string& value) override;
   void remove_metadata(const ImageSpec& image, const std::string& key) override;
   bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
-  void read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to, DiffSink& sink,
-                 std::stop_token stop) override;
+  void read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to,
+                 std::uint64_t offset, DiffSink& sink, std::stop_token stop) override;
   /// Reads all of the image and gives on what is asked for.
   void read_ranges(const ImageSpec& image, const Snapshot& snapshot, std::span<const ByteRange> ranges,
                    DiffSink& sink, std::stop_token stop) override;
   /// Reads all of the image, whatever is selected of it, and refuses a sample.
   void hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
                    const std::function<void(const BlockHash&)>& take, std::stop_token stop) override;
-  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, std::stop_token stop) override;
+  /// Goes on where another implementation came to, and keeps no progress of its own.
+  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, const TransferProgress& from,
+                                       std::stop_token stop) override;
 
  private:
   CommandResult run(const std::vector<std::string>& argv, std::chrono::milliseconds limit,

@@ -28,6 +28,10 @@ std::string_view to_string(EventKind kind) noexcept {
       return "snapshot_created";
     case EventKind::transfer_started:
       return "transfer_started";
+    case EventKind::point_resumed:
+      return "point_resumed";
+    case EventKind::transfer_resumed:
+      return "transfer_resumed";
     case EventKind::transfer_progress:
       return "transfer_progress";
     case EventKind::transfer_finished:

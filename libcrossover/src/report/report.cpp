@@ -31,6 +31,16 @@ ordered_json to_value(const LeftOut& left_out) {
       {"key", left_out.key}, {"value", left_out.value}, {"reason", left_out.reason}, {"is_disk", left_out.is_disk}};
 }
 
+ordered_json to_value(const ResumedPoint& resumed) {
+  ordered_json value{
+      {"recovery_point", resumed.recovery_point}, {"complete", resumed.complete}, {"disks", ordered_json::array()}};
+  for (const ResumedDisk& disk : resumed.disks) {
+    value["disks"].push_back(
+        {{"key", disk.key}, {"from_bytes", disk.from_bytes}, {"stream_bytes", disk.stream_bytes}});
+  }
+  return value;
+}
+
 ordered_json to_value(const GuestReport& guest) {
   ordered_json value{{"vmid", guest.vmid},
                      {"target_vmid", guest.target_vmid},
@@ -41,6 +51,7 @@ ordered_json to_value(const GuestReport& guest) {
                      {"error_code", nullptr},
                      {"error", guest.error},
                      {"recovery_point", guest.recovery_point},
+                     {"resumed", nullptr},
                      {"running", guest.running},
                      {"frozen", guest.frozen},
                      {"consistency", guest.consistency},
@@ -51,6 +62,7 @@ ordered_json to_value(const GuestReport& guest) {
                      {"warnings", guest.warnings},
                      {"steps", guest.steps}};
   if (guest.error_code) value["error_code"] = to_string(*guest.error_code);
+  if (guest.resumed) value["resumed"] = to_value(*guest.resumed);
   for (const DiskReport& disk : guest.disks) value["disks"].push_back(to_value(disk));
   for (const LeftOut& left_out : guest.left_out) value["left_out"].push_back(to_value(left_out));
   return value;

@@ -4,14 +4,19 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
+#include <utility>
 
 #include "crossover/error.hpp"
 #include "stream/little_endian.hpp"
+#include "stream/transfer_digest.hpp"
 
 namespace crossover::stream {
 
 namespace {
 
+// Smaller ones come whole with the next piece.
+constexpr std::size_t large_frame_bytes = std::size_t{64} << 10;
 constexpr std::size_t hello_head_bytes = agent_magic.size() + 4 + 1;
 
 struct LengthLimits {
@@ -31,9 +36,19 @@ std::optional<LengthLimits> limits_of(std::uint8_t type) {
     case FrameType::zero:
       return LengthLimits{16, 16};
     case FrameType::end:
+    case FrameType::mark:
       return LengthLimits{24, 24};
   }
   return std::nullopt;
+}
+
+/// The check field of a frame without flags.
+std::uint16_t check_of(FrameType type, std::uint32_t length) {
+  std::string fields;
+  append_little_endian(fields, static_cast<std::uint8_t>(type));
+  append_little_endian(fields, std::uint8_t{0});
+  append_little_endian(fields, length);
+  return static_cast<std::uint16_t>(hash_of(std::as_bytes(std::span(fields))));
 }
 
 /// What somebody said instead of the protocol, fit for an error's line.
@@ -58,7 +73,7 @@ void write_frame_header(std::span<std::byte, frame_header_bytes> out, FrameType 
   std::string header;
   append_little_endian(header, static_cast<std::uint8_t>(type));
   append_little_endian(header, std::uint8_t{0});
-  append_little_endian(header, std::uint16_t{0});
+  append_little_endian(header, check_of(type, static_cast<std::uint32_t>(length)));
   append_little_endian(header, static_cast<std::uint32_t>(length));
   std::memcpy(out.data(), header.data(), out.size());
 }
@@ -81,6 +96,12 @@ void FrameDecoder::fail(const std::string& cause) const {
 }
 
 void FrameDecoder::feed(std::span<const std::byte> bytes) {
+  while (large_ && !bytes.empty() && filled_ < large_->payload.size()) {
+    const std::size_t count = std::min(bytes.size(), large_->payload.size() - filled_);
+    std::memcpy(large_->payload.data() + filled_, bytes.data(), count);
+    filled_ += count;
+    bytes = bytes.subspan(count);
+  }
   // What was given out is dropped when it is the larger part, so that each byte moves once on average.
   if (head_ > bytes_.size() - head_) {
     bytes_.erase(bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(head_));
@@ -95,7 +116,7 @@ std::string_view FrameDecoder::rest() const noexcept {
 
 void FrameDecoder::take(std::size_t count) noexcept {
   head_ += count;
-  if (empty()) {
+  if (head_ == bytes_.size()) {
     bytes_.clear();
     head_ = 0;
   }
@@ -117,21 +138,37 @@ std::optional<AgentHello> FrameDecoder::hello() {
   return hello;
 }
 
+std::span<std::byte> FrameDecoder::room() {
+  return large_ ? std::span(large_->payload).subspan(filled_) : std::span<std::byte>();
+}
+
 std::optional<Frame> FrameDecoder::next() {
+  if (large_) {
+    if (filled_ < large_->payload.size()) return std::nullopt;
+    return std::exchange(large_, std::nullopt);
+  }
   const std::string_view text = rest();
   if (text.size() < frame_header_bytes) return std::nullopt;
   const auto type = read_little_endian<std::uint8_t>(text);
   const std::size_t length = read_little_endian<std::uint32_t>(text.substr(4));
   const auto limits = limits_of(type);
   if (!limits) fail(fmt::format("a frame of the unknown type {}", type));
-  if (read_little_endian<std::uint8_t>(text.substr(1)) != 0 ||
-      read_little_endian<std::uint16_t>(text.substr(2)) != 0) {
-    fail("a frame whose reserved fields are set");
+  if (read_little_endian<std::uint8_t>(text.substr(1)) != 0) fail("a frame with flags");
+  if (read_little_endian<std::uint16_t>(text.substr(2)) !=
+      check_of(static_cast<FrameType>(type), static_cast<std::uint32_t>(length))) {
+    fail(fmt::format("the header of a frame of type {} is not what was sent", type));
   }
   if (length < limits->least || length > limits->most) {
     fail(fmt::format("a frame of type {} with {} bytes", type, length));
   }
-  if (text.size() - frame_header_bytes < length) return std::nullopt;
+  if (text.size() - frame_header_bytes < length) {
+    if (static_cast<FrameType>(type) != FrameType::data || length < large_frame_bytes) return std::nullopt;
+    filled_ = text.size() - frame_header_bytes;
+    large_.emplace(Frame{FrameType::data, std::vector<std::byte>(length)});
+    std::memcpy(large_->payload.data(), text.data() + frame_header_bytes, filled_);
+    take(text.size());
+    return std::nullopt;
+  }
   Frame frame{static_cast<FrameType>(type), {}};
   const auto begin = bytes_.begin() + static_cast<std::ptrdiff_t>(head_ + frame_header_bytes);
   frame.payload.assign(begin, begin + static_cast<std::ptrdiff_t>(length));

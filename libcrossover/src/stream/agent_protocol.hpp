@@ -14,16 +14,19 @@
 ///
 /// Sides with different protocol versions part after it; the library's version is for messages only.
 ///
-/// **Frames** follow: u8 type, u8 flags (0), u16 reserved (0), u32 length, then so many bytes.
+/// **Frames** follow: u8 type, u8 flags (0), u16 check, u32 length, then so many bytes. The check is the lowest
+/// bits of XXH3-64 of the other six: a length that was changed on the way would let one side wait for what never
+/// comes.
 ///
 ///     type         from     length        content
 ///     1 request    client   up to 64 MiB  JSON {"id", "op", and what the operation takes}
 ///     2 answer     server   up to 64 MiB  JSON {"id", "result"} or {"id", "error": {"code", "operation",
 ///                                         "subject", "cause", "retryable"}}
 ///     16 size      both     8             u64 the image's size at the end of the diff
-///     17 data      both     25 to 24+1Mi  see below
+///     17 data      both     25 to 24+4Mi  see below
 ///     18 zero      both     16            u64 offset, u64 length
 ///     19 end       both     24            u64 number of data and zero frames, 16 bytes digest
+///     20 mark      both     24            the same, of the frames so far
 ///
 /// One request at a time: its answer comes before the next request. Strings in JSON are bytes, each written as
 /// the code point of its number (U+0000 to U+00FF), for configurations and metadata need not be UTF-8.
@@ -34,7 +37,11 @@
 /// in the middle of a transfer sends no end; a server sends an answer with the error and, if it was writing, ends.
 /// A client that goes away in the middle leaves a torn head and no snapshot.
 ///
-/// **Data** is u64 offset, u64 XXH3-64 of the raw bytes, u32 raw length (1 to 1 MiB), u8 codec, u8 and u16
+/// **Marks** stand between data and zero frames: when everything before one is on stable storage, whoever writes
+/// may record that the transfer came as far. A mark whose count or digest is not what came ends the transfer, as a
+/// wrong end does. One that goes on where another ended has neither frames nor a digest of what lies before.
+///
+/// **Data** is u64 offset, u64 XXH3-64 of the raw bytes, u32 raw length (1 to 4 MiB), u8 codec, u8 and u16
 /// reserved, then the bytes as the codec has them; they are never longer than the raw ones. The codec is a set of
 /// bits: 2 sparse, then 1 zstd, applied in this order. Sparse leaves out zeroes: a bit for each page of 4096 bytes
 /// of the block (its last may be shorter), lowest bit of the first byte first, unused bits zero, and then the pages
@@ -57,7 +64,7 @@ namespace crossover::stream {
 
 inline constexpr std::string_view agent_magic = "crossover-agent\n";
 inline constexpr std::uint32_t agent_protocol_version = 2;
-inline constexpr std::size_t max_block_bytes = std::size_t{1} << 20;
+inline constexpr std::size_t max_block_bytes = std::size_t{4} << 20;
 inline constexpr std::size_t max_control_bytes = std::size_t{64} << 20;
 inline constexpr std::size_t frame_header_bytes = 8;
 inline constexpr std::size_t block_header_bytes = 24;
@@ -73,7 +80,15 @@ struct AgentHello {
 /// Throws Error{usage} if the version does not fit.
 std::string render_hello(const AgentHello& hello);
 
-enum class FrameType : std::uint8_t { request = 1, answer = 2, size = 16, data = 17, zero = 18, end = 19 };
+enum class FrameType : std::uint8_t {
+  request = 1,
+  answer = 2,
+  size = 16,
+  data = 17,
+  zero = 18,
+  end = 19,
+  mark = 20
+};
 
 struct Frame {
   FrameType type{};
@@ -97,6 +112,11 @@ class FrameDecoder {
 
   void feed(std::span<const std::byte> bytes);
 
+  /// Where to read what is missing of a large frame to, instead of feeding it; empty if there is none to be
+  /// finished. What was read is told with filled(). Call it after next() gave nothing.
+  std::span<std::byte> room();
+  void filled(std::size_t count) noexcept { filled_ += count; }
+
   /// The hello; nothing as long as it is not complete. Call it until it gives one, before next(). Throws
   /// Error{format} as soon as the bytes cannot become one.
   std::optional<AgentHello> hello();
@@ -105,7 +125,7 @@ class FrameDecoder {
   std::optional<Frame> next();
 
   /// Whether every byte that came belonged to what was given out.
-  [[nodiscard]] bool empty() const noexcept { return head_ == bytes_.size(); }
+  [[nodiscard]] bool empty() const noexcept { return head_ == bytes_.size() && !large_; }
 
   /// What has come and was not given out, for a message about it.
   [[nodiscard]] std::string_view rest() const noexcept;
@@ -117,6 +137,8 @@ class FrameDecoder {
   std::string peer_;
   std::vector<std::byte> bytes_;
   std::size_t head_ = 0;
+  std::optional<Frame> large_;  // a data frame that has begun, and of whose payload so much has come
+  std::size_t filled_ = 0;
 };
 
 }  // namespace crossover::stream

@@ -164,7 +164,8 @@ void DiffDecoder::take_record_length() {
       right = record_length_ > 4 && record_length_ <= 4 + max_diff_name_bytes;
       break;
     case 'p':
-      right = record_length_ == stream::diff_protection_length || record_length_ == stream::diff_protection_true_length;
+      right =
+          record_length_ == stream::diff_protection_length || record_length_ == stream::diff_protection_true_length;
       break;
     case 's':
       right = record_length_ == 8;

@@ -103,6 +103,13 @@ bool fill_zero_pages(std::span<const std::byte> packed, std::span<std::byte> byt
   return rest.empty();
 }
 
+std::vector<std::byte> render_digest(FrameType type, const TransferDigest& digest) {
+  std::string payload;
+  append_little_endian(payload, digest.count());
+  payload += text_of(digest.value());
+  return render_frame(type, payload);
+}
+
 }  // namespace
 
 struct BlockEncoder::Context {
@@ -162,11 +169,12 @@ std::vector<std::byte> render_zero(std::uint64_t offset, std::uint64_t length_by
   return render_frame(FrameType::zero, payload);
 }
 
+std::vector<std::byte> render_mark(const TransferDigest& digest) {
+  return render_digest(FrameType::mark, digest);
+}
+
 std::vector<std::byte> render_end(const TransferDigest& digest) {
-  std::string payload;
-  append_little_endian(payload, digest.count());
-  payload += text_of(digest.value());
-  return render_frame(FrameType::end, payload);
+  return render_digest(FrameType::end, digest);
 }
 
 struct TransferDecoder::Context {
@@ -198,49 +206,59 @@ void TransferDecoder::take_extent(std::uint64_t offset, std::uint64_t length_byt
   if (!wrong.empty()) fail(wrong);
 }
 
-DataRecord TransferDecoder::decode_data(std::span<const std::byte> payload) {
-  const std::string_view header = text_of(payload.first(block_header_bytes));
-  const std::span<const std::byte> content = payload.subspan(block_header_bytes);
+DataRecord TransferDecoder::decode_data(std::vector<std::byte> payload) {
+  const std::string_view header = text_of(std::span<const std::byte>(payload).first(block_header_bytes));
+  const std::span<const std::byte> content = std::span<const std::byte>(payload).subspan(block_header_bytes);
   DataRecord record;
   record.offset = read_little_endian<std::uint64_t>(header);
   const auto hash = read_little_endian<std::uint64_t>(header.substr(8));
   const std::size_t length = read_little_endian<std::uint32_t>(header.substr(16));
   const auto codec = read_little_endian<std::uint8_t>(header.substr(20));
   if (header.substr(21) != std::string_view("\0\0\0", 3)) fail("a block whose reserved fields are set");
+  if (codec > (sparse | zstd)) fail(fmt::format("a block of the unknown codec {}", codec));
   if (length > max_block_bytes) fail(fmt::format("a block of {} bytes", length));
   take_extent(record.offset, length);
-  if (codec > (sparse | zstd)) fail(fmt::format("a block of the unknown codec {}", codec));
-  if (content.size() > length) {
+  if (content.size() > length || (codec == raw && content.size() != length)) {
     fail(fmt::format("a block of {} bytes with {} bytes of content", length, content.size()));
   }
-  record.bytes.resize(length);
-  std::span<const std::byte> packed = content;
-  if ((codec & zstd) != 0) {
-    std::vector<std::byte>& target = (codec & sparse) != 0 ? context_->packed : record.bytes;
-    target.resize(length);
-    const std::size_t unpacked =
-        ZSTD_decompressDCtx(context_->zstd, target.data(), length, content.data(), content.size());
-    if (ZSTD_isError(unpacked) != 0 || ((codec & sparse) == 0 && unpacked != length)) {
-      fail(fmt::format("the block at {} does not decompress", record.offset));
-    }
-    packed = std::span(target).first(unpacked);
-  }
-  if ((codec & sparse) != 0) {
-    if (!fill_zero_pages(packed, record.bytes)) fail(fmt::format("the pages of the block at {}", record.offset));
-  } else if (codec == raw) {
-    if (content.size() != length) {
-      fail(fmt::format("a block of {} bytes with {} bytes of content", length, content.size()));
-    }
-    std::memcpy(record.bytes.data(), content.data(), length);
-  }
-  if (hash_of(record.bytes) != hash) {
+  record.bytes = codec == raw ? OwnedBytes{std::move(payload), block_header_bytes}
+                              : OwnedBytes{unpack(content, record.offset, length, codec)};
+  if (hash_of(record.bytes.span()) != hash) {
     fail(fmt::format("the block at {} is not what was sent: its checksum differs", record.offset));
   }
   digest_->data(record.offset, length, hash);
   return record;
 }
 
-TransferRecord TransferDecoder::decode(const Frame& frame) {
+std::vector<std::byte> TransferDecoder::unpack(std::span<const std::byte> content, std::uint64_t offset,
+                                               std::size_t length, std::uint8_t codec) {
+  std::vector<std::byte> bytes(length);
+  std::span<const std::byte> packed = content;
+  if ((codec & zstd) != 0) {
+    std::vector<std::byte>& target = (codec & sparse) != 0 ? context_->packed : bytes;
+    target.resize(length);
+    const std::size_t unpacked =
+        ZSTD_decompressDCtx(context_->zstd, target.data(), length, content.data(), content.size());
+    if (ZSTD_isError(unpacked) != 0 || ((codec & sparse) == 0 && unpacked != length)) {
+      fail(fmt::format("the block at {} does not decompress", offset));
+    }
+    packed = std::span(target).first(unpacked);
+  }
+  if ((codec & sparse) != 0 && !fill_zero_pages(packed, bytes)) {
+    fail(fmt::format("the pages of the block at {} are not those of its map", offset));
+  }
+  return bytes;
+}
+
+void TransferDecoder::check_digest(std::string_view payload) const {
+  const auto count = read_little_endian<std::uint64_t>(payload);
+  if (count != digest_->count()) {
+    fail(fmt::format("{} frames came, and {} were sent", digest_->count(), count));
+  }
+  if (payload.substr(8) != text_of(digest_->value())) fail("the digest of what came differs from what was sent");
+}
+
+TransferRecord TransferDecoder::decode(Frame frame) {
   const std::string_view payload = text_of(frame.payload);
   if (frame.type == FrameType::size) {
     if (digest_) fail("a second size");
@@ -253,7 +271,7 @@ TransferRecord TransferDecoder::decode(const Frame& frame) {
   if (!digest_) fail("content before a size");
   switch (frame.type) {
     case FrameType::data:
-      return decode_data(frame.payload);
+      return decode_data(std::move(frame.payload));
     case FrameType::zero: {
       const ZeroRecord record{read_little_endian<std::uint64_t>(payload),
                               read_little_endian<std::uint64_t>(payload.substr(8))};
@@ -261,13 +279,12 @@ TransferRecord TransferDecoder::decode(const Frame& frame) {
       digest_->zero(record.offset, record.length_bytes);
       return record;
     }
+    case FrameType::mark:
+      check_digest(payload);
+      return MarkRecord{};
     case FrameType::end: {
+      check_digest(payload);
       const EndRecord record{digest_->value()};
-      const auto count = read_little_endian<std::uint64_t>(payload);
-      if (count != digest_->count()) {
-        fail(fmt::format("{} frames came, and {} were sent", digest_->count(), count));
-      }
-      if (payload.substr(8) != text_of(record.digest)) fail("the digest of what came differs from what was sent");
       digest_.reset();
       return record;
     }

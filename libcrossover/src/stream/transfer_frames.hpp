@@ -7,11 +7,13 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
 #include "crossover/diff_stream.hpp"
 #include "stream/agent_protocol.hpp"
+#include "stream/owned_bytes.hpp"
 #include "stream/transfer_digest.hpp"
 
 namespace crossover::stream {
@@ -42,6 +44,8 @@ class BlockEncoder {
 
 std::vector<std::byte> render_size(std::uint64_t size_bytes);
 std::vector<std::byte> render_zero(std::uint64_t offset, std::uint64_t length_bytes);
+/// Both with the count and the digest of the frames so far.
+std::vector<std::byte> render_mark(const TransferDigest& digest);
 std::vector<std::byte> render_end(const TransferDigest& digest);
 
 struct SizeRecord {
@@ -49,17 +53,19 @@ struct SizeRecord {
 };
 struct DataRecord {
   std::uint64_t offset = 0;
-  std::vector<std::byte> bytes;
+  OwnedBytes bytes;
 };
 struct ZeroRecord {
   std::uint64_t offset = 0;
   std::uint64_t length_bytes = 0;
 };
+/// The digest that was sent is the one of what came so far.
+struct MarkRecord {};
 /// The end; the digest that was sent is the one of what came.
 struct EndRecord {
   Digest digest{};
 };
-using TransferRecord = std::variant<SizeRecord, DataRecord, ZeroRecord, EndRecord>;
+using TransferRecord = std::variant<SizeRecord, DataRecord, ZeroRecord, MarkRecord, EndRecord>;
 
 /// Reads the frames of transfers, one after the other. Whatever it gives out has passed its hash; what it refuses
 /// is Error{format}.
@@ -73,11 +79,15 @@ class TransferDecoder {
   /// Whether frames of this type are for it.
   static bool takes(FrameType type) noexcept;
 
-  TransferRecord decode(const Frame& frame);
+  TransferRecord decode(Frame frame);
 
  private:
   struct Context;
-  DataRecord decode_data(std::span<const std::byte> payload);
+  DataRecord decode_data(std::vector<std::byte> payload);
+  void check_digest(std::string_view payload) const;
+  /// The bytes of a block that was packed.
+  std::vector<std::byte> unpack(std::span<const std::byte> content, std::uint64_t offset, std::size_t length,
+                                std::uint8_t codec);
   void take_extent(std::uint64_t offset, std::uint64_t length_bytes);
   [[noreturn]] void fail(const std::string& cause) const;
 

@@ -13,6 +13,7 @@
 #include "agent/agent_store.hpp"
 #include "agent/server.hpp"
 #include "crossover/error.hpp"
+#include "crossover/migrator.hpp"
 #include "ssh/local_shell.hpp"
 #include "support/memory_image_store.hpp"
 #include "support/no_hypervisor.hpp"
@@ -132,7 +133,7 @@ TEST_CASE("an error comes out as it was thrown, and the connection goes on") {
 TEST_CASE("an agent that fails in the middle of a transfer says why") {
   Far far;
   far.memory.fail_call("data", 3, Error(ErrorCode::io, "write", "rbd/replica", "the disk is full"));
-  const auto sink = far.store.write_diff(image, {});
+  const auto sink = far.store.write_diff(image, {}, {});
   const auto error = error_of([&] { far.send_all(*sink); });
   REQUIRE(error);
   CHECK(error->code() == ErrorCode::io);
@@ -145,7 +146,7 @@ TEST_CASE("an agent that fails in the middle of a transfer says why") {
 
 TEST_CASE("an agent that is gone in the middle of a transfer is unreachable") {
   Far far;
-  const auto sink = far.store.write_diff(image, {});
+  const auto sink = far.store.write_diff(image, {}, {});
   sink->size(64 * mib);
   sink->data(0, noise(mib, 1));
   far.stop.request_stop();
@@ -162,7 +163,7 @@ TEST_CASE("an agent that is gone in the middle of a transfer is unreachable") {
 TEST_CASE("a client that is gone in the middle of a transfer leaves it unfinished") {
   Far far;
   {
-    const auto sink = far.store.write_diff(image, {});
+    const auto sink = far.store.write_diff(image, {}, {});
     sink->size(64 * mib);
     sink->data(0, noise(8 * mib, 1));
   }
@@ -180,11 +181,112 @@ TEST_CASE("what changes on the way is noticed over there and heard of here") {
       return true;
     }));
     target = &far;
-    const auto sink = far.store.write_diff(image, {});
+    const auto sink = far.store.write_diff(image, {}, {});
     const auto error = error_of([&] { far.send_all(*sink); });
     REQUIRE(error);
     CHECK(error->code() == ErrorCode::format);
     CHECK_FALSE(was_finished(far));
+  }
+}
+
+namespace {
+
+/// Flips one bit of one frame that passes.
+class FrameMeddler {
+ public:
+  /// Of the `nth` frame of a type (1: the first) the bit `bit`, counted from the frame's first byte.
+  FrameMeddler(stream::FrameType type, int nth, std::size_t bit) : type_(type), nth_(nth), bit_(bit) {}
+
+  bool operator()(std::span<std::byte> piece) {
+    for (std::byte& byte : piece) pass(byte);
+    return true;
+  }
+  [[nodiscard]] bool flipped() const { return flipped_; }
+
+ private:
+  void pass(std::byte& byte) {
+    if (greeting_left_ > 0) {
+      --greeting_left_;
+      return;
+    }
+    const std::byte as_sent = byte;
+    if (position_ == 0) is_target_ = as_sent == static_cast<std::byte>(type_) && ++seen_ == nth_;
+    if (is_target_ && position_ == bit_ / 8) {
+      byte ^= static_cast<std::byte>(1U << bit_ % 8);
+      flipped_ = true;
+    }
+    if (position_ >= 4 && position_ < 8) length_ |= std::to_integer<std::size_t>(as_sent) << 8 * (position_ - 4);
+    if (++position_ < stream::frame_header_bytes || position_ < stream::frame_header_bytes + length_) return;
+    position_ = 0;
+    length_ = 0;
+  }
+
+  stream::FrameType type_;
+  int nth_;
+  std::size_t bit_;
+  std::size_t greeting_left_ = stream::render_hello({stream::agent_protocol_version, crossover::version()}).size();
+  std::size_t position_ = 0;  // in the frame
+  std::size_t length_ = 0;    // of its payload, as far as it is known
+  int seen_ = 0;
+  bool is_target_ = false;
+  bool flipped_ = false;
+};
+
+/// Where the image's progress stands; 0 if there is none.
+std::uint64_t progress_of(Far& far) {
+  const auto metadata = far.memory.find(image)->metadata;
+  const auto found = metadata.find(std::string(progress_key));
+  return found == metadata.end() ? 0 : parse_progress(found->second).value().offset;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "a bit that flips in a frame of any kind ends the transfer, and its progress stays at the last good mark") {
+  struct Flip {
+    stream::FrameType type;
+    int nth;
+    std::size_t payload_bytes;
+    std::uint64_t good;  // the last mark before it
+  };
+  // Size, data, mark, zero, data, mark, data, end.
+  constexpr std::size_t data_bytes = stream::block_header_bytes + 3000;
+  for (const Flip& flip :
+       {Flip{stream::FrameType::size, 1, 8, 0}, Flip{stream::FrameType::data, 1, data_bytes, 0},
+        Flip{stream::FrameType::mark, 1, 24, 0}, Flip{stream::FrameType::zero, 1, 16, 3000},
+        Flip{stream::FrameType::data, 2, data_bytes, 3000}, Flip{stream::FrameType::mark, 2, 24, 3000},
+        Flip{stream::FrameType::data, 3, data_bytes, 15288}, Flip{stream::FrameType::end, 1, 24, 15288}}) {
+    std::vector<std::size_t> bits;
+    for (std::size_t bit = 0; bit < 8 * stream::frame_header_bytes; ++bit) bits.push_back(bit);
+    for (std::size_t byte = 0; byte < std::min<std::size_t>(flip.payload_bytes, 32); ++byte) {
+      bits.push_back(8 * (stream::frame_header_bytes + byte) + byte % 8);
+    }
+    bits.push_back(8 * (stream::frame_header_bytes + flip.payload_bytes) - 1);
+    for (const std::size_t bit : bits) {
+      CAPTURE(static_cast<int>(flip.type));
+      CAPTURE(flip.nth);
+      CAPTURE(bit);
+      Far* target = nullptr;
+      const auto meddler = std::make_shared<FrameMeddler>(flip.type, flip.nth, bit);
+      Far far(through(target, [meddler](std::span<std::byte> piece) { return (*meddler)(piece); }));
+      target = &far;
+      const auto error = error_of([&] {
+        const auto sink = far.store.write_diff(image, {"this one", 0}, {});
+        sink->size(mib);
+        sink->data(0, noise(3000, 1));
+        sink->mark();
+        sink->zero(8192, 4096);
+        sink->data(12288, noise(3000, 2));
+        sink->mark();
+        sink->data(20000, noise(3000, 3));
+        sink->finish();
+      });
+      CHECK(meddler->flipped());
+      REQUIRE(error);
+      CHECK(error->code() == ErrorCode::format);
+      CHECK_FALSE(was_finished(far));
+      CHECK(progress_of(far) == flip.good);
+    }
   }
 }
 
@@ -199,7 +301,7 @@ TEST_CASE("a connection that breaks anywhere never finishes a transfer") {
     }));
     target = &far;
     const auto error = error_of([&] {
-      const auto sink = far.store.write_diff(image, {});
+      const auto sink = far.store.write_diff(image, {}, {});
       sink->size(mib);
       sink->data(0, block);
       sink->zero(8192, 4096);
@@ -270,7 +372,7 @@ TEST_CASE("a server refuses what is no protocol") {
   };
   CHECK(said_to("") == "none");
   CHECK(said_to(greeting()) == "none");
-  CHECK(said_to(stream::render_hello({2, "9"})) == "none");
+  CHECK(said_to(stream::render_hello({1, "9"})) == "none");
   CHECK(said_to("GET / HTTP/1.0\r\n\r\n") == "format");
 }
 
@@ -301,7 +403,7 @@ TEST_CASE("a slow writer over there holds the sender here, within bounds") {
                   }),
           {.max_bytes = 8 * mib});
   target = &far;
-  const auto sink = far.store.write_diff(image, {});
+  const auto sink = far.store.write_diff(image, {}, {});
   std::atomic<std::uint64_t> given = 0;
   std::thread giving([&] {
     sink->size(64 * mib);

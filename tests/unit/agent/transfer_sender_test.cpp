@@ -52,6 +52,7 @@ TEST_CASE("what is sent is what was given, in order, neighbours joined and large
                           {.max_bytes = 3 * mib, .max_frames = 5, .workers = 3});
     sender.size(transfer.size_bytes);
     for (const test::TransferExtent& extent : transfer.extents) {
+      if (random() % 4 == 0) sender.mark();
       if (extent.is_zero) {
         sender.zero(extent.offset, extent.length);
       } else {

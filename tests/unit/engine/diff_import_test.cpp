@@ -54,7 +54,7 @@ struct Fixture {
                           out.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
                         },
                         {});
-    store.read_diff(source, from, to, sink, {});
+    store.read_diff(source, from, to, 0, sink, {});
     return out;
   }
 

@@ -15,7 +15,7 @@ namespace {
 
 /// A stage in some state, and the keeper that saw how it came about.
 struct Stage {
-  Stage() : keeper(clusters, 100, 99100) {}
+  Stage() : keeper(clusters, 100, 99100) { clusters.marks.bytes = 1; }
 
   /// A run in which nothing has to go well. Nothing if it threw.
   std::optional<MirrorReport> try_run() {
@@ -36,11 +36,22 @@ struct Stage {
   /// A run in which all has to go well.
   void run_well() {
     clusters.faults.arm();
+    const std::string begun = keeper.begun();
+    CAPTURE(begun);
     const auto report = try_run();
     CAPTURE(last_error);
     const bool ok = report && report->guests.size() == 1 && report->guests.front().outcome == Outcome::ok;
     CHECK(ok);
     if (!ok) return;
+    // What was begun is completed and a point like any other.
+    const auto& resumed = report->guests.front().resumed;
+    CHECK(resumed.has_value() == !begun.empty());
+    if (resumed) {
+      CHECK(resumed->complete);
+      CHECK(resumed->recovery_point == begun);
+      for (const ResumedDisk& disk : resumed->disks) offsets.insert(disk.from_bytes);
+      if (clusters.options.keep_remote.empty()) CHECK(keeper.points().contains(begun));
+    }
     keeper.check_replica();
     keeper.check_in_step();
   }
@@ -55,6 +66,7 @@ struct Stage {
   TwoClusters clusters;
   PointKeeper keeper;
   std::string last_error;
+  std::set<std::uint64_t> offsets;  // where transfers went on
 };
 
 using Prepare = std::function<void(Stage&)>;
@@ -141,6 +153,46 @@ TEST_CASE("a run after a cut transfer survives a fault at every call") {
   check_all([](Stage& stage) {
     one_copy(stage);
     stage.run_cut("destination write_diff backup/vm-99100-disk-1-hdd finish #1");
+    stage.clusters.write_at_random();
+  });
+}
+
+TEST_CASE("a run after a transfer that was cut in its middle survives a fault at every call") {
+  std::set<std::uint64_t> offsets;
+  check_all([&offsets](Stage& stage) {
+    one_copy(stage);
+    const std::vector<std::byte> bytes(12288, std::byte{7});
+    for (const char* key : {"scsi0", "scsi1"}) {
+      stage.clusters.source_images.write(stage.clusters.image_of(100, key), 4096, bytes);
+    }
+    stage.clusters.options.parallel = "1";
+    stage.run_cut("destination write_diff backup/vm-99100-disk-1-hdd data #3", Fault::dies);
+    const auto replica = stage.clusters.replica_images.find({"backup", "", "vm-99100-disk-1-hdd"});
+    offsets.insert(parse_progress(replica->metadata.at(std::string(progress_key))).value().offset);
+    stage.clusters.write_at_random();
+  });
+  CHECK(offsets == std::set<std::uint64_t>{12288});
+}
+
+TEST_CASE("a run after a first copy that was cut in its middle survives a fault at every call") {
+  check_all([](Stage& stage) {
+    one_guest(stage);
+    stage.run_cut("destination write_diff backup/vm-99100-disk-0-ssd data #2", Fault::dies);
+    REQUIRE_FALSE(stage.keeper.begun().empty());
+    stage.clusters.write_at_random();
+  });
+}
+
+TEST_CASE("a run after a cut transfer whose snapshot is gone survives a fault at every call") {
+  check_all([](Stage& stage) {
+    one_copy(stage);
+    stage.run_cut("destination write_diff backup/vm-99100-disk-1-hdd finish #1", Fault::dies);
+    const std::string begun = stage.keeper.begun();
+    const ImageSpec image = stage.clusters.image_of(100, "scsi0");
+    const ImageState state = stage.clusters.source_images.find(image).value();
+    for (const Snapshot& snapshot : state.snapshots) {
+      if (snapshot.name == begun) stage.clusters.source_images.remove_snapshot(image, snapshot);
+    }
     stage.clusters.write_at_random();
   });
 }

@@ -58,6 +58,21 @@ class PointKeeper {
     return bases;
   }
 
+  /// The point that every disk's record says was begun and is not complete, and that the source still has; empty if
+  /// there is none: what the next run has to complete.
+  [[nodiscard]] std::string begun() const {
+    std::set<std::string> names;
+    for (const auto& [source, replica] : disks()) {
+      const auto state = clusters_.replica_images.find(replica);
+      const auto record = state ? image_record(*state).replica : std::nullopt;
+      if (!record || record->state == ReplicaState::complete || record->transfer.empty()) return "";
+      const std::vector<std::string> here = ours(clusters_.source_images, source);
+      if (std::find(here.begin(), here.end(), record->end_snapshot) == here.end()) return "";
+      names.insert(record->end_snapshot);
+    }
+    return names.size() != 1 || points().contains(*names.begin()) ? "" : *names.begin();
+  }
+
   /// Every point is whole and right; a replica that could be started holds one.
   void check_replica() const {
     const std::set<std::string> known = points();
@@ -102,6 +117,9 @@ class PointKeeper {
       const auto record = image_record(*clusters_.replica_images.find(replica)).replica;
       REQUIRE(record);
       CHECK(record->state == ReplicaState::complete);
+      CHECK(record->transfer.empty());
+      CHECK_FALSE(record->point);
+      CHECK_FALSE(clusters_.replica_images.find(replica)->metadata.contains(std::string(progress_key)));
       for (const std::string& name : ours(clusters_.replica_images, replica)) {
         CAPTURE(name);
         CHECK(points().contains(name));

@@ -30,6 +30,8 @@ TEST_CASE("a record comes back as it was written") {
                               ReplicaState::applied,
                               "mirror-nightly-20261123T010203Z",
                               9,
+                              "the diff",
+                              PointConfig{99100, "\xff\n", std::nullopt, "1", {"data/a"}},
                               {{"mirror-nightly-20261122T010203Z", 7, 4}}};
   const SourceRecord as_source{{"aaaa", 5, "77ff", 99100},
                                {{"nightly", {"Nightly", "bbbb", 1}}, {"default", {"", "c", 2}}}};

@@ -79,6 +79,8 @@ inline std::string render_transfer(const Transfer& transfer) {
   digest.size(transfer.size_bytes);
   stream::BlockEncoder encoder;
   for (const TransferExtent& extent : transfer.extents) {
+    // Each extent has its mark before it.
+    out += text_of(stream::render_mark(digest));
     if (extent.is_zero) {
       out += text_of(stream::render_zero(extent.offset, extent.length));
       digest.zero(extent.offset, extent.length);
@@ -101,17 +103,26 @@ inline Transfer read_transfer(std::string_view stream, std::size_t piece_bytes) 
   bool greeted = false;
   bool ended = false;
   while (!stream.empty()) {
-    const std::string_view piece = stream.substr(0, piece_bytes);
+    // As who reads does it: into the frame that is being waited for, or fed.
+    const std::span<std::byte> room = frames.room();
+    const std::string_view piece =
+        stream.substr(0, room.empty() ? piece_bytes : std::min(piece_bytes, room.size()));
     stream.remove_prefix(piece.size());
-    frames.feed(std::as_bytes(std::span(piece)));
+    if (room.empty()) {
+      frames.feed(std::as_bytes(std::span(piece)));
+    } else {
+      std::copy_n(std::as_bytes(std::span(piece)).begin(), piece.size(), room.begin());
+      frames.filled(piece.size());
+    }
     if (!greeted && !(greeted = frames.hello().has_value())) continue;
-    while (const auto frame = frames.next()) {
+    while (auto frame = frames.next()) {
       if (!stream::TransferDecoder::takes(frame->type)) throw Error(ErrorCode::format, "", "", "no transfer");
-      stream::TransferRecord record = decoder.decode(*frame);
+      stream::TransferRecord record = decoder.decode(*std::move(frame));
       if (const auto* size = std::get_if<stream::SizeRecord>(&record)) transfer.size_bytes = size->size_bytes;
       if (auto* data = std::get_if<stream::DataRecord>(&record)) {
         const std::uint64_t length = data->bytes.size();
-        transfer.extents.push_back({data->offset, length, false, std::move(data->bytes)});
+        const auto bytes = data->bytes.span();
+        transfer.extents.push_back({data->offset, length, false, {bytes.begin(), bytes.end()}});
       }
       if (const auto* zero = std::get_if<stream::ZeroRecord>(&record)) {
         transfer.extents.push_back({zero->offset, zero->length_bytes, true, {}});
