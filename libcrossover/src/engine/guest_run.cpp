@@ -26,11 +26,6 @@ using std::chrono::steady_clock;
 
 constexpr const char* replica_lock = "migrate";
 
-/// Problems a human has to decide about; trying again does not help and nothing was changed.
-bool is_conflict(ErrorCode code) {
-  return code == ErrorCode::conflict || code == ErrorCode::in_use || code == ErrorCode::already_exists;
-}
-
 /// Accepts the diff of an image that holds nothing.
 class EmptySink final : public DiffSink {
  public:
@@ -330,8 +325,13 @@ class GuestRun {
 
   void roll_back(std::size_t index) {
     const DiskPlan& disk = plan_.disks[index];
-    note(fmt::format("{} is rolled back to {}: {}", to_string(disk.replica.spec), disk.replica_base->name,
-                     given_up(disk)));
+    const bool is_after_bad_point =
+        disk.replica_newest && std::any_of(disk.points.begin(), disk.points.end(), [&](const PointIds& point) {
+          return point.bad && point.replica_id == disk.replica_newest->id;
+        });
+    note(fmt::format(
+        "{} is rolled back to {}: {}", to_string(disk.replica.spec), disk.replica_base->name,
+        is_after_bad_point ? disk.replica_newest->name + " was found to differ from the source" : given_up(disk)));
     // Until the next point is complete the head is nobody's recovery point.
     records_[index].replica->state = ReplicaState::applying;
     records_[index].replica->end_snapshot.clear();
@@ -493,19 +493,22 @@ class GuestRun {
     const auto elapsed = [&] { return duration_cast<milliseconds>(steady_clock::now() - begin); };
     ReplicaRecord& record = *records_[index].replica;
     try {
-      auto marking = std::make_unique<MarkingSink>(
-          destination(disk).write_diff(disk.replica.spec, {record.transfer, disk.offset}, stop_), request_.marks);
-      const MarkingSink& marks = *marking;
-      CountingSink sink(std::move(marking), [&](std::uint64_t bytes) {
-        tell({.kind = EventKind::transfer_progress,
-              .subject = subject,
-              .full = disk.full,
-              .bytes = bytes,
-              .elapsed = elapsed()});
-      });
-      source(disk).read_diff(disk.disk.image.spec, disk.source_base, *ends_[index], disk.offset, sink, stop_);
-      if (marks.marks() > 0) marked_[index] = 1;
-      disk_report.stream_bytes = sink.bytes();
+      {
+        auto marking = std::make_unique<MarkingSink>(
+            destination(disk).write_diff(disk.replica.spec, {record.transfer, disk.offset}, stop_), request_.marks);
+        const MarkingSink& marks = *marking;
+        CountingSink sink(std::move(marking), [&](std::uint64_t bytes) {
+          tell({.kind = EventKind::transfer_progress,
+                .subject = subject,
+                .full = disk.full,
+                .bytes = bytes,
+                .elapsed = elapsed()});
+        });
+        source(disk).read_diff(disk.disk.image.spec, disk.source_base, *ends_[index], disk.offset, sink, stop_);
+        if (marks.marks() > 0) marked_[index] = 1;
+        disk_report.stream_bytes = sink.bytes();
+      }
+      disk_report.stream_bytes += send_repair(index);
       disk_report.duration = elapsed();
       record.state = ReplicaState::applied;
       save_record(index);
@@ -523,6 +526,15 @@ class GuestRun {
           .full = disk.full,
           .bytes = disk_report.stream_bytes,
           .elapsed = disk_report.duration});
+  }
+
+  /// Sends what was found to differ, from the new snapshot. Returns the bytes sent.
+  std::uint64_t send_repair(std::size_t index) {
+    const DiskPlan& disk = plan_.disks[index];
+    if (disk.repair.empty()) return 0;
+    CountingSink sink(destination(disk).write_diff(disk.replica.spec, {}, stop_), [](std::uint64_t) {});
+    source(disk).read_ranges(disk.disk.image.spec, *ends_[index], disk.repair, sink, stop_);
+    return sink.bytes();
   }
 
   void count_transfer(const DiskPlan& disk, const DiskReport& disk_report) {
@@ -687,6 +699,10 @@ class GuestRun {
 };
 
 }  // namespace
+
+bool is_conflict(ErrorCode code) {
+  return code == ErrorCode::conflict || code == ErrorCode::in_use || code == ErrorCode::already_exists;
+}
 
 GuestReport report_of(const GuestPlan& plan) {
   GuestReport report;
