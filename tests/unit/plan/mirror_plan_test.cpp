@@ -1,6 +1,9 @@
 // What a run does to a guest, step by step, in every state the two sides can be in.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <functional>
+
 #include "plan_stage.hpp"
 #include "support/golden.hpp"
 
@@ -544,4 +547,76 @@ TEST_CASE("a configuration with several lines of one key") {
     CHECK_FALSE(contains(plan.replica_config, "hdd:"));
     CHECK(parse_vm_config(plan.replica_config).get("scsi0") == "copy:vm-99100-disk-0-ssd,size=32M");
   }
+}
+
+TEST_CASE("a point that was begun is completed before anything else") {
+  PlanStage stage;
+  stage.add_point(noon - hours(2));
+  const std::string begun = stage.begin_point(noon - hours(1), ReplicaState::applied, ReplicaState::applying);
+  stage.set_progress("scsi1", {stage.record("scsi1").transfer, 4 << 20});
+  const GuestPlan plan = stage.plan();
+  CHECK(plan.resumes);
+  CHECK(plan.snapshot == begun);
+  CHECK(plan.disks[0].applied);
+  CHECK(plan.disks[1].offset == 4 << 20);
+  // What it was then, not what the guest is now.
+  CHECK(plan.replica_config == "memory: 256\nname: web\nonboot: 0\n");
+  CHECK(plan.firewall == "[RULES]\n");
+  CHECK(plan.write_firewall);
+  check_golden("plan/resumed.txt", PlanStage::text_of(plan));
+}
+
+TEST_CASE("a first copy that was begun is completed, its images as they are") {
+  PlanStage stage;
+  stage.begin_replica();
+  stage.begin_point(noon - hours(1), ReplicaState::applying, ReplicaState::applying);
+  stage.set_progress("scsi0", {stage.record("scsi0").transfer, 8 << 20});
+  stage.set_progress("scsi1", {"another", 4 << 20});
+  const GuestPlan plan = stage.plan();
+  CHECK(plan.resumes);
+  CHECK(plan.disks[0].full);
+  CHECK_FALSE(plan.disks[0].replace);
+  CHECK(plan.disks[0].offset == 8 << 20);
+  CHECK(plan.disks[1].offset == 0);
+}
+
+TEST_CASE("a point that was begun is given up when something it rests on has changed") {
+  const auto reason = [](const std::function<void(PlanStage&, const std::string&)>& change) {
+    PlanStage stage;
+    stage.add_point(noon - hours(2));
+    const std::string begun = stage.begin_point(noon - hours(1), ReplicaState::applying, ReplicaState::applying);
+    change(stage, begun);
+    const GuestPlan plan = stage.plan();
+    CHECK_FALSE(plan.resumes);
+    CHECK_FALSE(plan.problem);
+    CHECK(std::count(plan.steps.begin(), plan.steps.end(), Step{StepKind::roll_back, 0}) == 1);
+    return plan.not_resumed;
+  };
+  CHECK(reason([](PlanStage& stage, const std::string& begun) {
+          PlanStage::remove_snapshot(*stage.source_image("scsi1"), begun);
+        }) == "its snapshot of slow/vm-100-disk-1 is gone");
+  CHECK(reason([](PlanStage& stage, const std::string& begun) {
+          PlanStage::remove_snapshot(*stage.source_image("scsi1"), begun);
+          stage.snapshot(*stage.source_image("scsi1"), begun);
+        }) == "its snapshot of slow/vm-100-disk-1 is gone");
+  CHECK(reason([](PlanStage& stage, const std::string& begun) {
+          stage.snapshot(*stage.replica_image("scsi1"), begun);
+        }) == "backup/vm-99100-disk-1-hdd has a snapshot of that name that it cannot have yet");
+  CHECK(reason([](PlanStage& stage, const std::string&) {
+          ReplicaRecord record = stage.record("scsi0");
+          record.point.reset();
+          stage.save("scsi0", record);
+        }) == "nothing says what its configuration was");
+  CHECK(reason([](PlanStage& stage, const std::string&) {
+          ReplicaRecord record = stage.record("scsi0");
+          record.point->images.emplace_back("backup/vm-99100-disk-9-hdd");
+          stage.save("scsi0", record);
+        }) == "the guest has other disks now");
+  CHECK(reason([](PlanStage& stage, const std::string&) {
+          ReplicaRecord record = stage.record("scsi1");
+          record.state = ReplicaState::complete;
+          record.transfer.clear();
+          record.end_snapshot = record.points.back().name;
+          stage.save("scsi1", record);
+        }) == "backup/vm-99100-disk-1-hdd has no part in it");
 }

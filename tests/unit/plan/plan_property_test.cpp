@@ -30,8 +30,10 @@ class Chaos {
     }
     if (!stage.replica_image("scsi0") && one_in(2)) stage.begin_replica();
     if (stage.replica_image("scsi0") && one_in(3)) {
+      const auto state = [&] { return one_in(2) ? ReplicaState::applied : ReplicaState::applying; };
       const std::string cut =
-          stage.add_cut_transfer(time, one_in(2) ? ReplicaState::applied : ReplicaState::applying);
+          one_in(3) ? stage.add_cut_transfer(time, state()) : stage.begin_point(time, state(), state());
+      if (one_in(3)) stage.set_progress("scsi0", {one_in(2) ? stage.record("scsi0").transfer : "another", 4096});
       if (one_in(2)) stage.snapshot(*stage.replica_image(one_in(2) ? "scsi0" : "scsi1"), cut);
       if (one_in(3)) stage.replica_image("scsi0")->metadata[std::string(point_key_prefix) + cut] = "{}";
     }
@@ -72,6 +74,9 @@ class Chaos {
     if (one_in(10)) record.source.fsid = west_fsid;
     if (one_in(10)) record.target_vmid = 7;
     if (one_in(10)) record.points.clear();
+    if (one_in(20)) record.transfer = "another";
+    if (one_in(20)) ++record.end_source_id;
+    if (one_in(20) && record.point) record.point->images.pop_back();
     if (one_in(6)) record.state = static_cast<ReplicaState>(random_() % 3);
     stage.save(key, record);
   }
@@ -79,12 +84,51 @@ class Chaos {
   std::mt19937 random_;
 };
 
+/// A plan that completes a point: nothing but that very diff goes to a head that holds a part of it.
+void check_resumption(PlanStage& stage, const GuestPlan& plan) {
+  for (const Step& step : plan.steps) {
+    CAPTURE(describe(plan, step));
+    CHECK((step.kind == StepKind::lock_replica || step.kind == StepKind::check_cut ||
+           step.kind == StepKind::transfer || step.kind == StepKind::commit ||
+           step.kind == StepKind::write_config));
+  }
+  CHECK(plan.removals.empty());
+  REQUIRE(plan.disks.size() == 2);
+  CHECK_FALSE(stage.replica_image("scsi0")->metadata.contains(std::string(point_key_prefix) + plan.snapshot));
+  for (std::size_t i = 0; i < plan.disks.size(); ++i) {
+    const DiskPlan& disk = plan.disks[i];
+    const ImageState& source = *stage.source_image(disk.disk.key);
+    const ImageState& replica = stage.replica_image(disk.disk.key).value();
+    const ReplicaRecord record = image_record(replica).replica.value();
+    CHECK(replica.watchers.empty());
+    CHECK(record.source == SourceIdentity{east_fsid, source.pool_id, source.id, 100});
+    CHECK(record.end_snapshot == plan.snapshot);
+    REQUIRE(disk.source_end);
+    CHECK(disk.source_end->id == record.end_source_id);
+    CHECK(std::count(source.snapshots.begin(), source.snapshots.end(), *disk.source_end) == 1);
+    CHECK(record.transfer == transfer_id(record, disk.source_base, disk.source_end->id));
+    CHECK(disk.full == !disk.source_base);
+    if (disk.source_base) {
+      CHECK(std::count(source.snapshots.begin(), source.snapshots.end(), *disk.source_base) == 1);
+      CHECK(std::count(replica.snapshots.begin(), replica.snapshots.end(), disk.replica_base.value()) == 1);
+    }
+    CHECK(disk.applied == (record.state == ReplicaState::applied));
+    CHECK(disk.applied ==
+          (std::find(plan.steps.begin(), plan.steps.end(), Step{StepKind::transfer, i}) == plan.steps.end()));
+    if (disk.offset != 0) {
+      const auto progress = parse_progress(replica.metadata.at(std::string(progress_key)));
+      CHECK(progress == TransferProgress{record.transfer, disk.offset});
+    }
+  }
+}
+
 void check_plan(PlanStage& stage, const GuestPlan& plan) {
   if (plan.problem) {
     CHECK(plan.steps.empty());
     CHECK_FALSE(plan.problem->text.empty());
     return;
   }
+  if (plan.resumes) return check_resumption(stage, plan);
   const auto position = [&](StepKind kind, std::size_t disk = 0) {
     return std::find(plan.steps.begin(), plan.steps.end(), Step{kind, disk}) - plan.steps.begin();
   };
@@ -171,14 +215,17 @@ void check_plan(PlanStage& stage, const GuestPlan& plan) {
 
 TEST_CASE("no plan loses a base, writes into a foreign image or removes what is not the job's") {
   int planned = 0;
+  int resumed = 0;
   for (std::uint32_t seed = 1; seed <= 5000; ++seed) {
     CAPTURE(seed);
     PlanStage stage;
     Chaos(seed).mix(stage);
     const GuestPlan plan = stage.plan();
     if (!plan.problem) ++planned;
+    if (!plan.problem && plan.resumes) ++resumed;
     check_plan(stage, plan);
   }
   // Most states are not so bad that nothing can be done.
   CHECK(planned > 1000);
+  CHECK(resumed > 30);
 }

@@ -152,6 +152,31 @@ class PlanStage {
     return name;
   }
 
+  /// A point that was begun and cut, as records say since they name the diff: the next run can complete it.
+  std::string begin_point(std::chrono::sys_seconds time, ReplicaState first, ReplicaState second) {
+    const std::string name = add_cut_transfer(time, first);
+    for (const std::string key : {"scsi0", "scsi1"}) {
+      ReplicaRecord changed = record(key);
+      changed.state = key == "scsi0" ? first : second;
+      std::optional<Snapshot> base;
+      if (!changed.points.empty()) base.emplace().id = changed.points.back().source_id;
+      changed.transfer = transfer_id(changed, base, changed.end_source_id);
+      if (key == "scsi0") {
+        changed.point = PointConfig{99100,
+                                    "memory: 256\nname: web\nonboot: 0\n",
+                                    "[RULES]\n",
+                                    "1",
+                                    {"backup/vm-99100-disk-0-ssd", "backup/vm-99100-disk-1-hdd"}};
+      }
+      save(key, changed);
+    }
+    return name;
+  }
+
+  void set_progress(const std::string& key, const TransferProgress& progress) {
+    replica_image(key)->metadata[std::string(progress_key)] = render_progress(progress);
+  }
+
   static void remove_snapshot(ImageState& image, const std::string& name) {
     std::erase_if(image.snapshots, [&](const Snapshot& snapshot) { return snapshot.name == name; });
   }
