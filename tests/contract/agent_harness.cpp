@@ -72,18 +72,25 @@ class BuiltShell final : public Shell {
   LocalShell shell_{"far"};
 };
 
-}  // namespace
-
-std::unique_ptr<StoreHarness> make_agent_memory_harness() {
-  std::unique_ptr<StoreHarness> memory = make_memory_harness();
-  ImageStore& store = memory->store();
+/// A harness behind an agent in this process.
+std::unique_ptr<StoreHarness> behind_agent(std::string name, std::unique_ptr<StoreHarness> inner) {
+  ImageStore& store = inner->store();
   auto shell = std::make_shared<SocketShell>([&store](int in, int out) {
     NoHypervisor hypervisor;
     OneStore stores(store);
     agent::Server(in, out, {hypervisor, stores}).serve({});
   });
-  return std::make_unique<AgentHarness>("memory behind an agent", std::move(memory), std::move(shell),
-                                        CephAccess{});
+  return std::make_unique<AgentHarness>(std::move(name), std::move(inner), std::move(shell), CephAccess{});
+}
+
+}  // namespace
+
+std::unique_ptr<StoreHarness> make_agent_memory_harness() {
+  return behind_agent("memory behind an agent", make_memory_harness());
+}
+
+std::unique_ptr<StoreHarness> make_agent_librbd_harness(LabCluster& cluster) {
+  return behind_agent("librbd behind an agent", make_librbd_harness(cluster));
 }
 
 std::unique_ptr<StoreHarness> make_agent_process_harness(LabCluster& cluster, const std::string& folder) {

@@ -14,6 +14,9 @@ namespace crossover::test {
 /// The store in memory behind an agent in this process.
 std::unique_ptr<StoreHarness> make_agent_memory_harness();
 
+/// librbd behind an agent in this process.
+std::unique_ptr<StoreHarness> make_agent_librbd_harness(LabCluster& cluster);
+
 /// librbd behind `crossover agent`, a process of its own. `command` is the folder of the crossover command.
 std::unique_ptr<StoreHarness> make_agent_process_harness(LabCluster& cluster, const std::string& folder);
 

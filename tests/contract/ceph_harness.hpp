@@ -2,6 +2,7 @@
 /// The stores of Ceph under the contract, on a throw-away cluster.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -11,6 +12,7 @@
 namespace crossover::test {
 
 /// What tests do to a throw-away cluster, through librbd and past the library's own reading and writing.
+/// Thread-safe.
 class LabCluster {
  public:
   /// `folder` is what tests/lab/ceph-cluster was given.
@@ -29,13 +31,15 @@ class LabCluster {
   void resize(const ImageSpec& image, std::uint64_t size_bytes);
   void protect(const ImageSpec& image, const std::string& snapshot, bool is_protected);
   std::vector<std::byte> content(const ImageSpec& image, const std::string& snapshot);
+  /// Removes an image with its snapshots, as far as that is possible.
+  void remove(const ImageSpec& image) noexcept;
   /// An open image of this cluster's own connection.
   rbd::Image open(const ImageSpec& image, rbd::Image::Mode mode);
 
  private:
   CephAccess access_;
   std::shared_ptr<rbd::Cluster> cluster_;
-  int count_ = 0;
+  std::atomic<int> count_ = 0;
 };
 
 /// The cluster of CROSSOVER_TEST_CEPH; null without one.
