@@ -16,7 +16,8 @@ namespace crossover::cli {
 
 namespace {
 
-void add_option(CLI::App& command, MirrorOptions& options, const OptionDescription& description) {
+template <typename Options>
+void add_option(CLI::App& command, Options& options, const OptionDescriptionOf<Options>& description) {
   const std::string name = fmt::format("--{}", description.name);
   const std::string help(description.help);
   std::visit(
@@ -49,6 +50,8 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
   app.set_help_flag("-h,--help", "print this help");
 
   CLI::App* mirror = app.add_subcommand("mirror", "bring the replicas of guests up to date");
+  CLI::App* verify =
+      app.add_subcommand("verify", "compare the replicas' recovery points with the source, by hashes");
   CLI::App* check = app.add_subcommand("check", "look at everything a mirror run would need; change nothing");
   // These are parsed by parse_diff_command(), in the syntax of `rbd`; here they are for the help alone.
   for (const DiffCommand command : {DiffCommand::export_diff, DiffCommand::import_diff, DiffCommand::show_diff}) {
@@ -63,7 +66,9 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
       ->type_name("bytes[K|M|G]");
   CLI::App* version_command = app.add_subcommand("version", "print the version");
   CLI::App* help = app.add_subcommand("help", "print help");
-  for (CLI::App* command : {mirror, check}) {
+  for (const VerifyOptionDescription& description : verify_option_list())
+    add_option(*verify, invocation.verify, description);
+  for (CLI::App* command : {mirror, verify, check}) {
     for (const OptionDescription& description : option_list())
       add_option(*command, invocation.options, description);
     command->add_flag("--json", invocation.json, "print the report as JSON, and nothing else, on standard output");
@@ -102,7 +107,7 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
     }
     return invocation;
   }
-  invocation.command = *check ? Command::check : Command::mirror;
+  invocation.command = *check ? Command::check : *verify ? Command::verify : Command::mirror;
   // A check without guests is about the two clusters and everything on the first.
   if (*check && invocation.options.vmid.empty() && invocation.options.tag.empty()) invocation.options.vmid = "all";
   return invocation;

@@ -10,12 +10,13 @@
 
 namespace crossover::cli {
 
-enum class Command { mirror, check, agent };
+enum class Command { mirror, verify, check, agent };
 
 /// What was asked for.
 struct Invocation {
   Command command = Command::mirror;
   MirrorOptions options;
+  VerifyOptions verify;
   AgentOptions agent;
   bool json = false;
   bool debug = false;

@@ -110,6 +110,34 @@ int mirror(const Invocation& invocation, std::stop_token stop) {
   return exit_status(report);
 }
 
+int exit_status(const VerifyReport& report) {
+  const auto any = [&](VerifyOutcome outcome) {
+    return std::any_of(report.guests.begin(), report.guests.end(),
+                       [outcome](const VerifiedGuest& guest) { return guest.outcome == outcome; });
+  };
+  if (any(VerifyOutcome::differs) || any(VerifyOutcome::conflict)) return exit_conflict;
+  if (any(VerifyOutcome::failed)) return exit_failed;
+  return exit_ok;
+}
+
+int verify(const Invocation& invocation, std::stop_token stop) {
+  Renderer renderer(stdout, invocation.options, invocation.debug);
+  NullSink null;
+  const VerifyReport report =
+      Migrator(invocation.options)
+          .verify(invocation.verify, invocation.json ? static_cast<EventSink&>(null) : renderer, std::move(stop));
+  if (invocation.json) {
+    fmt::print("{}\n", to_json(report));
+  } else {
+    renderer.summary(report);
+  }
+  for (const VerifiedGuest& guest : report.guests) {
+    const std::string problem = render_problem(guest);
+    if (!problem.empty()) fmt::print(stderr, "crossover: {}\n", problem);
+  }
+  return exit_status(report);
+}
+
 /// The protocol gets standard input and output for itself: what a library prints goes to standard error, where
 /// it can be read and hurts nobody.
 int agent(const AgentOptions& options, std::stop_token stop) {
@@ -173,6 +201,8 @@ int main(int argc, char** argv) {
         return agent(invocation.agent, signals.token());
       case Command::check:
         return check(invocation, signals.token());
+      case Command::verify:
+        return verify(invocation, signals.token());
       case Command::mirror:
         return mirror(invocation, signals.token());
     }

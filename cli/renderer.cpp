@@ -32,6 +32,11 @@ std::string transfer_line(const Event& event) {
                      clock_time(event.elapsed), rate(event.bytes, event.elapsed), format_bytes(event.bytes));
 }
 
+std::string verify_line(const Event& event) {
+  return fmt::format("VM {} - V {}: e:{} a:[{}] {}", event.vmid, event.subject, clock_time(event.elapsed),
+                     rate(event.bytes, event.elapsed), format_bytes(event.bytes));
+}
+
 }  // namespace
 
 Renderer::Renderer(std::FILE* out, const MirrorOptions& options, bool debug)
@@ -101,6 +106,16 @@ void Renderer::on_event(const Event& event) {
     case EventKind::snapshot_removed:
       return line(fmt::format("VM {} - Removing Snapshot {} {} ({}s) [rc:0]", vmid, event.host, event.subject,
                               event.elapsed.count() / 1000));
+    case EventKind::verify_started:
+      return line(fmt::format("VM {} - Comparing {} with {}", vmid, event.subject, event.text));
+    case EventKind::verify_progress:
+      if (!terminal_) return;
+      fmt::print(out_, "\r\033[K{}", verify_line(event));
+      std::fflush(out_);
+      progress_shown_ = true;
+      return;
+    case EventKind::verify_finished:
+      return line(fmt::format("{}: {}", verify_line(event), event.text));
     case EventKind::guest_finished:
       if (event.text != "ok") {
         std::fflush(out_);
@@ -139,6 +154,62 @@ void Renderer::summary(const MirrorReport& report) {
   line(fmt::format("RBD export-diff OK/failed.: {}/{}", totals.incremental_ok, totals.incremental_failed));
   line(fmt::format("Full xmitted..............: {}", format_bytes(totals.full_bytes)));
   line(fmt::format("Differential Bytes .......: {}", format_bytes(totals.incremental_bytes)));
+}
+
+void Renderer::summary(const VerifyReport& report) {
+  constexpr std::size_t max_ranges = 50;
+  std::size_t equal = 0;
+  for (const VerifiedGuest& guest : report.guests) {
+    if (guest.outcome == VerifyOutcome::equal) ++equal;
+    for (const VerifiedDisk& disk : guest.disks) {
+      if (disk.source_size_bytes != disk.replica_size_bytes) {
+        line(fmt::format("VM {} - {} differs: {} bytes on the source, {} in {}", guest.vmid, disk.key,
+                         disk.source_size_bytes, disk.replica_size_bytes, disk.replica_image));
+      }
+      for (std::size_t i = 0; i < std::min(max_ranges, disk.differing.size()); ++i) {
+        line(fmt::format("VM {} - {} differs: {} bytes at {}", guest.vmid, disk.key, disk.differing[i].length_bytes,
+                         disk.differing[i].offset));
+      }
+      if (disk.differing.size() > max_ranges) {
+        line(fmt::format("VM {} - {} differs: {} more ranges; --json lists all", guest.vmid, disk.key,
+                         disk.differing.size() - max_ranges));
+      }
+    }
+    if (guest.repair) {
+      for (const std::string& step : guest.outcome == VerifyOutcome::differs && options_.dry_run
+                                         ? guest.repair->steps
+                                         : std::vector<std::string>{}) {
+        line(fmt::format("VM {} - would {}", guest.vmid, step));
+      }
+    }
+    if (guest.outcome == VerifyOutcome::repaired) {
+      line(fmt::format("VM {} - {} has what differs right; {} is not used again", guest.vmid,
+                       guest.repair->recovery_point, guest.point));
+    }
+  }
+  const std::string share =
+      report.sample.empty() ? "" : fmt::format(" (a sample of {}, with the seed {})", report.sample, report.seed);
+  line(fmt::format("Compared {} VMs{}: {} equal", report.guests.size(), share, equal));
+}
+
+std::string render_problem(const VerifiedGuest& guest) {
+  const auto about = [&guest](const std::string& text) {
+    return text.starts_with("VM ") ? text : fmt::format("VM {}: {}", guest.vmid, text);
+  };
+  switch (guest.outcome) {
+    case VerifyOutcome::equal:
+      return "";
+    case VerifyOutcome::differs:
+      return fmt::format("VM {}: the recovery point {} differs from the source{}", guest.vmid, guest.point,
+                         guest.error.empty() ? "" : "; it was not repaired: " + guest.error);
+    case VerifyOutcome::repaired:
+      return fmt::format("VM {}: the recovery point {} differed from the source; {} has it right", guest.vmid,
+                         guest.point, guest.repair->recovery_point);
+    case VerifyOutcome::conflict:
+    case VerifyOutcome::failed:
+      return about(guest.error);
+  }
+  return "";
 }
 
 std::string render_plan(const MirrorReport& report) {

@@ -22,6 +22,8 @@ class Renderer final : public EventSink {
 
   /// The summary of a run.
   void summary(const MirrorReport& report);
+  /// The summary of a comparison, with what differs.
+  void summary(const VerifyReport& report);
 
  private:
   void line(const std::string& text);
@@ -35,6 +37,9 @@ class Renderer final : public EventSink {
 
 /// A plan that was not carried out, for people.
 std::string render_plan(const MirrorReport& report);
+
+/// What a guest's comparison found, for people; empty if all is well.
+std::string render_problem(const VerifiedGuest& guest);
 
 /// What a preflight found, for people.
 std::string render_check(const CheckReport& report);

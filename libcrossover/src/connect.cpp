@@ -191,7 +191,9 @@ class Destination final : public Hypervisor, public ImageStores {
 
   ImageStore& open(const CephAccess& access) override { return side({}).images.open(access); }
 
-  ClusterInventory survey(std::stop_token stop) override { return side(stop).hypervisor.survey(stop); }
+  ClusterInventory survey(SurveyDetail detail, std::stop_token stop) override {
+    return side(stop).hypervisor.survey(detail, stop);
+  }
   std::optional<ConfigVersion> read_config(const std::string& node, std::uint32_t vmid,
                                            std::stop_token stop) override {
     return side(stop).hypervisor.read_config(node, vmid, stop);

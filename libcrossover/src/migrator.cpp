@@ -7,6 +7,7 @@
 #include "crossover/error.hpp"
 #include "engine/check.hpp"
 #include "engine/mirror.hpp"
+#include "engine/verify.hpp"
 
 namespace crossover {
 
@@ -70,6 +71,14 @@ MirrorReport Migrator::mirror(EventSink& events, std::stop_token stop) {
   const std::unique_ptr<Connection> connection = connect(implementation_->request, serialised);
   const Ports ports{connection->source(), connection->destination(), implementation_->clock, serialised};
   return crossover::mirror(implementation_->request, ports, std::move(stop));
+}
+
+VerifyReport Migrator::verify(const VerifyOptions& options, EventSink& events, std::stop_token stop) {
+  const VerifyRequest request = parse_options(implementation_->request.options, options);
+  SerialisedSink serialised(events);
+  const std::unique_ptr<Connection> connection = connect(request.mirror, serialised);
+  const Ports ports{connection->source(), connection->destination(), implementation_->clock, serialised};
+  return crossover::verify(request, ports, std::move(stop));
 }
 
 CheckReport Migrator::check(std::stop_token stop) {

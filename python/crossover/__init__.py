@@ -12,6 +12,7 @@ and good for ``match``.
 
 from . import _crossover
 from ._crossover import (
+    ByteRange,
     CheckItem,
     CheckReport,
     DiffData,
@@ -32,17 +33,23 @@ from ._crossover import (
     ResumedPoint,
     RetentionPoint,
     RetentionPolicy,
+    VerifiedDisk,
+    VerifiedGuest,
+    VerifyOptions,
+    VerifyReport,
     VmConfig,
     VmConfigEntry,
     VmConfigSection,
     VmConfigWarning,
     option_list,
+    verify_option_list,
 )
 from ._errors import Cancelled, Error
 
 __version__ = _crossover.__version__
 
 __all__ = [
+    "ByteRange",
     "Cancelled",
     "CheckItem",
     "CheckReport",
@@ -65,12 +72,17 @@ __all__ = [
     "ResumedPoint",
     "RetentionPoint",
     "RetentionPolicy",
+    "VerifiedDisk",
+    "VerifiedGuest",
+    "VerifyOptions",
+    "VerifyReport",
     "VmConfig",
     "VmConfigEntry",
     "VmConfigSection",
     "VmConfigWarning",
     "__version__",
     "option_list",
+    "verify_option_list",
 ]
 
 # Types say where users find them, not which file they were compiled in.

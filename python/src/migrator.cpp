@@ -24,6 +24,18 @@ class PythonMigrator {
     return report;
   }
 
+  [[nodiscard]] VerifyReport verify(const VerifyOptions& options, const py::object& on_event,
+                                    const py::object& stop) const {
+    const VerifyOptions copy = options;  // another thread may change it while the GIL is released
+    VerifyReport report;
+    run_interruptibly(
+        [&](EventSink& events, std::stop_token token) {
+          report = Migrator(options_).verify(copy, events, std::move(token));
+        },
+        on_event, stop);
+    return report;
+  }
+
   [[nodiscard]] CheckReport check(const py::object& stop) const {
     CheckReport report;
     run_interruptibly(
@@ -68,6 +80,14 @@ void add_migrator(py::module_& module) {
            "Returns a MirrorReport: one guest's failure is in there and does not keep the others from their run. "
            "Raises\n"
            "Error if nothing could be done at all, Cancelled if `stop` ended the run.")
+      .def("verify", &PythonMigrator::verify, py::arg("options") = VerifyOptions{},
+           py::arg("on_event") = py::none(), py::arg("stop") = py::none(),
+           "verify($self, options=VerifyOptions(), on_event=None, stop=None)\n--\n\n"
+           "Compares each guest's newest recovery point that both sides have (or the one in `options`) with the\n"
+           "source's snapshots, by hashes that each side makes of its own images. Only `options.repair` changes\n"
+           "anything. `on_event` and `stop` are as for mirror().\n\n"
+           "Returns a VerifyReport: one guest's failure is in there. Raises Error if the options make no sense or\n"
+           "nothing could be done at all, Cancelled if `stop` ended it.")
       .def(
           "check", &PythonMigrator::check, py::arg("stop") = py::none(),
           "check($self, stop=None)\n--\n\n"

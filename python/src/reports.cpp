@@ -49,7 +49,8 @@ void add_event(py::module_& module) {
           "\"source_unlocked\", \"replica_locked\", \"replica_unlocked\", \"frozen\", \"thawed\", \"not_frozen\",\n"
           "\"snapshot_created\", \"transfer_started\", \"point_resumed\", \"transfer_resumed\",\n"
           "\"transfer_progress\", \"transfer_finished\",\n"
-          "\"config_written\", \"left_out\", \"housekeeping\", \"snapshot_removed\", \"guest_finished\",\n"
+          "\"config_written\", \"left_out\", \"housekeeping\", \"snapshot_removed\", \"verify_started\",\n"
+          "\"verify_progress\", \"verify_finished\", \"guest_finished\",\n"
           "\"run_finished\", \"warning\" or \"debug\". Later versions may have more.")
       .field("vmid", &Event::vmid, "The source guest; 0 if it is about the whole run.")
       .field("target_vmid", &Event::target_vmid, "Its VMID on the destination; 0 if not set.")
@@ -152,6 +153,54 @@ void add_mirror_report(py::module_& module) {
       .def("to_json", py::overload_cast<const MirrorReport&>(&to_json), to_json_help);
 }
 
+void add_verify_report(py::module_& module) {
+  ValueClass<ByteRange>(module, "ByteRange", "Some bytes of an image.")
+      .field("offset", &ByteRange::offset, "Of the first byte.")
+      .field("length_bytes", &ByteRange::length_bytes, "How many there are.");
+
+  ValueClass<VerifiedDisk>(module, "VerifiedDisk", "One disk of a recovery point that was compared.")
+      .field("key", &VerifiedDisk::key, "Its key in the configuration, such as \"scsi0\".")
+      .field("source_image", &VerifiedDisk::source_image, "Such as \"pool/vm-100-disk-0\".")
+      .field("replica_image", &VerifiedDisk::replica_image, "Such as \"pool/vm-99100-disk-0-ssd\".")
+      .field("source_size_bytes", &VerifiedDisk::source_size_bytes, "Of the source's snapshot.")
+      .field("replica_size_bytes", &VerifiedDisk::replica_size_bytes, "Of the replica's.")
+      .field("compared_bytes", &VerifiedDisk::compared_bytes,
+             "Hashed on either side; everything else reads as zeroes on both.")
+      .field("differing", &VerifiedDisk::differing,
+             "A tuple of ByteRange, ascending, in units of 4 KiB (4 MiB if more than 1 GiB differs).")
+      .field("duration", &VerifiedDisk::duration, "A timedelta.")
+      .type()
+      .def_property_readonly("is_equal", &VerifiedDisk::is_equal,
+                             "What was compared is the same, and the sizes are.");
+
+  ValueClass<VerifiedGuest>(module, "VerifiedGuest", "One guest's recovery point that was compared.")
+      .field("vmid", &VerifiedGuest::vmid, "The source guest.")
+      .field("target_vmid", &VerifiedGuest::target_vmid, "Its replica.")
+      .field("name", &VerifiedGuest::name, "The guest's name.")
+      .field(
+          "outcome", &VerifiedGuest::outcome,
+          "\"equal\"; \"differs\"; \"repaired\": it differed, a new recovery point has it right and the bad one\n"
+          "is marked; \"conflict\": a state that a human has to decide; \"failed\".")
+      .field("error_code", &VerifiedGuest::error_code,
+             "Why it was not compared, or not repaired, as Error.code; or None.")
+      .field("error", &VerifiedGuest::error, "The same in one line.")
+      .field("point", &VerifiedGuest::point, "The snapshot's name; empty if there is none to compare.")
+      .field("disks", &VerifiedGuest::disks, "A tuple of VerifiedDisk.")
+      .field("warnings", &VerifiedGuest::warnings, "One line each.")
+      .field("repair", &VerifiedGuest::repair, "The GuestReport of the run that repaired, or was to; or None.");
+
+  ValueClass<VerifyReport>(module, "VerifyReport", "A whole comparison.")
+      .field("job", &VerifyReport::job, "The job's name as given.")
+      .field("destination", &VerifyReport::destination, "The host that was given.")
+      .field("sample", &VerifyReport::sample, "Share that was compared, such as \"5%\"; empty: everything.")
+      .field("seed", &VerifyReport::seed, "Of the sample.")
+      .field("started", &VerifyReport::started, "A datetime in UTC.")
+      .field("duration", &VerifyReport::duration, "A timedelta.")
+      .field("guests", &VerifyReport::guests, "A tuple of VerifiedGuest, in the order of their VMIDs.")
+      .type()
+      .def("to_json", py::overload_cast<const VerifyReport&>(&to_json), to_json_help);
+}
+
 void add_check_report(py::module_& module) {
   ValueClass<CheckItem>(module, "CheckItem", "One thing a preflight looked at.")
       .field(
@@ -173,6 +222,7 @@ void add_reports(py::module_& module) {
   add_event(module);
   add_guest_report(module);
   add_mirror_report(module);
+  add_verify_report(module);
   add_check_report(module);
 }
 

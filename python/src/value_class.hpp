@@ -15,6 +15,7 @@
 
 #include "crossover/error.hpp"
 #include "crossover/report.hpp"
+#include "crossover/verify_report.hpp"
 #include "text.hpp"
 
 namespace crossover::python {
@@ -39,6 +40,9 @@ inline py::object to_python(std::chrono::sys_seconds value) {
   return to_datetime(value);
 }
 inline py::object to_python(Outcome value) {
+  return to_shown_text(to_string(value));
+}
+inline py::object to_python(VerifyOutcome value) {
   return to_shown_text(to_string(value));
 }
 inline py::object to_python(ErrorCode value) {

@@ -16,7 +16,7 @@ from crossbench.table import render  # noqa: E402
 
 def told(seconds, wire):
     return {"seconds": seconds, "wire_bytes": wire, "source_cpu_seconds": 2.0, "destination_cpu_seconds": 1.0,
-            "storage_cpu_seconds": 0.5, "peak_rss_bytes": 1 << 20}
+            "storage_cpu_seconds": 0.5, "other_cores": 0.1, "peak_rss_bytes": 1 << 20}
 
 
 @pytest.fixture

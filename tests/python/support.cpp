@@ -7,6 +7,7 @@
 
 #include "crossover/error.hpp"
 #include "crossover/report.hpp"
+#include "crossover/verify_report.hpp"
 #include "run.hpp"
 
 namespace {
@@ -52,6 +53,32 @@ MirrorReport full_report() {
   return report;
 }
 
+VerifyReport full_verify_report() {
+  VerifiedDisk disk;
+  disk.key = "scsi0";
+  disk.source_size_bytes = 1ULL << 40;
+  disk.compared_bytes = 5'000'000'000;
+  disk.differing = {{4096, 8192}, {1ULL << 39, 4096}};
+  disk.duration = 1500ms;
+
+  VerifiedGuest guest;
+  guest.vmid = 100;
+  guest.outcome = VerifyOutcome::repaired;
+  guest.error_code = ErrorCode::io;
+  guest.point = "mirror-default-20240101T000000Z";
+  guest.disks = {disk, VerifiedDisk{}};
+  guest.warnings = {"scsi5 is not part of it"};
+  guest.repair = full_report().guests.front();
+
+  VerifyReport report;
+  report.job = "nightly";
+  report.sample = "5%";
+  report.seed = ~std::uint64_t{0};
+  report.started = std::chrono::sys_seconds(1'700'000'000s);
+  report.guests = {guest, VerifiedGuest{}};
+  return report;
+}
+
 /// Tells `count` events and then, as every work of the library does, looks whether it was asked to stop. `after`
 /// more are told on the way out, as when a guest is thawed. Returns how many were told.
 int run(int count, int after, bool wait, const py::object& on_event, const py::object& stop) {
@@ -83,6 +110,7 @@ int run(int count, int after, bool wait, const py::object& on_event, const py::o
 
 PYBIND11_MODULE(crossover_test_support, module) {
   module.def("full_report", &full_report);
+  module.def("full_verify_report", &full_verify_report);
   module.def("run", &run, py::arg("count") = 0, py::arg("after") = 0, py::arg("wait") = false,
              py::arg("on_event") = py::none(), py::arg("stop") = py::none());
   // The module's own translator is for what the module throws.

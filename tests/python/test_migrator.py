@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from crossover import Cancelled, CheckReport, Error, Migrator, MirrorOptions
+from crossover import Cancelled, CheckReport, Error, Migrator, MirrorOptions, VerifyOptions
 
 
 def options(**more):
@@ -48,6 +48,23 @@ def test_options_that_make_no_sense(wrong, name):
         Migrator(given)
     assert caught.value.code == "usage"
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wrong, name",
+    [({"point": "x"}, "--point"), ({"sample": "5"}, "--sample"), ({"sample": "5%", "repair": True}, "--repair")],
+)
+def test_comparisons_that_make_no_sense(wrong, name):
+    with pytest.raises(Error) as caught:
+        Migrator(options()).verify(VerifyOptions(**wrong))
+    assert caught.value.code == "usage"
+    assert name in str(caught.value)
+
+
+def test_verify_raises_if_nothing_could_be_done():
+    with pytest.raises(Error) as caught:
+        Migrator(options()).verify()
+    assert caught.value.cause and caught.value.code != "usage"
 
 
 def test_options_are_copied():
@@ -121,7 +138,7 @@ def test_what_a_listener_raises_comes_out(slow_survey):
     assert time.monotonic() - begin < 20
 
 
-@pytest.mark.parametrize("call", ["mirror", "check"])
+@pytest.mark.parametrize("call", ["mirror", "verify", "check"])
 def test_a_stop_ends_a_call(slow_survey, call):
     slow_survey(30)
     stop = threading.Event()
@@ -132,7 +149,7 @@ def test_a_stop_ends_a_call(slow_survey, call):
     assert time.monotonic() - begin < 20
 
 
-@pytest.mark.parametrize("call", ["mirror", "check"])
+@pytest.mark.parametrize("call", ["mirror", "verify", "check"])
 def test_ctrl_c_ends_a_call(slow_survey, call):
     slow_survey(30)
     begin = time.monotonic()

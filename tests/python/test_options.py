@@ -6,47 +6,49 @@ import pickle
 import pytest
 
 import crossover
-from crossover import MirrorOptions
+from crossover import MirrorOptions, VerifyOptions
 
-MEMBERS = [option.member for option in crossover.option_list()]
-
-
-def attributes():
-    return {name for name in vars(MirrorOptions) if not name.startswith("_")}
+LISTS = {MirrorOptions: crossover.option_list(), VerifyOptions: crossover.verify_option_list()}
+EACH = [(type_, option) for type_, options in LISTS.items() for option in options]
 
 
-def test_attributes_are_the_option_list():
-    assert attributes() == set(MEMBERS)
-    assert len(MEMBERS) == len(set(MEMBERS))
+@pytest.mark.parametrize("type_", LISTS)
+def test_attributes_are_the_option_list(type_):
+    members = [option.member for option in LISTS[type_]]
+    assert {name for name in vars(type_) if not name.startswith("_")} == set(members)
+    assert len(members) == len(set(members))
 
 
-def test_the_option_list_is_the_struct(members_of):
-    members = members_of("options.hpp", "MirrorOptions")
-    assert set(members) == set(MEMBERS)
+@pytest.mark.parametrize("type_", LISTS)
+def test_the_option_list_is_the_struct(members_of, type_):
+    members = members_of("options.hpp", type_.__name__)
+    assert set(members) == {option.member for option in LISTS[type_]}
     for name, default in members.items():
-        value = getattr(MirrorOptions(), name)
+        value = getattr(type_(), name)
         written = {"true": True, "false": False, None: "" if isinstance(value, str) else ()}.get(default, default)
         assert value == (written.strip('"') if isinstance(written, str) else written), name
 
 
-@pytest.mark.parametrize("option", crossover.option_list(), ids=MEMBERS)
-def test_each_option(option):
+@pytest.mark.parametrize("type_, option", EACH, ids=[option.member for _, option in EACH])
+def test_each_option(type_, option):
     other = {"bool": True, "str": "7d", "tuple[str, ...]": ("s/a/b/", "s/c,d/e/")}[option.type]
-    assert getattr(MirrorOptions(), option.member) == option.default
-    by_keyword = MirrorOptions(**{option.member: other})
-    by_attribute = MirrorOptions()
+    assert getattr(type_(), option.member) == option.default
+    by_keyword = type_(**{option.member: other})
+    by_attribute = type_()
     setattr(by_attribute, option.member, other)
     assert getattr(by_keyword, option.member) == other
-    assert by_keyword == by_attribute != MirrorOptions()
-    assert repr(by_keyword) == f"MirrorOptions({option.member}={other!r})"
+    assert by_keyword == by_attribute != type_()
+    assert repr(by_keyword) == f"{type_.__name__}({option.member}={other!r})"
     assert eval(repr(by_keyword)) == by_keyword
-    assert option.help in getattr(MirrorOptions, option.member).__doc__
-    assert option.help in MirrorOptions.__doc__
+    assert option.help in getattr(type_, option.member).__doc__
+    assert option.help in type_.__doc__
 
 
 def test_an_unknown_keyword_is_named():
     with pytest.raises(TypeError, match="unexpected keyword argument 'keeplocal'"):
         MirrorOptions(vmid="100", keeplocal="2d")
+    with pytest.raises(TypeError, match="VerifyOptions.* unexpected keyword argument 'vmid'"):
+        VerifyOptions(vmid="100")
     with pytest.raises(TypeError):
         MirrorOptions("100")
     with pytest.raises(AttributeError):

@@ -10,6 +10,8 @@ import crossover_test_support
 
 VALUES = {
     "report.hpp": ["DiskReport", "LeftOut", "ResumedDisk", "ResumedPoint", "GuestReport", "MirrorTotals", "MirrorReport"],
+    "verify_report.hpp": ["VerifiedDisk", "VerifiedGuest", "VerifyReport"],
+    "image.hpp": ["ByteRange"],
     "events.hpp": ["Event"],
     "migrator.hpp": ["CheckItem"],
     "vm_config.hpp": ["VmConfigEntry", "VmConfigWarning", "VmConfigSection"],
@@ -42,8 +44,20 @@ def test_a_report():
     assert report.totals.guests_failed == 2
 
 
-def test_the_json_says_the_same():
-    report = crossover_test_support.full_report()
+def test_a_comparison():
+    report = crossover_test_support.full_verify_report()
+    assert isinstance(report, crossover.VerifyReport) and report.seed == 2**64 - 1
+    guest, empty = report.guests
+    assert (guest.outcome, guest.error_code, empty.outcome, empty.repair) == ("repaired", "io", "failed", None)
+    disk, blank = guest.disks
+    assert [(part.offset, part.length_bytes) for part in disk.differing] == [(4096, 8192), (1 << 39, 4096)]
+    assert blank.is_equal and not disk.is_equal
+    assert guest.repair == crossover_test_support.full_report().guests[0]
+
+
+@pytest.mark.parametrize("make", ["full_report", "full_verify_report"])
+def test_the_json_says_the_same(make):
+    report = getattr(crossover_test_support, make)()
 
     def check(value, data):
         for name in type(value).__match_args__:

@@ -60,12 +60,16 @@ def test_parameters_are_the_same(stub, type_):
         assert [ast.unparse(d) for d in real.defaults] == [ast.unparse(d) for d in function.args.defaults]
 
 
-def test_the_options_of_the_stub(stub):
-    (node,) = [node for node in stub.body if isinstance(node, ast.ClassDef) and node.name == "MirrorOptions"]
+@pytest.mark.parametrize(
+    "name, options",
+    [("MirrorOptions", crossover.option_list()), ("VerifyOptions", crossover.verify_option_list())],
+)
+def test_the_options_of_the_stub(stub, name, options):
+    (node,) = [node for node in stub.body if isinstance(node, ast.ClassDef) and node.name == name]
     (init,) = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
     defaults = {arg.arg: ast.literal_eval(value) for arg, value in zip(init.args.kwonlyargs, init.args.kw_defaults)}
-    assert defaults == {option.member: option.default for option in crossover.option_list()}
-    assert list(defaults) == [option.member for option in crossover.option_list()]
+    assert defaults == {option.member: option.default for option in options}
+    assert list(defaults) == [option.member for option in options]
 
 
 def test_everything_public_is_described():
@@ -75,5 +79,5 @@ def test_everything_public_is_described():
         assert type_.__module__ == "crossover"
         for name in public(vars(type_)):
             assert getattr(type_, name).__doc__, f"{type_.__name__}.{name}"
-    assert crossover.option_list.__doc__
+    assert crossover.option_list.__doc__ and crossover.verify_option_list.__doc__
     assert crossover.__version__.count(".") == 2

@@ -207,8 +207,8 @@ std::string FaultyHypervisor::name(std::string_view operation, std::uint32_t vmi
   return fmt::format("{} {} {}", side_, operation, vmid);
 }
 
-ClusterInventory FaultyHypervisor::survey(std::stop_token stop) {
-  return faults_.pass(side_ + " survey", [&] { return hypervisor_.survey(stop); });
+ClusterInventory FaultyHypervisor::survey(SurveyDetail detail, std::stop_token stop) {
+  return faults_.pass(side_ + " survey", [&] { return hypervisor_.survey(detail, stop); });
 }
 
 std::optional<ConfigVersion> FaultyHypervisor::read_config(const std::string& node, std::uint32_t vmid,

@@ -107,7 +107,7 @@ class FaultyHypervisor final : public Hypervisor {
   FaultyHypervisor(std::string side, Hypervisor& hypervisor, Faults& faults)
       : side_(std::move(side)), hypervisor_(hypervisor), faults_(faults) {}
 
-  ClusterInventory survey(std::stop_token stop) override;
+  ClusterInventory survey(SurveyDetail detail, std::stop_token stop) override;
   std::optional<ConfigVersion> read_config(const std::string& node, std::uint32_t vmid,
                                            std::stop_token stop) override;
   ConfigVersion write_config(const std::string& node, std::uint32_t vmid,

@@ -84,7 +84,7 @@ MemoryHypervisor::MemoryHypervisor(std::string name, const std::vector<std::stri
   inventory.storages = parse_storage_config(storage_cfg);
 }
 
-ClusterInventory MemoryHypervisor::survey(std::stop_token stop) {
+ClusterInventory MemoryHypervisor::survey(SurveyDetail /*detail*/, std::stop_token stop) {
   check_stop(stop);
   const std::scoped_lock lock(mutex_);
   return inventory;

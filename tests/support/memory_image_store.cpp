@@ -387,6 +387,23 @@ void MemoryImageStore::zero(const ImageSpec& spec, std::uint64_t offset, std::ui
   change(image(spec, "zero"), offset, length_bytes, nullptr);
 }
 
+void MemoryImageStore::damage(const ImageSpec& spec, std::uint64_t offset, std::span<const std::byte> bytes) {
+  const std::lock_guard lock(mutex_);
+  StoredImage& stored = image(spec, "damage");
+  const Blocks before = stored.head;
+  change(stored, offset, bytes.size(), bytes.data());
+  for (StoredSnapshot& entry : stored.snapshots) {
+    for (const auto& [number, block] : stored.head) {
+      const auto old = before.find(number);
+      const auto shared = entry.blocks.find(number);
+      const bool is_shared = old == before.end() || shared == entry.blocks.end()
+                                 ? old == before.end() && shared == entry.blocks.end()
+                                 : old->second == shared->second;
+      if (is_shared) entry.blocks.insert_or_assign(number, block);
+    }
+  }
+}
+
 void MemoryImageStore::resize(const ImageSpec& spec, std::uint64_t size_bytes) {
   const std::lock_guard lock(mutex_);
   change_size(image(spec, "resize"), size_bytes);

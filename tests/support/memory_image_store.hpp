@@ -57,6 +57,9 @@ class MemoryImageStore final : public ImageStore {
   // What a guest or an administrator would do to an image.
   void write(const ImageSpec& image, std::uint64_t offset, std::span<const std::byte> bytes);
   void zero(const ImageSpec& image, std::uint64_t offset, std::uint64_t length_bytes);
+  /// What a bad disk would do: other bytes in the head, and in every snapshot that shares the blocks with it. No
+  /// listing knows of it.
+  void damage(const ImageSpec& image, std::uint64_t offset, std::span<const std::byte> bytes);
   void resize(const ImageSpec& image, std::uint64_t size_bytes);
   void protect(const ImageSpec& image, const std::string& snapshot, bool is_protected);
   void set_watchers(const ImageSpec& image, std::vector<std::string> watchers);

@@ -121,22 +121,33 @@ ImageSpec TwoClusters::replica_of(const ImageSpec& image, std::uint32_t target_v
   return {"backup", "", replica_image_name(image.name, image.pool == "fast" ? "ssd" : "hdd", target_vmid)};
 }
 
-MirrorReport TwoClusters::run() {
-  events.events.clear();
-  return run(events);
-}
-
-MirrorReport TwoClusters::run(EventSink& sink) {
+template <typename Action>
+auto TwoClusters::over_ports(EventSink& sink, const Action& action) {
   FaultyStore source_store("source", source_images, faults);
   FaultyStore replica_store("destination", replica_images, faults);
   FaultyHypervisor source_cluster("source", source, faults);
   FaultyHypervisor destination_cluster("destination", destination, faults);
   OneStore source_stores(source_store);
   OneStore replica_stores(replica_store);
-  const Ports ports{{source_cluster, source_stores}, {destination_cluster, replica_stores}, clock, sink};
+  return action(Ports{{source_cluster, source_stores}, {destination_cluster, replica_stores}, clock, sink});
+}
+
+MirrorReport TwoClusters::run() {
+  events.events.clear();
+  return run(events);
+}
+
+MirrorReport TwoClusters::run(EventSink& sink) {
   MirrorRequest request = parse_options(options);
   request.marks = marks;
-  return mirror(request, ports, faults.stop());
+  return over_ports(sink, [&](const Ports& ports) { return mirror(request, ports, faults.stop()); });
+}
+
+VerifyReport TwoClusters::verify(const VerifyOptions& what) {
+  events.events.clear();
+  VerifyRequest request = parse_options(options, what);
+  request.mirror.marks = marks;
+  return over_ports(events, [&](const Ports& ports) { return crossover::verify(request, ports, faults.stop()); });
 }
 
 std::string TwoClusters::dump() const {

@@ -14,6 +14,7 @@
 #include "crossover/options.hpp"
 #include "crossover/report.hpp"
 #include "engine/mirror.hpp"
+#include "engine/verify.hpp"
 #include "support/faults.hpp"
 #include "support/memory_hypervisor.hpp"
 #include "support/memory_image_store.hpp"
@@ -81,6 +82,9 @@ class TwoClusters {
   /// The same, told to another sink.
   MirrorReport run(EventSink& sink);
 
+  /// A comparison, in the same way.
+  VerifyReport verify(const VerifyOptions& what = {});
+
   /// Everything on both sides that a run could change, as text.
   [[nodiscard]] std::string dump() const;
 
@@ -94,6 +98,10 @@ class TwoClusters {
   MirrorOptions options;
   MarkInterval marks;  ///< of transfers
   std::mt19937 random{1};
+
+ private:
+  template <typename Action>
+  auto over_ports(EventSink& sink, const Action& action);
 };
 
 }  // namespace crossover::test

@@ -31,6 +31,9 @@ enum class EventKind {
   left_out,           ///< subject: the configuration key; text: why it is not in the replica
   housekeeping,       ///< subject: pool/image; host; text: how long recovery points are kept
   snapshot_removed,   ///< subject: pool/image@snapshot; host; elapsed: its age
+  verify_started,     ///< subject: pool/image@snapshot on the source; text: the same on the destination
+  verify_progress,    ///< subject; bytes: compared so far; elapsed
+  verify_finished,    ///< subject; bytes: compared; elapsed; text: "equal" or what differs
   guest_finished,     ///< target_vmid; text: "ok" or why it failed
   run_finished,       ///< (vmid 0)
   warning,            ///< text

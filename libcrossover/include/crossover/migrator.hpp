@@ -10,6 +10,7 @@
 #include "crossover/events.hpp"
 #include "crossover/options.hpp"
 #include "crossover/report.hpp"
+#include "crossover/verify_report.hpp"
 
 namespace crossover {
 
@@ -52,6 +53,12 @@ class Migrator {
   /// has changed nothing. One guest's failure is in its report and does not keep the others from their run. Throws
   /// Error if nothing could be done at all.
   MirrorReport mirror(EventSink& events, std::stop_token stop = {});
+
+  /// Compares each guest's newest recovery point that both sides have with the source's snapshots, by hashes that
+  /// each side makes of its own images; what is given on the way of events is those of the comparison, and of the
+  /// runs that repair. Only `repair` changes anything. A guest's failure is in its report. Throws Error (usage) if
+  /// the options make no sense, another Error if nothing could be done at all.
+  VerifyReport verify(const VerifyOptions& options, EventSink& events, std::stop_token stop = {});
 
   /// Looks at everything a mirror run would need: nodes, host keys, rights, storages, free space, versions. Changes
   /// nothing and throws only Cancelled: what fails is an item.

@@ -45,20 +45,35 @@ struct MirrorOptions {
   bool operator==(const MirrorOptions&) const = default;
 };
 
+/// What a comparison takes besides the options of a mirror run; described in verify_option_list().
+struct VerifyOptions {
+  std::string point;
+  std::string sample;
+  bool repair = false;
+
+  bool operator==(const VerifyOptions&) const = default;
+};
+
 /// Where an option's value is kept: its type says how the option is written (a flag, one value, or several).
-using OptionMember =
-    std::variant<bool MirrorOptions::*, std::string MirrorOptions::*, std::vector<std::string> MirrorOptions::*>;
+template <typename Options>
+using OptionMember = std::variant<bool Options::*, std::string Options::*, std::vector<std::string> Options::*>;
 
 /// One option, described once for every door of the library.
-struct OptionDescription {
+template <typename Options>
+struct OptionDescriptionOf {
   std::string_view name;    ///< on the command line, without "--"; in Python the member's own name is used
-  std::string_view member;  ///< the member's name in MirrorOptions
-  OptionMember pointer;
+  std::string_view member;  ///< the member's name in Options
+  OptionMember<Options> pointer;
   std::string_view value;  ///< what stands for the value in help, such as "n[s|m|h|d|w]"; empty for flags
   std::string_view help;   ///< one sentence, without a full stop
 };
+using OptionDescription = OptionDescriptionOf<MirrorOptions>;
+using VerifyOptionDescription = OptionDescriptionOf<VerifyOptions>;
 
 /// Every member of MirrorOptions, in the order help shows them.
 std::span<const OptionDescription> option_list();
+
+/// Every member of VerifyOptions, in the order help shows them.
+std::span<const VerifyOptionDescription> verify_option_list();
 
 }  // namespace crossover

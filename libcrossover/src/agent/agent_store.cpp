@@ -77,7 +77,9 @@ Json AgentStore::about(const ImageSpec& image) const {
 }
 
 std::string AgentStore::fsid() {
-  return value_of<std::string>(call("fsid", Json::object()), "read fsid");
+  const std::scoped_lock lock(mutex_);
+  if (fsid_.empty()) fsid_ = value_of<std::string>(call("fsid", Json::object()), "read fsid");
+  return fsid_;
 }
 
 std::optional<ImageState> AgentStore::find(const ImageSpec& image) {

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -54,6 +55,8 @@ class AgentStore final : public ImageStore {
   std::shared_ptr<agent::ConnectionPool> pool_;
   CephAccess access_;
   agent::SendWindow window_;
+  std::mutex mutex_;
+  std::string fsid_;  // once it was asked for
 };
 
 }  // namespace crossover

@@ -16,7 +16,7 @@
 ///     read_ranges           access, image, snapshot, ranges          null, then a transfer
 ///     hash_blocks           access, image, snapshot, blocks          list of BlockHash
 ///     write_diff            access, image, from                      null; a transfer; {"digest"}
-///     survey                                                         ClusterInventory
+///     survey                versions: boolean                        ClusterInventory
 ///     read_config           node, vmid                               ConfigVersion or null
 ///     write_config          node, vmid, expected or null, bytes      ConfigVersion
 ///     write_firewall        vmid, bytes or null

@@ -184,7 +184,10 @@ stream::Digest Server::receive(DiffSink& sink) {
 Json Server::hypervisor(const std::string& operation, const Json& request) {
   Hypervisor& hypervisor = side_.hypervisor;
   const std::stop_token stop = ending_.get_token();
-  if (operation == "survey") return hypervisor.survey(stop);
+  if (operation == "survey") {
+    return hypervisor.survey(argument<bool>(request, "versions") ? SurveyDetail::versions : SurveyDetail::guests,
+                             stop);
+  }
   if (operation == "thaw") {
     const std::unique_ptr<Freeze> freeze = std::move(freeze_);
     if (!freeze) throw Error(ErrorCode::usage, "thaw", "", "no guest is frozen");

@@ -35,7 +35,7 @@ class Checker {
 
   std::optional<ClusterInventory> cluster(const std::string& side, Hypervisor& hypervisor) {
     try {
-      ClusterInventory inventory = hypervisor.survey(stop_);
+      ClusterInventory inventory = hypervisor.survey(SurveyDetail::versions, stop_);
       add(Result::ok, side,
           fmt::format("reached node {} of {}", inventory.entry_node,
                       inventory.name.empty() ? "no cluster" : "cluster " + inventory.name));

@@ -26,11 +26,6 @@ using std::chrono::steady_clock;
 
 constexpr const char* replica_lock = "migrate";
 
-/// Problems a human has to decide about; trying again does not help and nothing was changed.
-bool is_conflict(ErrorCode code) {
-  return code == ErrorCode::conflict || code == ErrorCode::in_use || code == ErrorCode::already_exists;
-}
-
 /// Accepts the diff of an image that holds nothing.
 class EmptySink final : public DiffSink {
  public:
@@ -331,8 +326,13 @@ class GuestRun {
 
   void roll_back(std::size_t index) {
     const DiskPlan& disk = plan_.disks[index];
-    note(fmt::format("{} is rolled back to {}: {}", to_string(disk.replica.spec), disk.replica_base->name,
-                     given_up(disk)));
+    const bool is_after_bad_point =
+        disk.replica_newest && std::any_of(disk.points.begin(), disk.points.end(), [&](const PointIds& point) {
+          return point.bad && point.replica_id == disk.replica_newest->id;
+        });
+    note(fmt::format(
+        "{} is rolled back to {}: {}", to_string(disk.replica.spec), disk.replica_base->name,
+        is_after_bad_point ? disk.replica_newest->name + " was found to differ from the source" : given_up(disk)));
     // Until the next point is complete the head is nobody's recovery point.
     records_[index].replica->state = ReplicaState::applying;
     records_[index].replica->end_snapshot.clear();
@@ -494,19 +494,22 @@ class GuestRun {
     const auto elapsed = [&] { return duration_cast<milliseconds>(steady_clock::now() - begin); };
     ReplicaRecord& record = *records_[index].replica;
     try {
-      auto marking = std::make_unique<MarkingSink>(
-          destination(disk).write_diff(disk.replica.spec, {record.transfer, disk.offset}, stop_), request_.marks);
-      const MarkingSink& marks = *marking;
-      CountingSink sink(std::move(marking), [&](std::uint64_t bytes) {
-        tell({.kind = EventKind::transfer_progress,
-              .subject = subject,
-              .full = disk.full,
-              .bytes = bytes,
-              .elapsed = elapsed()});
-      });
-      source(disk).read_diff(disk.disk.image.spec, disk.source_base, *ends_[index], disk.offset, sink, stop_);
-      if (marks.marks() > 0) marked_[index] = 1;
-      disk_report.stream_bytes = sink.bytes();
+      {
+        auto marking = std::make_unique<MarkingSink>(
+            destination(disk).write_diff(disk.replica.spec, {record.transfer, disk.offset}, stop_), request_.marks);
+        const MarkingSink& marks = *marking;
+        CountingSink sink(std::move(marking), [&](std::uint64_t bytes) {
+          tell({.kind = EventKind::transfer_progress,
+                .subject = subject,
+                .full = disk.full,
+                .bytes = bytes,
+                .elapsed = elapsed()});
+        });
+        source(disk).read_diff(disk.disk.image.spec, disk.source_base, *ends_[index], disk.offset, sink, stop_);
+        if (marks.marks() > 0) marked_[index] = 1;
+        disk_report.stream_bytes = sink.bytes();
+      }
+      disk_report.stream_bytes += send_repair(index);
       disk_report.duration = elapsed();
       record.state = ReplicaState::applied;
       save_record(index);
@@ -524,6 +527,15 @@ class GuestRun {
           .full = disk.full,
           .bytes = disk_report.stream_bytes,
           .elapsed = disk_report.duration});
+  }
+
+  /// Sends what was found to differ, from the new snapshot. Returns the bytes sent.
+  std::uint64_t send_repair(std::size_t index) {
+    const DiskPlan& disk = plan_.disks[index];
+    if (disk.repair.empty()) return 0;
+    CountingSink sink(destination(disk).write_diff(disk.replica.spec, {}, stop_), [](std::uint64_t) {});
+    source(disk).read_ranges(disk.disk.image.spec, *ends_[index], disk.repair, sink, stop_);
+    return sink.bytes();
   }
 
   void count_transfer(const DiskPlan& disk, const DiskReport& disk_report) {
@@ -602,36 +614,66 @@ class GuestRun {
 
   /// What cannot be removed now can be removed by the next run: it costs space, not the recovery point.
   void remove() {
-    const ImageRef* shown = nullptr;
-    std::set<std::string> kept;  // a point of which something stays, stays whole as far as it still is
+    const auto is_first = [](const Removal& removal) { return removal.point_config; };
+    const auto is_other = [](const Removal& removal) { return !removal.point_config && !removal.on_source; };
+    const auto is_source = [](const Removal& removal) { return removal.on_source; };
+    // A point stops being one before its first snapshot goes; the source follows the destination.
+    remove_those(is_first);
+    remove_those(is_other);
+    remove_those(is_source);
+  }
+
+  /// Images side by side, the snapshots of each in their order.
+  void remove_those(bool (*wanted)(const Removal&)) {
+    std::vector<std::vector<const Removal*>> images;
     for (const Removal& removal : plan_.removals) {
-      if (!removal.on_source && kept.contains(removal.snapshot.name)) continue;
-      const std::string host = removal.on_source ? plan_.source_node : plan_.target_node;
-      if (shown == nullptr || *shown != removal.image) {
-        shown = &removal.image;
-        tell({.kind = EventKind::housekeeping,
-              .subject = to_string(removal.image.spec),
-              .host = host,
-              .text = removal.on_source ? request_.options.keep_local : request_.options.keep_remote});
+      if (!wanted(removal)) continue;
+      const auto same = std::find_if(images.begin(), images.end(), [&removal](const auto& of_image) {
+        return of_image.front()->image == removal.image;
+      });
+      if (same == images.end()) {
+        images.push_back({&removal});
+      } else {
+        same->push_back(&removal);
       }
-      ImageStores& stores = removal.on_source ? ports_.source.images : ports_.destination.images;
-      const std::string name = to_string(removal.image.spec) + "@" + removal.snapshot.name;
-      try {
-        ImageStore& store = stores.open(removal.image.access);
-        // The point stops being one before its first snapshot goes.
-        if (removal.point_config) {
-          store.remove_metadata(removal.image.spec, std::string(point_key_prefix) + removal.snapshot.name);
-        }
-        store.remove_snapshot(removal.image.spec, removal.snapshot);
+    }
+    in_parallel(images.size(), request_.parallel, [&](std::size_t i) {
+      const Removal& first = *images[i].front();
+      tell({.kind = EventKind::housekeeping,
+            .subject = to_string(first.image.spec),
+            .host = first.on_source ? plan_.source_node : plan_.target_node,
+            .text = first.on_source ? request_.options.keep_local : request_.options.keep_remote});
+      for (const Removal* removal : images[i]) remove_one(*removal);
+    });
+  }
+
+  void remove_one(const Removal& removal) {
+    {
+      const std::scoped_lock lock(mutex_);
+      if (!removal.on_source && kept_.contains(removal.snapshot.name)) return;
+    }
+    ImageStores& stores = removal.on_source ? ports_.source.images : ports_.destination.images;
+    const std::string name = to_string(removal.image.spec) + "@" + removal.snapshot.name;
+    try {
+      ImageStore& store = stores.open(removal.image.access);
+      if (removal.point_config) {
+        store.remove_metadata(removal.image.spec, std::string(point_key_prefix) + removal.snapshot.name);
+      }
+      store.remove_snapshot(removal.image.spec, removal.snapshot);
+      {
+        const std::scoped_lock lock(mutex_);
         report_.removed.push_back((removal.on_source ? "source " : "destination ") + name);
-        tell({.kind = EventKind::snapshot_removed,
-              .subject = name,
-              .host = host,
-              .elapsed = duration_cast<milliseconds>(removal.age)});
-      } catch (const Error& error) {
-        if (!removal.on_source) kept.insert(removal.snapshot.name);
-        note(fmt::format("{} could not be removed: {}", name, error.what()));
       }
+      tell({.kind = EventKind::snapshot_removed,
+            .subject = name,
+            .host = removal.on_source ? plan_.source_node : plan_.target_node,
+            .elapsed = duration_cast<milliseconds>(removal.age)});
+    } catch (const Error& error) {
+      {
+        const std::scoped_lock lock(mutex_);
+        if (!removal.on_source) kept_.insert(removal.snapshot.name);
+      }
+      note(fmt::format("{} could not be removed: {}", name, error.what()));
     }
   }
 
@@ -641,7 +683,8 @@ class GuestRun {
   TransferSlots& slots_;
   MirrorTotals& totals_;
   std::stop_token stop_;
-  std::mutex mutex_;  // guards totals_ and the report's warnings where disks are worked on side by side
+  std::mutex mutex_;  // guards totals_, the report's lists and kept_ where disks are worked on side by side
+  std::set<std::string> kept_;  // points of which something could not be removed: the rest stays, as far as it can
   GuestReport report_;
   std::vector<ImageRecord> records_;             // as they stand on the replicas' images
   std::vector<std::optional<Snapshot>> ends_;    // the point's snapshots on the source
@@ -657,6 +700,10 @@ class GuestRun {
 };
 
 }  // namespace
+
+bool is_conflict(ErrorCode code) {
+  return code == ErrorCode::conflict || code == ErrorCode::in_use || code == ErrorCode::already_exists;
+}
 
 GuestReport report_of(const GuestPlan& plan) {
   GuestReport report;

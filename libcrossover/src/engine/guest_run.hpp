@@ -11,6 +11,9 @@
 
 namespace crossover {
 
+/// Problems a human has to decide about; trying again does not help.
+bool is_conflict(ErrorCode code);
+
 /// The report of a plan nothing was done for yet: what is planned, or why it cannot be.
 GuestReport report_of(const GuestPlan& plan);
 

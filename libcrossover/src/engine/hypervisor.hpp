@@ -43,13 +43,19 @@ class ConfigHold {
   virtual void release() = 0;
 };
 
+/// How much a survey asks. Proxmox's commands take their time to start: what nobody looks at is not asked.
+enum class SurveyDetail {
+  guests,   ///< what a run needs
+  versions  ///< the nodes' versions as well
+};
+
 /// One cluster. Thread-safe. Every call throws Error, or Cancelled once its stop token is triggered.
 class Hypervisor {
  public:
   virtual ~Hypervisor() = default;
 
   /// Asks everything there is to know, with one command per node.
-  virtual ClusterInventory survey(std::stop_token stop) = 0;
+  virtual ClusterInventory survey(SurveyDetail detail, std::stop_token stop) = 0;
 
   /// A guest's configuration now, from the node that owns it; nothing if that node does not own it (any more).
   virtual std::optional<ConfigVersion> read_config(const std::string& node, std::uint32_t vmid,

@@ -123,8 +123,9 @@ Survey survey_guests(const MirrorRequest& request, ClusterInventory source, Clus
 }
 
 Survey survey(const MirrorRequest& request, const Ports& ports, std::stop_token stop) {
-  auto destination = std::async(std::launch::async, [&] { return ports.destination.hypervisor.survey(stop); });
-  ClusterInventory source = ports.source.hypervisor.survey(stop);
+  auto destination = std::async(std::launch::async,
+                                [&] { return ports.destination.hypervisor.survey(SurveyDetail::guests, stop); });
+  ClusterInventory source = ports.source.hypervisor.survey(SurveyDetail::guests, stop);
   Survey found = survey_guests(request, std::move(source), destination.get(), ports);
   if (!request.options.dry_run) wait_for_cut_off_writers(ports, found.inventory.replica_images, stop);
   return found;

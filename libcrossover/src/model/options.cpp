@@ -57,10 +57,26 @@ constexpr auto descriptions = std::to_array<OptionDescription>({
     {"dry-run", "dry_run", &O::dry_run, "", "print what would be done and change nothing"},
 });
 
+using V = VerifyOptions;
+
+constexpr auto verify_descriptions = std::to_array<VerifyOptionDescription>({
+    {"point", "point", &V::point, "snapshot",
+     "recovery point to compare, instead of the newest that both sides have"},
+    {"sample", "sample", &V::sample, "n%[:seed]",
+     "compare only so much of what is allocated, chosen at random; the same seed chooses the same"},
+    {"repair", "repair", &V::repair, "",
+     "where a point differs, mirror the guest once more and send what differs with it; the bad point is not used "
+     "again"},
+});
+
 }  // namespace
 
 std::span<const OptionDescription> option_list() {
   return descriptions;
+}
+
+std::span<const VerifyOptionDescription> verify_option_list() {
+  return verify_descriptions;
 }
 
 }  // namespace crossover

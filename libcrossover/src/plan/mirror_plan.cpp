@@ -6,6 +6,7 @@
 #include <set>
 
 #include "crossover/snapshot_name.hpp"
+#include "plan/points.hpp"
 #include "plan/removals.hpp"
 #include "plan/replica_config.hpp"
 #include "plan/transfer_progress.hpp"
@@ -24,12 +25,6 @@ template <typename... Arguments>
   throw Stop{{code, fmt::format(text, std::forward<Arguments>(arguments)...)}};
 }
 
-const Snapshot* find_snapshot(const ImageState& image, const std::string& name, std::uint64_t id) {
-  const auto found = std::find_if(image.snapshots.begin(), image.snapshots.end(),
-                                  [&](const Snapshot& s) { return s.name == name && s.id == id; });
-  return found == image.snapshots.end() ? nullptr : &*found;
-}
-
 /// Features a replica gets: the source's, without what belongs to the source's own set-up.
 std::uint64_t replica_features(std::uint64_t source) {
   using namespace image_feature;
@@ -37,23 +32,11 @@ std::uint64_t replica_features(std::uint64_t source) {
   return (source & carried) | exclusive_lock;
 }
 
-/// Points of a replica's disk, the last one included if its commit was cut between snapshot and record.
-std::vector<PointIds> known_points(const ReplicaRecord& record, const ImageState& image) {
-  std::vector<PointIds> points = record.points;
-  if (record.state != ReplicaState::applied) return points;
-  for (const Snapshot& snapshot : image.snapshots) {
-    if (snapshot.name == record.end_snapshot) {
-      points.push_back({record.end_snapshot, record.end_source_id, snapshot.id});
-    }
-  }
-  return points;
-}
-
 class GuestPlanner {
  public:
   GuestPlanner(const MirrorRequest& request, const Inventory& inventory, const GuestScope& scope,
-               std::chrono::sys_seconds now)
-      : request_(request), inventory_(inventory), scope_(scope), now_(now) {}
+               std::chrono::sys_seconds now, const Repair& repair)
+      : request_(request), inventory_(inventory), scope_(scope), now_(now), repair_(repair) {}
 
   GuestPlan run() {
     const GuestState& guest = inventory_.source.guests.at(scope_.vmid);
@@ -61,6 +44,7 @@ class GuestPlanner {
     plan_.target_vmid = scope_.target_vmid;
     plan_.name = scope_.name;
     plan_.job_name = request_.job_name;
+    plan_.repaired = repair_.point;
     plan_.source_node = guest.node;
     plan_.target_node = inventory_.destination.entry_node;
     plan_.source_config = guest.config;
@@ -74,7 +58,7 @@ class GuestPlanner {
       check_images();
       check_source(guest);
       check_target();
-      collect_committed_points();
+      points_ = point_names(inventory_.replica_images, scope_.replicas);
       for (std::size_t i = 0; i < scope_.disks.replicated.size(); ++i) plan_disk(i);
       plan_resumption();
       if (!plan_.resumes) name_snapshot();
@@ -82,7 +66,7 @@ class GuestPlanner {
       if (plan_.resumes) {
         plan_config_of_point();
       } else {
-        plan_.removals = plan_removals(request_, inventory_, plan_.disks, committed_, now_);
+        plan_.removals = plan_removals(request_, inventory_, plan_.disks, points_.committed, now_);
       }
       plan_steps();
     } catch (const Stop& stopped) {
@@ -295,21 +279,6 @@ class GuestPlanner {
          scope_.vmid, scope_.target_vmid, config.display_name(scope_.target_vmid), present.node, scope_.vmid);
   }
 
-  /// A point counts once its configuration is recorded, which happens after every disk has its snapshot and before
-  /// any disk's record knows it. The disk that has the configuration may not be the guest's any more.
-  void collect_committed_points() {
-    for (const ImageRef& ref : scope_.replicas) {
-      const ImageState* image = look(inventory_.replica_images, ref);
-      if (image == nullptr) continue;
-      if (const auto record = image_record(*image).replica) {
-        for (const PointIds& point : record->points) committed_.insert(point.name);
-      }
-      for (const auto& [key, value] : image->metadata) {
-        if (key.starts_with(point_key_prefix)) committed_.insert(key.substr(point_key_prefix.size()));
-      }
-    }
-  }
-
   void plan_disk(std::size_t index) {
     DiskPlan disk;
     disk.disk = scope_.disks.replicated[index];
@@ -340,6 +309,9 @@ class GuestPlanner {
       disk.has_progress = replica->metadata.contains(std::string(progress_key));
       check_replica_record(disk, *replica);
       choose_base(disk, *source, *replica);
+      if (const auto ranges = repair_.ranges.find(disk.replica); ranges != repair_.ranges.end()) {
+        disk.repair = ranges->second;
+      }
     }
     plan_.disks.push_back(std::move(disk));
   }
@@ -429,17 +401,29 @@ class GuestPlanner {
   void choose_base(DiskPlan& disk, const ImageState& source, const ImageState& replica) {
     const ReplicaRecord& record = *disk.replica_record.replica;
     std::vector<PointIds> points = known_points(record, replica);
-    std::erase_if(points, [this](const PointIds& point) { return !committed_.contains(point.name); });
+    std::erase_if(points, [this](const PointIds& point) { return !points_.committed.contains(point.name); });
+    for (PointIds& point : points) point.bad = points_.bad.contains(point.name) || point.name == repair_.point;
     disk.points = points;
+    std::string bad_base;
     for (auto point = points.rbegin(); point != points.rend(); ++point) {
       const Snapshot* there = find_snapshot(replica, point->name, point->replica_id);
       const Snapshot* here = find_snapshot(source, point->name, point->source_id);
       if (there == nullptr || here == nullptr) continue;
+      if (point->bad && point->name != repair_.point) {
+        if (bad_base.empty()) bad_base = point->name;
+        continue;
+      }
       disk.source_base = *here;
       disk.replica_base = *there;
       break;
     }
     if (!disk.replica_base) {
+      if (!bad_base.empty()) {
+        stop(ErrorCode::conflict,
+             "VM {}: {} and its replica {} have no common base: of the recovery points both have, {} was found to "
+             "differ. 'crossover verify --repair' sends what differs",
+             scope_.vmid, to_string(disk.disk.image.spec), to_string(disk.replica.spec), bad_base);
+      }
       if (!points.empty()) {
         stop(ErrorCode::conflict,
              "VM {}: {} and its replica {} have no recovery point in common any more: one of them lost its "
@@ -472,7 +456,7 @@ class GuestPlanner {
            scope_.vmid, to_string(disk.replica.spec), fmt::join(names, ", "));
     }
     for (const Snapshot& snapshot : replica.snapshots) {
-      if (committed_.contains(snapshot.name)) {
+      if (points_.committed.contains(snapshot.name)) {
         stop(ErrorCode::conflict,
              "VM {}: {} has the recovery point {}, but its record says that it has none; it was not touched",
              scope_.vmid, to_string(disk.replica.spec), snapshot.name);
@@ -488,7 +472,8 @@ class GuestPlanner {
     const ReplicaRecord* begun = nullptr;
     for (const DiskPlan& disk : plan_.disks) {
       const auto& record = disk.replica_record.replica;
-      if (record && !record->transfer.empty() && !committed_.contains(record->end_snapshot)) begun = &*record;
+      if (record && !record->transfer.empty() && !points_.committed.contains(record->end_snapshot))
+        begun = &*record;
     }
     if (begun == nullptr) return;
     const std::string point = begun->end_snapshot;
@@ -513,6 +498,8 @@ class GuestPlanner {
   }
 
   std::string why_not_resumed(const std::string& point) const {
+    // It would be completed without what differs.
+    if (!repair_.point.empty()) return fmt::format("for {} differs from the source", repair_.point);
     const PointConfig* config = nullptr;
     for (const DiskPlan& disk : plan_.disks) {
       const std::string replica = to_string(disk.replica.spec);
@@ -650,15 +637,16 @@ class GuestPlanner {
   const Inventory& inventory_;
   const GuestScope& scope_;
   std::chrono::sys_seconds now_;
-  std::set<std::string> committed_;
+  const Repair& repair_;
+  PointNames points_;
   GuestPlan plan_;
 };
 
 }  // namespace
 
 GuestPlan plan_guest(const MirrorRequest& request, const Inventory& inventory, const GuestScope& scope,
-                     std::chrono::sys_seconds now) {
-  return GuestPlanner(request, inventory, scope, now).run();
+                     std::chrono::sys_seconds now, const Repair& repair) {
+  return GuestPlanner(request, inventory, scope, now, repair).run();
 }
 
 std::string describe(const GuestPlan& plan, const Step& step) {
@@ -702,9 +690,13 @@ std::string describe(const GuestPlan& plan, const Step& step) {
       return fmt::format("record on the replica's images that {} is sent", plan.snapshot);
     case StepKind::transfer: {
       const DiskPlan& disk = plan.disks[step.disk];
-      return fmt::format("send {} to {} ({}{})", image(disk.disk.image), image(disk.replica),
-                         disk.full ? "full" : "what changed since " + disk.source_base->name,
-                         plan.resumes ? fmt::format(", from {} on", disk.offset) : "");
+      std::uint64_t repair_bytes = 0;
+      for (const ByteRange& range : disk.repair) repair_bytes += range.length_bytes;
+      return fmt::format(
+          "send {} to {} ({}{}{})", image(disk.disk.image), image(disk.replica),
+          disk.full ? "full" : "what changed since " + disk.source_base->name,
+          repair_bytes == 0 ? "" : fmt::format(", and {} bytes that differ at {}", repair_bytes, plan.repaired),
+          plan.resumes ? fmt::format(", from {} on", disk.offset) : "");
     }
     case StepKind::commit:
       return fmt::format("make the recovery point {} on the destination", plan.snapshot);

@@ -64,9 +64,10 @@ struct DiskPlan {
   bool applied = false;                 ///< all of its diff is there already
   std::uint64_t offset = 0;             ///< where its transfer goes on
 
-  bool has_progress = false;     ///< a transfer's progress stands on the replica
-  std::vector<PointIds> points;  ///< the replica's, oldest first; one that the record does not have yet included
-  ImageRecord source_record;     ///< as they are now
+  bool has_progress = false;      ///< a transfer's progress stands on the replica
+  std::vector<PointIds> points;   ///< the replica's, oldest first; one that the record does not have yet included
+  std::vector<ByteRange> repair;  ///< sent besides what changed
+  ImageRecord source_record;      ///< as they are now
   ImageRecord replica_record;
 };
 
@@ -123,6 +124,7 @@ struct GuestPlan {
   std::optional<std::string> replica_config_before;  ///< bytes; nothing: the replica has none yet
   std::string replica_config;                        ///< bytes it is to have, without a lock
   std::string onboot;                                ///< the guest's own value
+  std::string repaired;                              ///< the recovery point the disks' repair is of; empty: none
   std::optional<std::string> firewall;
   bool write_firewall = false;  ///< the destination's file differs
   std::vector<DiskPlan> disks;
@@ -151,8 +153,15 @@ struct Inventory {
   ImageProblems replica_problems;
 };
 
-/// Plans one guest's run that starts at `now`. Whatever stands in the way is in the plan's `problem`.
+/// What a recovery point was found to differ in, to be sent anew with the next one.
+struct Repair {
+  std::string point;
+  std::map<ImageRef, std::vector<ByteRange>> ranges;  ///< of the replica's images
+};
+
+/// Plans one guest's run that starts at `now`. Whatever stands in the way is in the plan's `problem`. A run that
+/// repairs a point marks it as bad before anything is sent, and is the only one that may start from it.
 GuestPlan plan_guest(const MirrorRequest& request, const Inventory& inventory, const GuestScope& scope,
-                     std::chrono::sys_seconds now);
+                     std::chrono::sys_seconds now, const Repair& repair = {});
 
 }  // namespace crossover

@@ -101,6 +101,7 @@ json to_json(const ReplicaRecord& record) {
   json points = json::array();
   for (const PointIds& point : record.points) {
     points.push_back({{"name", point.name}, {"source_id", point.source_id}, {"replica_id", point.replica_id}});
+    if (point.bad) points.back()["bad"] = true;
   }
   json value{{"source", to_json(record.source)},
              {"source_image", record.source_image},
@@ -131,7 +132,8 @@ ReplicaRecord replica_from(const json& value) {
   record.transfer = value.value("transfer", "");
   if (value.contains("point")) record.point = point_from(value.at("point"));
   for (const json& point : value.at("points")) {
-    record.points.push_back({point.at("name"), point.at("source_id"), point.at("replica_id")});
+    record.points.push_back(
+        {point.at("name"), point.at("source_id"), point.at("replica_id"), point.value("bad", false)});
   }
   return record;
 }

@@ -36,6 +36,7 @@ struct PointIds {
   std::string name;
   std::uint64_t source_id = 0;
   std::uint64_t replica_id = 0;
+  bool bad = false;  ///< found to differ from the source's: nothing may start from it again
 
   bool operator==(const PointIds&) const = default;
 };

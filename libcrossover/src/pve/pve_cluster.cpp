@@ -210,16 +210,17 @@ class NodeConfigHold final : public ConfigHold {
 
 PveCluster::PveCluster(Shell& entry, OpenShell open_shell) : entry_(entry), open_shell_(std::move(open_shell)) {}
 
+void PveCluster::look_for_nodes(const std::stop_token& stop) {
+  const CommandResult result = entry_.run(perl(scripts::survey, {"nodes"}), "", file_limit, stop);
+  const SurveyAnswer answer = parse_survey_answer(checked(result, "look for nodes", entry_.host()), entry_.host());
+  ClusterInventory inventory = cluster_inventory(answer, entry_.host());
+  entry_node_ = inventory.entry_node;
+  nodes_ = std::move(inventory.nodes);
+}
+
 Shell& PveCluster::shell(const std::string& node, const std::stop_token& stop) {
   const std::scoped_lock lock(mutex_);
-  if (nodes_.empty()) {
-    const CommandResult result = entry_.run(perl(scripts::survey, {"nodes"}), "", file_limit, stop);
-    const SurveyAnswer answer =
-        parse_survey_answer(checked(result, "look for nodes", entry_.host()), entry_.host());
-    ClusterInventory inventory = cluster_inventory(answer, entry_.host());
-    entry_node_ = inventory.entry_node;
-    nodes_ = std::move(inventory.nodes);
-  }
+  if (nodes_.empty()) look_for_nodes(stop);
   if (node == entry_node_) return entry_;
   const auto known = nodes_.find(node);
   if (known == nodes_.end()) {
@@ -230,38 +231,40 @@ Shell& PveCluster::shell(const std::string& node, const std::stop_token& stop) {
   return *shell;
 }
 
-ClusterInventory PveCluster::survey(std::stop_token stop) {
-  const auto ask = [&stop](Shell& shell, const std::string& what) {
-    const CommandResult result = shell.run(perl(scripts::survey, {what}), "", survey_limit, stop);
+ClusterInventory PveCluster::survey(SurveyDetail detail, std::stop_token stop) {
+  const auto ask = [&](Shell& shell, std::vector<std::string> words) {
+    if (detail == SurveyDetail::versions) words.emplace_back("versions");
+    const CommandResult result = shell.run(perl(scripts::survey, words), "", survey_limit, stop);
     return parse_survey_answer(checked(result, "survey", shell.host()), shell.host());
   };
-  ClusterInventory inventory = cluster_inventory(ask(entry_, "cluster"), entry_.host());
+  std::map<std::string, NodeState> nodes;
+  std::string entry_node;
   {
     const std::scoped_lock lock(mutex_);
-    entry_node_ = inventory.entry_node;
-    nodes_ = inventory.nodes;
+    look_for_nodes(stop);
+    nodes = nodes_;
+    entry_node = entry_node_;
   }
-  struct Asked {
-    std::string node;
-    std::future<SurveyAnswer> answer;
-  };
-  std::vector<Asked> asked;
+  // All nodes at once: most of the time Proxmox's commands start.
+  std::map<std::string, std::future<SurveyAnswer>> asked;
+  for (const auto& [name, node] : nodes) {
+    if (name == entry_node || !node.online) continue;
+    asked.emplace(name, std::async(std::launch::async,
+                                   [this, &ask, &stop, name = name] { return ask(shell(name, stop), {"node"}); }));
+  }
+  ClusterInventory inventory = cluster_inventory(ask(entry_, {"cluster"}), entry_.host());
   for (auto& [name, node] : inventory.nodes) {
     if (name == inventory.entry_node) continue;
-    if (!node.online) {
+    const auto answer = asked.find(name);
+    if (answer == asked.end()) {
       node.unreachable = "the cluster says that it is offline";
       continue;
     }
-    asked.push_back({name, std::async(std::launch::async, [this, &ask, &stop, name = name] {
-                       return ask(shell(name, stop), "node");
-                     })});
-  }
-  for (Asked& one : asked) {
     try {
-      add_node(inventory, one.node, one.answer.get());
+      add_node(inventory, name, answer->second.get());
     } catch (const Error& error) {
       // A node that does not answer fails the guests on it, not the run.
-      inventory.nodes[one.node].unreachable = error.what();
+      node.unreachable = error.what();
     }
   }
   return inventory;

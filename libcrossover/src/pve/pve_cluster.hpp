@@ -22,7 +22,7 @@ class PveCluster final : public Hypervisor {
   /// `entry` leads to the node the cluster is entered by and has to outlive this object.
   PveCluster(Shell& entry, OpenShell open_shell);
 
-  ClusterInventory survey(std::stop_token stop) override;
+  ClusterInventory survey(SurveyDetail detail, std::stop_token stop) override;
   std::optional<ConfigVersion> read_config(const std::string& node, std::uint32_t vmid,
                                            std::stop_token stop) override;
   ConfigVersion write_config(const std::string& node, std::uint32_t vmid,
@@ -35,7 +35,9 @@ class PveCluster final : public Hypervisor {
                                  std::stop_token stop) override;
 
  private:
-  /// Asks the entry node which nodes there are if no survey has done it.
+  /// Asks the entry node which nodes there are. With mutex_ held.
+  void look_for_nodes(const std::stop_token& stop);
+  /// Asks which nodes there are if that was not done yet.
   Shell& shell(const std::string& node, const std::stop_token& stop);
 
   Shell& entry_;

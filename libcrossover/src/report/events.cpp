@@ -44,6 +44,12 @@ std::string_view to_string(EventKind kind) noexcept {
       return "housekeeping";
     case EventKind::snapshot_removed:
       return "snapshot_removed";
+    case EventKind::verify_started:
+      return "verify_started";
+    case EventKind::verify_progress:
+      return "verify_progress";
+    case EventKind::verify_finished:
+      return "verify_finished";
     case EventKind::guest_finished:
       return "guest_finished";
     case EventKind::run_finished:

@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "crossover/verify_report.hpp"
+
 namespace crossover {
 
 namespace {
@@ -83,6 +85,37 @@ ordered_json to_value(const MirrorTotals& totals) {
           {"guests_stopped", totals.guests_stopped}};
 }
 
+ordered_json to_value(const VerifiedDisk& disk) {
+  ordered_json value{{"key", disk.key},
+                     {"source_image", disk.source_image},
+                     {"replica_image", disk.replica_image},
+                     {"source_size_bytes", disk.source_size_bytes},
+                     {"replica_size_bytes", disk.replica_size_bytes},
+                     {"compared_bytes", disk.compared_bytes},
+                     {"differing", ordered_json::array()},
+                     {"duration_ms", disk.duration.count()}};
+  for (const ByteRange& range : disk.differing) {
+    value["differing"].push_back({{"offset", range.offset}, {"length_bytes", range.length_bytes}});
+  }
+  return value;
+}
+
+ordered_json to_value(const VerifiedGuest& guest) {
+  ordered_json value{{"vmid", guest.vmid},         {"target_vmid", guest.target_vmid},
+                     {"name", guest.name},         {"outcome", to_string(guest.outcome)},
+                     {"error_code", nullptr},      {"error", guest.error},
+                     {"point", guest.point},       {"disks", ordered_json::array()},
+                     {"warnings", guest.warnings}, {"repair", nullptr}};
+  if (guest.error_code) value["error_code"] = to_string(*guest.error_code);
+  for (const VerifiedDisk& disk : guest.disks) value["disks"].push_back(to_value(disk));
+  if (guest.repair) value["repair"] = to_value(*guest.repair);
+  return value;
+}
+
+std::string render_time(std::chrono::sys_seconds time) {
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(time)));
+}
+
 }  // namespace
 
 std::string_view to_string(Outcome outcome) noexcept {
@@ -118,17 +151,49 @@ MirrorTotals& MirrorTotals::operator+=(const MirrorTotals& more) noexcept {
 }
 
 std::string to_json(const MirrorReport& report) {
-  const std::time_t started = std::chrono::system_clock::to_time_t(report.started);
   ordered_json value{{"version", 1},
                      {"job", report.job},
                      {"destination", report.destination},
                      {"dry_run", report.dry_run},
-                     {"started", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(started))},
+                     {"started", render_time(report.started)},
                      {"duration_ms", report.duration.count()},
                      {"guests", ordered_json::array()},
                      {"totals", to_value(report.totals)}};
   for (const GuestReport& guest : report.guests) value["guests"].push_back(to_value(guest));
   // Names come from configurations, which need not be UTF-8.
+  return value.dump(2, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+std::string_view to_string(VerifyOutcome outcome) noexcept {
+  switch (outcome) {
+    case VerifyOutcome::equal:
+      return "equal";
+    case VerifyOutcome::differs:
+      return "differs";
+    case VerifyOutcome::repaired:
+      return "repaired";
+    case VerifyOutcome::conflict:
+      return "conflict";
+    case VerifyOutcome::failed:
+      return "failed";
+  }
+  return "failed";
+}
+
+bool VerifiedDisk::is_equal() const {
+  return differing.empty() && source_size_bytes == replica_size_bytes;
+}
+
+std::string to_json(const VerifyReport& report) {
+  ordered_json value{{"version", 1},
+                     {"job", report.job},
+                     {"destination", report.destination},
+                     {"sample", report.sample},
+                     {"seed", report.seed},
+                     {"started", render_time(report.started)},
+                     {"duration_ms", report.duration.count()},
+                     {"guests", ordered_json::array()}};
+  for (const VerifiedGuest& guest : report.guests) value["guests"].push_back(to_value(guest));
   return value.dump(2, ' ', false, ordered_json::error_handler_t::replace);
 }
 

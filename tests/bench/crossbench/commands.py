@@ -52,6 +52,7 @@ def main():
     report = {"version": 1, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "scale": scale,
               "repeat": repeat, "processors": os.cpu_count(), "processor": _processor(), "rows": []}
     status = 0
+    print(f"{report['processors']} x {report['processor']}; scale {scale:g}, {repeat} repetitions\n")
     try:
         copy_limit()
         for name in options.row or ROWS:

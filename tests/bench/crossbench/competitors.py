@@ -6,7 +6,7 @@ import re
 import shlex
 from dataclasses import dataclass
 
-from .site import EAST, POOL, STORAGE, WEST, WEST_CONF, BenchError, copy_limit
+from .site import POOL, STORAGE, WEST, WEST_CONF, BenchError, copy_limit
 
 # The lab has put it where a package would.
 CROSSOVER = "/usr/local/bin/crossover"
@@ -160,5 +160,3 @@ class Crossover:
 ALL = (Export(), ExportDiff(), Limit(), Crossover())
 BY_LETTER = {each.letter: each for each in ALL}
 OURS = BY_LETTER["x"]
-
-__all__ = ["ALL", "BY_LETTER", "OURS", "Disk", "Job", "EAST", "WEST"]

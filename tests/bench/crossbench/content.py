@@ -9,7 +9,7 @@ Random, incompressible content; the same seed writes the same, to whichever imag
 
 And besides:
 
-    content.py digest POOL/IMAGE[@SNAPSHOT]   prints a digest of size and content; whether zeroes are allocated is the same
+    content.py digest POOL/IMAGE[@SNAPSHOT]   prints a digest of size and content, allocated or not
     content.py create POOL PREFIX COUNT       makes COUNT small images; `content.py remove` removes them
 """
 

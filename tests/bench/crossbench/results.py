@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from statistics import median
 
 GIB = 1 << 30
-MEASURED = ("wire_bytes", "source_cpu_seconds", "destination_cpu_seconds", "storage_cpu_seconds", "peak_rss_bytes")
+MEASURED = ("wire_bytes", "source_cpu_seconds", "destination_cpu_seconds", "storage_cpu_seconds", "other_cores",
+            "peak_rss_bytes")
 
 
 @dataclass
@@ -58,7 +59,8 @@ class Result:
     def ratio(self, letter, other, name=None):
         """The median of the repetitions' ratios: what both suffered from in one repetition cancels out."""
         name = name or self.compared
-        mine, others = (self.series[each].values.get(name, []) if each in self.series else [] for each in (letter, other))
+        mine, others = (self.series[each].values.get(name, []) if each in self.series else []
+                        for each in (letter, other))
         ratios = [one / two for one, two in zip(mine, others) if two > 0]
         return median(ratios) if ratios else None
 

@@ -1,8 +1,8 @@
 """The rows that copy: what is prepared, who copies it, in which order, and what is compared."""
 
-from .competitors import ALL, BY_LETTER, EAST, OURS, WEST, Disk, Job
+from .competitors import ALL, BY_LETTER, OURS, Disk, Job
 from .results import Result, Target
-from .site import STORAGE, BenchError
+from .site import EAST, STORAGE, WEST, BenchError
 
 MIB = 1 << 20
 IMAGE_BYTES = 4 << 30
@@ -69,8 +69,17 @@ class CopyRow:
             wanted = site.content(EAST, "digest", f"{disk.source}@{job.end}")
             if site.content(WEST, "digest", copied) != wanted:
                 raise BenchError(f"{self.name}: the content of {copied} is not that of {disk.source}@{job.end}")
-            if job.start and self.changed_bytes() and site.content(EAST, "digest", f"{disk.source}@{job.start}") == wanted:
+            changes = job.start and self.changed_bytes()
+            if changes and site.content(EAST, "digest", f"{disk.source}@{job.start}") == wanted:
                 raise BenchError(f"{self.name}: nothing changed between {job.start} and {job.end} of {disk.source}")
+
+    def done(self, site, job, competitor):
+        """What happens to a copy that was timed."""
+        competitor.clear(site, job)
+
+    def finish(self, site, job):
+        """What happens to the guest after a repetition."""
+        site.destroy(EAST, job.vmid)
 
     def make_guest(self, site, vmid, disks=1):
         """A stopped guest with empty disks."""
@@ -102,12 +111,6 @@ class FirstCopy(CopyRow):
                 competitor.prepare(site, disk)
         return site, job
 
-    def done(self, site, job, competitor):
-        competitor.clear(site, job)
-
-    def finish(self, site, job):
-        site.destroy(EAST, job.vmid)
-
 
 class FirstCopyTwoDisks(FirstCopy):
     name, title = "first-copy-two-disks", "first copy of two disks, each 2 GiB of incompressible data in a 4 GiB image"
@@ -136,22 +139,52 @@ class Incremental(CopyRow):
     def copy_base(self, site, job):
         return site.measured(*OURS.command(job))
 
+    def change(self, site, disk, seed):
+        """Writes what is to be copied; nothing, unless a row says otherwise."""
 
-class Scattered(Incremental):
+
+class Chained(Incremental):
+    """One guest for all repetitions: each copy is the next one's base."""
+
+    def make_disks(self, site):
+        return self.make_guest(site, 100)
+
+    def prepare(self, repetition):
+        if repetition == 0:
+            self.site = self.labs.get()
+            self.disks = self.make_disks(self.site)
+            self.make_base(self.site, self.disks, "bench-0")
+        job = Job(self.disks, f"bench-{repetition}", f"bench-{repetition + 1}")
+        for disk in job.disks:
+            self.change(self.site, disk, f"change-{repetition}")
+            self.site.snapshot(EAST, disk.source, job.end)
+        return self.site, job
+
+    def done(self, site, job, competitor):
+        """What it copied to stays."""
+
+    def finish(self, site, job):
+        if job.end == f"bench-{self.repeat}":
+            for competitor in self.competitors:
+                competitor.clear(site, job)
+            super().finish(site, job)
+
+
+class Scattered:
+    """Writes random blocks all over the image."""
+
+    @property
+    def writes(self):
+        return max(16, int(SCATTERED_WRITES * self.scale))
+
     def changed_bytes(self):
         return self.writes * BLOCK
 
-    def __init__(self, labs, scale, repeat):
-        super().__init__(labs, scale, repeat)
-        self.writes = max(16, int(SCATTERED_WRITES * self.scale))
-
-    def change(self, site, disk, seed, end):
+    def change(self, site, disk, seed):
         site.content(EAST, "scatter", disk.source, seed, self.writes)
-        site.snapshot(EAST, disk.source, end)
 
 
-class ScatteredFull(Scattered):
-    """One image for all repetitions: each writes anew and copies what changed since the last."""
+class ScatteredFull(Scattered, Chained):
     name, title = "scattered-full", "16,384 scattered 4 KiB writes, image written in full before"
     targets = (
         Target("at most 1.0 of (b)'s time", lambda result: result.ratio("x", "b"), at_most=1.0),
@@ -162,26 +195,8 @@ class ScatteredFull(Scattered):
     def write_base(self, site, node, spec):
         site.content(node, "fill", spec, "base", self.image_bytes)
 
-    def prepare(self, repetition):
-        if repetition == 0:
-            self.site = self.labs.get()
-            self.image = self.make_guest(self.site, 100)
-            self.make_base(self.site, self.image, "bench-0")
-        job = Job(self.image, f"bench-{repetition}", f"bench-{repetition + 1}")
-        self.change(self.site, self.image[0], f"change-{repetition}", job.end)
-        return self.site, job
 
-    def done(self, site, job, competitor):
-        """The copy is the next repetition's base."""
-
-    def finish(self, site, job):
-        if job.end == f"bench-{self.repeat}":
-            for competitor in self.competitors:
-                competitor.clear(site, job)
-            site.destroy(EAST, job.vmid)
-
-
-class ScatteredSparse(Scattered):
+class ScatteredSparse(Scattered, Incremental):
     """A new image for each repetition, or there would be no new objects in the second. Every second object of its base
     is there, in full length, but holds 4 KiB only."""
     name, title = "scattered-sparse", "16,384 scattered 4 KiB writes, sparse image: half of them touch new objects"
@@ -197,17 +212,12 @@ class ScatteredSparse(Scattered):
         site = self.labs.get()
         job = Job(self.make_guest(site, 100 + repetition), "bench-0", "bench-1")
         self.make_base(site, job.disks, job.start)
-        self.change(site, job.disks[0], f"change-{repetition}", job.end)
+        self.change(site, job.disks[0], f"change-{repetition}")
+        site.snapshot(EAST, job.disks[0].source, job.end)
         return site, job
 
-    def done(self, site, job, competitor):
-        competitor.clear(site, job)
 
-    def finish(self, site, job):
-        site.destroy(EAST, job.vmid)
-
-
-class Unchanged(Incremental):
+class Unchanged(Chained):
     name, title = "unchanged", "nothing changed, two disks of 4 GiB, stopped guest; Proxmox's commands start in no time"
     compared = "run_seconds"
     cost = "0"
@@ -222,30 +232,15 @@ class Unchanged(Incremental):
     def write_base(self, site, node, spec):
         site.content(node, "tails", spec, "base", self.image_bytes)
 
-    def prepare(self, repetition):
-        if repetition == 0:
-            self.site = self.labs.get()
-            self.image = self.make_disks(self.site)
-            self.make_base(self.site, self.image, "bench-0")
-            self.site.lab("cost", self.cost)
-        job = Job(self.image, f"bench-{repetition}", f"bench-{repetition + 1}")
-        for disk in job.disks:
-            self.site.snapshot(EAST, disk.source, job.end)
-        return self.site, job
-
-    def done(self, site, job, competitor):
-        """The copy is the next repetition's base."""
-
-    def finish(self, site, job):
-        if job.end == f"bench-{self.repeat}":
-            site.lab("cost", "0")
-            for competitor in self.competitors:
-                competitor.clear(site, job)
-            site.destroy(EAST, job.vmid)
+    def time(self, site, job, competitor, result):
+        site.lab("cost", self.cost)
+        super().time(site, job, competitor, result)
+        site.lab("cost", "0")
 
 
 class UnchangedAtRealCost(Unchanged):
-    name, title = "unchanged-real-cost", "nothing changed, two disks of 4 GiB, stopped guest; each Proxmox command costs 0.6 s"
+    name = "unchanged-real-cost"
+    title = "nothing changed, two disks of 4 GiB, stopped guest; each Proxmox command costs 0.6 s"
     cost = "0.6"
     targets = ()
 
@@ -256,7 +251,8 @@ class FirstCopyLimited(FirstCopy):
 
 
 class ScatteredFullLimited(ScatteredFull):
-    name, title = "scattered-full-100mbit", "2,048 scattered 4 KiB writes over 100 Mbit/s, image of 512 MiB written in full before"
+    name = "scattered-full-100mbit"
+    title = "2,048 scattered 4 KiB writes over 100 Mbit/s, image of 512 MiB written in full before"
     limit, targets = LIMITED, ()
 
 

@@ -1,13 +1,12 @@
 """The lab the benchmark runs in, and what it does there."""
 
 import json
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from .accounting import Sandbox
+from .accounting import TICK, Sandbox
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[2]
@@ -18,6 +17,7 @@ from mirrortest import EAST, WEST  # noqa: E402
 SOURCE_NODES = ("pve01", "pve02")
 DESTINATION_NODES = ("pve04", "pve05")
 STORAGES = ("storage-east", "storage-west")
+COPY_LIMIT = REPOSITORY / "build/dev/tests/bench/copy-limit"
 WEST_CONF = "/root/west.conf"
 POOL = "ssdpool"
 STORAGE = "ceph-ssd"
@@ -29,6 +29,13 @@ IDLE_SECONDS = 0.5
 
 class BenchError(Exception):
     """One line for the user."""
+
+
+def busy_seconds():
+    """Of all processors, since the machine started."""
+    with open("/proc/stat") as source:
+        user, nice, system, _, _, irq, softirq = map(int, source.readline().split()[1:8])
+    return (user + nice + system + irq + softirq) / TICK
 
 
 def allocated_bytes(folder):
@@ -99,6 +106,7 @@ class BenchSite(mirrortest.Site):
         at_ease = {name: self.boxes[name].pids() for name in DESTINATION_NODES}
         before = {names: self._cpu(names) for names in (SOURCE_NODES, DESTINATION_NODES, STORAGES)}
         wire = self.boxes["switch-east"].wire_bytes()
+        busy = busy_seconds()
         process = self.start_measured(*command)
         if during:
             during()
@@ -111,10 +119,13 @@ class BenchSite(mirrortest.Site):
         # The far end's processes outlive the near one's by a moment, and count when they have been waited for.
         mirrortest.wait_for(lambda: all(self.boxes[name].pids() <= pids for name, pids in at_ease.items()), 30,
                             "the far end's processes end")
+        busy = busy_seconds() - busy
         told["wire_bytes"] = self.boxes["switch-east"].wire_bytes() - wire
         told["source_cpu_seconds"] = told.pop("cpu_seconds") + self._cpu(SOURCE_NODES) - before[SOURCE_NODES]
         told["destination_cpu_seconds"] = self._cpu(DESTINATION_NODES) - before[DESTINATION_NODES]
         told["storage_cpu_seconds"] = self._cpu(STORAGES) - before[STORAGES]
+        ours = sum(told[f"{what}_cpu_seconds"] for what in ("source", "destination", "storage"))
+        told["other_cores"] = max(0, busy - ours) / told["seconds"]
         return told
 
 
@@ -148,7 +159,6 @@ class Labs:
 
 
 def copy_limit():
-    path = os.environ.get("CROSSOVER_COPY_LIMIT", str(REPOSITORY / "build/dev/tests/bench/copy-limit"))
-    if not Path(path).exists():
-        raise BenchError(f"{path} is not there; build first: cmake --preset dev && cmake --build --preset dev")
-    return path
+    if not COPY_LIMIT.exists():
+        raise BenchError(f"{COPY_LIMIT} is not there; build first: cmake --preset dev && cmake --build --preset dev")
+    return str(COPY_LIMIT)

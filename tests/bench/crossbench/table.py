@@ -3,7 +3,7 @@
 from .results import GIB
 
 COLUMNS = ("", "transfer s", "run s", "of (b)", "of (c)", "of (a)", "wire MiB", "wire/data", "cpu src", "cpu dst",
-           "src/GiB", "dst/GiB", "cpu OSDs")
+           "src/GiB", "dst/GiB", "cpu OSDs", "others")
 
 
 def _number(value, places=2):
@@ -19,7 +19,8 @@ def _row(result, letter):
             _number(None if wire is None else wire / (1 << 20), 1), _number(result.wire_ratio(letter)),
             _number(series.median("source_cpu_seconds")), _number(series.median("destination_cpu_seconds")),
             _number(result.per_gib(letter, "source_cpu_seconds")),
-            _number(result.per_gib(letter, "destination_cpu_seconds")), _number(series.median("storage_cpu_seconds")))
+            _number(result.per_gib(letter, "destination_cpu_seconds")), _number(series.median("storage_cpu_seconds")),
+            _number(series.median("other_cores"), 1))
 
 
 def _shortened(step, width=100):

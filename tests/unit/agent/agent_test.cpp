@@ -387,7 +387,7 @@ TEST_CASE("requests that make no sense are answered") {
   CHECK(cause_of("fsid", {{"access", 7}}) == "format");
   CHECK(cause_of("find_all", {{"access", CephAccess{}}}) == "format");
   CHECK(cause_of("thaw", agent::Json::object()) == "usage");
-  CHECK(cause_of("survey", agent::Json::object()) == "unsupported");
+  CHECK(cause_of("survey", {{"versions", false}}) == "unsupported");
 }
 
 TEST_CASE("a slow writer over there holds the sender here, within bounds") {
@@ -451,7 +451,7 @@ class OneGuest final : public Hypervisor {
     return found;
   }
 
-  ClusterInventory survey(std::stop_token) override { return inventory(); }
+  ClusterInventory survey(SurveyDetail, std::stop_token) override { return inventory(); }
   std::optional<ConfigVersion> read_config(const std::string&, std::uint32_t vmid, std::stop_token) override {
     if (vmid == 999) return std::nullopt;
     return ConfigVersion{"a\xffz", "12.5"};
@@ -508,7 +508,7 @@ TEST_CASE("a hypervisor behind an agent is the same, byte for byte") {
     agent::Server(in, out, {guest, stores}).serve({});
   });
   AgentHypervisor hypervisor(pool_of(shell));
-  const ClusterInventory found = hypervisor.survey({});
+  const ClusterInventory found = hypervisor.survey(SurveyDetail::guests, {});
   const ClusterInventory expected = OneGuest::inventory();
   CHECK(agent::Json(found) == agent::Json(expected));
   CHECK(found.guests.at(100).config == expected.guests.at(100).config);
@@ -526,7 +526,7 @@ TEST_CASE("a hypervisor behind an agent is the same, byte for byte") {
 
   auto freeze = hypervisor.freeze("pve04", 100, std::chrono::seconds(10), {});
   CHECK(guest.frozen == 1);
-  (void)hypervisor.survey({});
+  (void)hypervisor.survey(SurveyDetail::guests, {});
   CHECK(freeze->thaw() == std::chrono::milliseconds(123));
   CHECK(guest.frozen == 0);
   freeze.reset();
@@ -536,7 +536,7 @@ TEST_CASE("a hypervisor behind an agent is the same, byte for byte") {
 
   auto hold = hypervisor.hold_config("pve04", 100, {"old", ""}, "lock: backup\n");
   CHECK(guest.held == 1);
-  (void)hypervisor.survey({});
+  (void)hypervisor.survey(SurveyDetail::guests, {});
   hold->release();
   CHECK(guest.held == 0);
   hold.reset();

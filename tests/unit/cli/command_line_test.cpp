@@ -76,8 +76,33 @@ TEST_CASE("the option list has every member of MirrorOptions, each once") {
   CHECK(listed == members);
 }
 
+TEST_CASE("a comparison has its own options too, each described once, and a mirror run has them not") {
+  VerifyOptions options;
+  const auto& [point, sample, repair] = options;
+  const std::set<const void*> members{&point, &sample, &repair};
+  std::set<const void*> listed;
+  for (const VerifyOptionDescription& option : verify_option_list()) {
+    CAPTURE(option.name);
+    std::visit([&](auto pointer) { CHECK(listed.insert(&(options.*pointer)).second); }, option.pointer);
+    CHECK_FALSE(option.help.empty());
+    CHECK(option.help.back() != '.');
+    CHECK(std::holds_alternative<bool VerifyOptions::*>(option.pointer) == option.value.empty());
+    const std::string word = fmt::format("--{}{}", option.name, option.value.empty() ? "" : "=x");
+    const auto parsed = parse({"verify", "--vmid=100", word});
+    REQUIRE(std::holds_alternative<Invocation>(parsed));
+    CHECK(std::get<Invocation>(parsed).command == Command::verify);
+    const VerifyOptions& given = std::get<Invocation>(parsed).verify;
+    CHECK(given == VerifyOptions{option.name == "point" ? "x" : "", option.name == "sample" ? "x" : "",
+                                 option.name == "repair"});
+    CHECK(std::holds_alternative<Answer>(parse({"mirror", "--vmid=100", word})));
+    CHECK(std::get<Answer>(parse({"verify", "--help"})).text.find(fmt::format("--{} ", option.name)) !=
+          std::string::npos);
+  }
+  CHECK(listed == members);
+}
+
 TEST_CASE("each option of the list is one of the command line") {
-  for (const char* command : {"mirror", "check"}) {
+  for (const char* command : {"mirror", "verify", "check"}) {
     for (const OptionDescription& option : option_list()) {
       CAPTURE(option.name);
       const auto parsed = parse({command, "--vmid=100", written(option)});
@@ -144,7 +169,7 @@ TEST_CASE("several rewrite rules keep their order") {
 
 TEST_CASE("help names every command and option, and is no error") {
   for (const std::vector<std::string>& arguments :
-       {std::vector<std::string>{"help"}, {"mirror", "--help"}, {"check", "-h"}}) {
+       {std::vector<std::string>{"help"}, {"mirror", "--help"}, {"verify", "--help"}, {"check", "-h"}}) {
     const auto parsed = parse(arguments);
     REQUIRE(std::holds_alternative<Answer>(parsed));
     const auto& answer = std::get<Answer>(parsed);

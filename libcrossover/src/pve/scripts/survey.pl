@@ -1,5 +1,5 @@
 # Prints what a survey has to know of a cluster ("cluster") or of one node ("node"), in one go; or only which nodes
-# there are ("nodes").
+# there are ("nodes"). With a second argument, "versions", those too.
 # Each thing is a line "KIND NAME LENGTH", then LENGTH bytes, then a newline.
 use strict;
 use warnings;
@@ -31,22 +31,28 @@ sub put_file {
     put('file', $name, $bytes) if defined $bytes;
 }
 
-sub put_command {
-    my ($name, @argv) = @_;
-    my $bytes = '';
-    if (open my $out, '-|', @argv) {
-        local $/;
-        my $read = <$out>;
-        $bytes = $read if defined $read;
-        close $out;
-        put('status', $name, $?);
-    } else {
-        put('status', $name, -1);
+# All at once: each takes most of its time to start.
+sub put_commands {
+    my %argv = @_;
+    my %out;
+    for my $name (sort keys %argv) {
+        open $out{$name}, '-|', @{$argv{$name}} or $out{$name} = undef;
     }
-    put('output', $name, $bytes);
+    for my $name (sort keys %argv) {
+        my ($status, $bytes) = (-1, '');
+        if (my $out = $out{$name}) {
+            local $/;
+            my $read = <$out>;
+            $bytes = $read if defined $read;
+            close $out;
+            $status = $?;
+        }
+        put('status', $name, $status);
+        put('output', $name, $bytes);
+    }
 }
 
-my $what = shift @ARGV;
+my ($what, $detail) = @ARGV;
 
 if ($what eq 'nodes') {
     put_file('.members');
@@ -76,7 +82,7 @@ if ($what eq 'cluster') {
         put('snippet', "$id:snippets/$_", '') for entries("$path{$id}/snippets");
     }
 }
-put_command('qm-list', 'qm', 'list');
-put_command('pveversion', 'pveversion');
-put_command('ceph-version', 'ceph', '--version');
+my %commands = ('qm-list' => ['qm', 'list']);
+%commands = (%commands, 'pveversion' => ['pveversion'], 'ceph-version' => ['ceph', '--version']) if $detail;
+put_commands(%commands);
 put('end', 'survey', '');

@@ -1,0 +1,202 @@
+#include "engine/verify.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "crossover/error.hpp"
+#include "engine/compare_blocks.hpp"
+#include "engine/guest_run.hpp"
+#include "engine/in_parallel.hpp"
+#include "engine/survey.hpp"
+
+namespace crossover {
+
+namespace {
+
+using std::chrono::duration_cast;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr std::uint64_t whole_block_bytes = std::uint64_t{4} << 20;
+// Small enough that a lost object is found by one of its many blocks, large enough that reading it pays.
+constexpr std::uint64_t sample_block_bytes = std::uint64_t{256} << 10;
+constexpr std::uint64_t fine_block_bytes = 4096;
+// Beyond it the exact ranges cost more than they tell.
+constexpr std::uint64_t max_refined_bytes = std::uint64_t{1} << 30;
+
+std::uint64_t sum(const std::vector<ByteRange>& ranges) {
+  std::uint64_t bytes = 0;
+  for (const ByteRange& range : ranges) bytes += range.length_bytes;
+  return bytes;
+}
+
+class GuestVerify {
+ public:
+  GuestVerify(const VerifyRequest& request, std::uint64_t seed, const GuestScope& scope, const Ports& ports,
+              TransferSlots& slots, std::stop_token stop)
+      : request_(request), seed_(seed), scope_(scope), ports_(ports), slots_(slots), stop_(std::move(stop)) {}
+
+  VerifiedGuest run(const Inventory& inventory) {
+    result_.vmid = scope_.vmid;
+    result_.target_vmid = scope_.target_vmid;
+    result_.name = scope_.name;
+    const VerifyPlan plan = plan_verify(request_, inventory, scope_);
+    result_.point = plan.point;
+    for (const std::string& warning : plan.warnings) warn(warning);
+    if (plan.problem) return fail(plan.problem->code, plan.problem->text);
+    Repair repair{plan.point, {}};
+    try {
+      for (const VerifyDisk& disk : plan.disks) {
+        result_.disks.push_back(compare(disk));
+        repair.ranges[disk.replica] = result_.disks.back().differing;
+      }
+    } catch (const Error& error) {
+      return fail(error.code(), error.what());
+    }
+    const bool is_equal = std::all_of(result_.disks.begin(), result_.disks.end(),
+                                      [](const VerifiedDisk& disk) { return disk.is_equal(); });
+    result_.outcome = is_equal ? VerifyOutcome::equal : VerifyOutcome::differs;
+    if (!is_equal && request_.repair) mend(repair);
+    return std::move(result_);
+  }
+
+ private:
+  void tell(Event event) const {
+    event.vmid = scope_.vmid;
+    event.target_vmid = scope_.target_vmid;
+    ports_.events.on_event(event);
+  }
+
+  void warn(const std::string& text) {
+    result_.warnings.push_back(text);
+    tell({.kind = EventKind::warning, .text = text});
+  }
+
+  VerifiedGuest fail(ErrorCode code, const std::string& text) {
+    result_.outcome = is_conflict(code) ? VerifyOutcome::conflict : VerifyOutcome::failed;
+    result_.error_code = code;
+    result_.error = text;
+    return std::move(result_);
+  }
+
+  VerifiedDisk compare(const VerifyDisk& disk) {
+    VerifiedDisk result;
+    result.key = disk.disk.key;
+    result.source_image = to_string(disk.disk.image.spec);
+    result.replica_image = to_string(disk.replica.spec);
+    result.source_size_bytes = disk.source_snapshot.size_bytes;
+    result.replica_size_bytes = disk.replica_snapshot.size_bytes;
+    const std::string subject = result.source_image + "@" + disk.source_snapshot.name;
+    tell({.kind = EventKind::verify_started,
+          .subject = subject,
+          .text = result.replica_image + "@" + disk.replica_snapshot.name});
+
+    const auto begin = steady_clock::now();
+    const auto elapsed = [&] { return duration_cast<milliseconds>(steady_clock::now() - begin); };
+    const std::uint64_t size = std::max(result.source_size_bytes, result.replica_size_bytes);
+    BlockSelection blocks;
+    blocks.block_bytes = whole_block_bytes;
+    if (!request_.sample.empty()) {
+      blocks.block_bytes = sample_block_bytes;
+      blocks.sample = BlockSample{request_.sample_per_million, seed_};
+    }
+    const std::uint64_t count = (size + blocks.block_bytes - 1) / blocks.block_bytes;
+    blocks.ranges = {{0, count * blocks.block_bytes}};
+    auto told = begin;
+    const auto progress = [&](std::uint64_t done) {
+      if (steady_clock::now() - told < milliseconds(200)) return;
+      told = steady_clock::now();
+      tell({.kind = EventKind::verify_progress,
+            .subject = subject,
+            .bytes = std::min(done * blocks.block_bytes, size),
+            .elapsed = elapsed()});
+    };
+    const ComparedSnapshot source{ports_.source.images.open(disk.disk.image.access), disk.disk.image.spec,
+                                  disk.source_snapshot};
+    const ComparedSnapshot replica{ports_.destination.images.open(disk.replica.access), disk.replica.spec,
+                                   disk.replica_snapshot};
+    BlockComparison found = compare_blocks(source, replica, blocks, progress, stop_);
+    result.compared_bytes = std::min(found.blocks * blocks.block_bytes, size);
+    if (!found.differing.empty() && sum(found.differing) <= max_refined_bytes) {
+      found = compare_blocks(
+          source, replica, {fine_block_bytes, found.differing}, [](std::uint64_t) {}, stop_);
+    }
+    result.differing = std::move(found.differing);
+    if (!result.differing.empty()) {
+      // The last block may reach past the end.
+      ByteRange& last = result.differing.back();
+      last.length_bytes = std::min(last.length_bytes, size - last.offset);
+    }
+    result.duration = elapsed();
+    tell({.kind = EventKind::verify_finished,
+          .subject = subject,
+          .text = result.is_equal() ? "equal" : describe(result),
+          .bytes = result.compared_bytes,
+          .elapsed = result.duration});
+    return result;
+  }
+
+  static std::string describe(const VerifiedDisk& disk) {
+    if (disk.differing.empty()) {
+      return fmt::format("the sizes differ: {} and {} bytes", disk.source_size_bytes, disk.replica_size_bytes);
+    }
+    return fmt::format("{} bytes differ, in {} ranges", sum(disk.differing), disk.differing.size());
+  }
+
+  /// What the first survey saw may be hours old.
+  void mend(const Repair& repair) {
+    try {
+      MirrorRequest alone = request_.mirror;
+      alone.vmids = {.all = false, .guests = {{scope_.vmid, scope_.target_vmid}}};
+      alone.tag.clear();
+      const Survey found = survey(alone, ports_, stop_);
+      const GuestPlan plan = plan_guest(alone, found.inventory, found.guests.at(0), ports_.clock.now(), repair);
+      MirrorTotals totals;
+      result_.repair =
+          alone.options.dry_run ? report_of(plan) : run_guest(alone, plan, ports_, slots_, totals, nullptr, stop_);
+    } catch (const Error& error) {
+      result_.error_code = error.code();
+      result_.error = error.what();
+      return;
+    }
+    if (result_.repair->outcome == Outcome::ok) result_.outcome = VerifyOutcome::repaired;
+    result_.error_code = result_.repair->error_code;
+    result_.error = result_.repair->error;
+  }
+
+  const VerifyRequest& request_;
+  std::uint64_t seed_;
+  const GuestScope& scope_;
+  const Ports& ports_;
+  TransferSlots& slots_;
+  std::stop_token stop_;
+  VerifiedGuest result_;
+};
+
+}  // namespace
+
+VerifyReport verify(const VerifyRequest& request, const Ports& ports, std::stop_token stop) {
+  const auto begin = steady_clock::now();
+  VerifyReport report;
+  report.job = request.mirror.job_name;
+  report.destination = request.mirror.destination;
+  report.started = ports.clock.now();
+  report.sample = request.sample;
+  if (!request.sample.empty()) {
+    report.seed = request.seed.value_or(static_cast<std::uint64_t>(report.started.time_since_epoch().count()));
+  }
+  MirrorRequest looking = request.mirror;
+  looking.options.dry_run = true;  // a run that is writing does not change the points
+  const Survey found = survey(looking, ports, stop);
+  report.guests.resize(found.guests.size());
+  TransferSlots slots(request.mirror.parallel);
+  in_parallel(found.guests.size(), request.mirror.parallel, [&](std::size_t index) {
+    report.guests[index] =
+        GuestVerify(request, report.seed, found.guests[index], ports, slots, stop).run(found.inventory);
+  });
+  report.duration = duration_cast<milliseconds>(steady_clock::now() - begin);
+  return report;
+}
+
+}  // namespace crossover
