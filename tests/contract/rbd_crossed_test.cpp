@@ -15,10 +15,10 @@
 #include <vector>
 
 #include "contract/ceph_harness.hpp"
+#include "contract/stock_rbd.hpp"
 #include "crossover/diff_stream.hpp"
 #include "crossover/error.hpp"
 #include "rbd/librbd_store.hpp"
-#include "rbd/rbd_command_line.hpp"
 #include "rbd/rbd_command_store.hpp"
 #include "ssh/local_shell.hpp"
 
@@ -42,37 +42,6 @@ ImageLayout plain(std::uint64_t size_bytes) {
   layout.features = image_feature::layering;
   return layout;
 }
-
-/// The stock command on the test's cluster.
-class StockRbd {
- public:
-  explicit StockRbd(LabCluster& cluster) : access_(cluster.access()) {}
-
-  CommandResult run(const ImageSpec& image, const std::vector<std::string>& words, std::string_view input = {}) {
-    std::vector<std::string> argv = rbd::rbd_command(access_, image);
-    argv.insert(argv.end(), words.begin(), words.end());
-    return shell_.run(argv, input, std::chrono::minutes(2), {});
-  }
-
-  /// How many bytes it prints.
-  std::string count(const ImageSpec& image, const std::vector<std::string>& words) {
-    std::vector<std::string> argv{"sh", "-c", R"("$@" | wc -c | tr -d '\n')", "sh"};
-    for (const std::string& word : rbd::rbd_command(access_, image)) argv.push_back(word);
-    argv.insert(argv.end(), words.begin(), words.end());
-    return shell_.run(argv, {}, std::chrono::minutes(2), {}).output;
-  }
-
-  std::string must(const ImageSpec& image, const std::vector<std::string>& words, std::string_view input = {}) {
-    CommandResult result = run(image, words, input);
-    CAPTURE(result.errors);
-    REQUIRE(result.exit_status == 0);
-    return std::move(result.output);
-  }
-
- private:
-  CephAccess access_;
-  LocalShell shell_;
-};
 
 /// A sink that makes a v1 stream, with names, as `rbd export-diff` does.
 class StreamSink final : public DiffSink {
@@ -265,25 +234,6 @@ TEST_CASE("an image another client has open is not written") {
     // Snapshots are made of guests that run.
     CHECK(store.create_snapshot(image, "two").id > one.id);
   }
-}
-
-TEST_CASE("while librbd writes a diff nobody else writes") {
-  LabCluster* cluster = lab_cluster();
-  if (cluster == nullptr) return;
-  LibrbdStore store(cluster->access());
-  const ImageSpec image = cluster->new_image();
-  store.create(image, plain(4 * mib));
-  const auto sink = store.write_diff(image, {}, {});
-  sink->size(4 * mib);
-  CHECK_THROWS_AS(cluster->write(image, 0, pattern(4096, 1)), Error);
-  sink->data(0, pattern(4096, 2));
-  sink->finish();
-  // The end snapshot is made while the lock is held.
-  const Snapshot end = store.create_snapshot(image, "end");
-  CHECK(end.size_bytes == 4 * mib);
-  const auto content = cluster->content(image, "end");
-  const bool is_same = std::equal(content.begin(), content.begin() + 4096, pattern(4096, 2).begin());
-  CHECK(is_same);
 }
 
 TEST_CASE("what cannot be reached says why") {

@@ -95,8 +95,9 @@ inline std::string render_transfer(const Transfer& transfer) {
   return out + text_of(stream::render_end(digest));
 }
 
-/// Reads a hello and one transfer with nothing behind it, fed in pieces. Throws Error{format}.
-inline Transfer read_transfer(std::string_view stream, std::size_t piece_bytes) {
+/// Reads a hello and one transfer with nothing behind it, fed in pieces. Throws Error{format}, for more than
+/// `most_bytes` of data too.
+inline Transfer read_transfer(std::string_view stream, std::size_t piece_bytes, std::uint64_t most_bytes = ~0ULL) {
   stream::FrameDecoder frames("peer");
   stream::TransferDecoder decoder("peer");
   Transfer transfer;
@@ -121,6 +122,8 @@ inline Transfer read_transfer(std::string_view stream, std::size_t piece_bytes) 
       if (const auto* size = std::get_if<stream::SizeRecord>(&record)) transfer.size_bytes = size->size_bytes;
       if (auto* data = std::get_if<stream::DataRecord>(&record)) {
         const std::uint64_t length = data->bytes.size();
+        if (length > most_bytes) throw Error(ErrorCode::format, "", "", "more than was asked for");
+        most_bytes -= length;
         const auto bytes = data->bytes.span();
         transfer.extents.push_back({data->offset, length, false, {bytes.begin(), bytes.end()}});
       }
