@@ -18,6 +18,8 @@ namespace crossover::agent {
 
 namespace {
 
+constexpr std::chrono::milliseconds no_limit{-1};
+
 int make_event() {
   const int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (fd < 0) throw Error(ErrorCode::io, "serve", "", std::strerror(errno));
@@ -48,18 +50,24 @@ FdStream::~FdStream() {
   ::close(event_);
 }
 
-void FdStream::wait(int fd, short events) const {
+bool FdStream::wait(int fd, short events, std::chrono::milliseconds limit) const {
   std::array<pollfd, 2> fds{
       {{.fd = event_, .events = POLLIN, .revents = 0}, {.fd = fd, .events = events, .revents = 0}}};
-  while (::poll(fds.data(), fds.size(), -1) < 0) {
+  int ready = 0;
+  while ((ready = ::poll(fds.data(), fds.size(), static_cast<int>(limit.count()))) < 0) {
     if (errno != EINTR) throw Error(ErrorCode::io, "serve", "", std::strerror(errno));
   }
   if (stop_.stop_requested()) throw Cancelled{};
+  return ready > 0;
 }
 
 std::size_t FdStream::read(std::span<std::byte> buffer) {
+  return read(buffer, no_limit).value();
+}
+
+std::optional<std::size_t> FdStream::read(std::span<std::byte> buffer, std::chrono::milliseconds limit) {
   for (;;) {
-    wait(in_, POLLIN);
+    if (!wait(in_, POLLIN, limit)) return std::nullopt;
     const ssize_t count = ::read(in_, buffer.data(), buffer.size());
     if (count >= 0) return static_cast<std::size_t>(count);
     if (errno == ECONNRESET) return 0;
@@ -74,7 +82,7 @@ void FdStream::write(std::span<const std::byte> bytes) {
     if (count >= 0) {
       bytes = bytes.subspan(static_cast<std::size_t>(count));
     } else if (errno == EAGAIN) {
-      wait(out_, POLLOUT);
+      wait(out_, POLLOUT, no_limit);
     } else if (errno != EINTR) {
       throw Error(ErrorCode::io, "write to", "client", std::strerror(errno));
     }

@@ -2,6 +2,7 @@
 /// The server's two ends of a connection.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -19,8 +20,9 @@ class FdStream {
   FdStream(const FdStream&) = delete;
   FdStream& operator=(const FdStream&) = delete;
 
-  /// Reads some bytes; 0 at the end.
+  /// Reads some bytes; 0 at the end. With a limit nothing if none came within it.
   std::size_t read(std::span<std::byte> buffer);
+  std::optional<std::size_t> read(std::span<std::byte> buffer, std::chrono::milliseconds limit);
   /// Writes all of them.
   void write(std::span<const std::byte> bytes);
 
@@ -29,7 +31,8 @@ class FdStream {
     int fd;
     void operator()() const noexcept;
   };
-  void wait(int fd, short events) const;
+  /// False if the limit (negative: none) passed.
+  bool wait(int fd, short events, std::chrono::milliseconds limit) const;
 
   int in_;
   int out_;

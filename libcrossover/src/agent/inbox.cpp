@@ -1,5 +1,8 @@
 #include "agent/inbox.hpp"
 
+#include <fmt/format.h>
+
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -20,8 +23,8 @@ std::uint64_t bytes_of(const Inbox::Message& message) {
 
 }  // namespace
 
-Inbox::Inbox(FdStream& stream, std::stop_source& ending, std::uint64_t max_bytes)
-    : stream_(stream), ending_(ending), max_bytes_(max_bytes), thread_([this] { read(); }) {}
+Inbox::Inbox(FdStream& stream, std::stop_source& ending, std::uint64_t max_bytes, std::chrono::milliseconds silence)
+    : stream_(stream), ending_(ending), max_bytes_(max_bytes), silence_(silence), thread_([this] { read(); }) {}
 
 void Inbox::read() {
   End end;
@@ -40,9 +43,18 @@ void Inbox::read_frames() {
   stream::TransferDecoder transfer("client");
   std::vector<std::byte> buffer(read_bytes);
   bool greeted = false;
+  bool in_transfer = false;
   for (;;) {
     const std::span<std::byte> room = frames.room();
-    const std::size_t count = stream_.read(room.empty() ? buffer : room);
+    const std::span<std::byte> into = room.empty() ? buffer : room;
+    const std::optional<std::size_t> came = in_transfer ? stream_.read(into, silence_) : stream_.read(into);
+    if (!came) {
+      throw Error(ErrorCode::timeout, "read from", "client",
+                  fmt::format("it said nothing for {} s in the middle of a transfer",
+                              std::chrono::duration_cast<std::chrono::seconds>(silence_).count()),
+                  true);
+    }
+    const std::size_t count = *came;
     if (count == 0) {
       ending_.request_stop();
       return;
@@ -60,6 +72,7 @@ void Inbox::read_frames() {
     }
     while (auto frame = frames.next()) {
       if (stream::TransferDecoder::takes(frame->type)) {
+        in_transfer = frame->type != stream::FrameType::end;
         put(transfer.decode(*std::move(frame)));
       } else if (frame->type == stream::FrameType::request) {
         put(parse_json({reinterpret_cast<const char*>(frame->payload.data()), frame->payload.size()}));

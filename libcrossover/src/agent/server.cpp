@@ -25,8 +25,8 @@ std::uint32_t vmid_of(const Json& request) {
 
 }  // namespace
 
-Server::Server(int in, int out, Side side, std::uint64_t ahead_bytes)
-    : stream_(in, out, ending_.get_token()), side_(side), inbox_(stream_, ending_, ahead_bytes) {}
+Server::Server(int in, int out, Side side, std::uint64_t ahead_bytes, std::chrono::milliseconds silence)
+    : stream_(in, out, ending_.get_token()), side_(side), inbox_(stream_, ending_, ahead_bytes, silence) {}
 
 Server::~Server() {
   // Ends the reading thread.

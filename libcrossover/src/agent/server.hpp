@@ -2,6 +2,7 @@
 /// The far end of a connection: what `crossover agent` does.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -23,8 +24,10 @@ namespace crossover::agent {
 class Server {
  public:
   /// Does not own the descriptors; see FdStream for what it needs of them. Reads at most `ahead_bytes` of a
-  /// transfer's content ahead of the image.
-  Server(int in, int out, Side side, std::uint64_t ahead_bytes = std::uint64_t{16} << 20);
+  /// transfer's content ahead of the image. A client that says nothing for `silence` while it sends a transfer is
+  /// gone: its host may have died, and with it the word that it did.
+  Server(int in, int out, Side side, std::uint64_t ahead_bytes = std::uint64_t{16} << 20,
+         std::chrono::milliseconds silence = std::chrono::seconds{45});
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;

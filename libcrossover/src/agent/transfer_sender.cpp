@@ -191,8 +191,11 @@ void TransferSender::send_frames() {
     for (;;) {
       std::unique_lock lock(mutex_);
       const auto front_ready = [this] { return !items_.empty() && items_.front()->ready; };
-      if (batch_.empty()) {
-        changed_.wait(lock, [&] { return abandoned_ || failure_ || front_ready(); });
+      if (batch_.empty() &&
+          !changed_.wait_for(lock, window_.idle_mark, [&] { return abandoned_ || failure_ || front_ready(); })) {
+        lock.unlock();
+        send_idle_mark();
+        continue;
       }
       if (abandoned_ || failure_) return;
       std::unique_ptr<Item> item;
@@ -223,9 +226,17 @@ void TransferSender::send_frames() {
   }
 }
 
+void TransferSender::send_idle_mark() {
+  if (!size_sent_) return;
+  const std::vector<std::byte> frame = stream::render_mark(digest_);
+  write_(frame);
+  sent_bytes_ += frame.size();
+}
+
 void TransferSender::send(Item& item) {
   switch (item.kind) {
     case Kind::size:
+      size_sent_ = true;
       digest_.size(item.length);
       break;
     case Kind::data:

@@ -2,6 +2,7 @@
 /// The sending end of a transfer.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -32,6 +33,7 @@ struct SendWindow {
   std::size_t max_frames = 4096;
   unsigned workers = 2;
   Compression compression = Compression::automatic;
+  std::chrono::milliseconds idle_mark{5000};  ///< after so long without anything to send a mark goes out
 };
 
 /// Says whether compressing is worth trying: after some blocks in a row that did not shrink it is left for a while,
@@ -92,6 +94,7 @@ class TransferSender final : public DiffSink {
   bool is_worth_compressing();
   void send_frames();
   void send(Item& item);
+  void send_idle_mark();
   void fail(std::exception_ptr failure);
   [[noreturn]] void refuse(const std::string& cause) const;
 
@@ -110,6 +113,7 @@ class TransferSender final : public DiffSink {
   // Of the sending thread, and of the caller's after its end.
   stream::TransferDigest digest_;
   std::uint64_t sent_bytes_ = 0;
+  bool size_sent_ = false;
   std::vector<std::byte> batch_;
 
   std::mutex mutex_;  // guards what follows

@@ -316,9 +316,10 @@ class GuestRun {
     check_unchanged(disk, *image);
   }
 
-  /// Why the point of a run that was cut is not completed.
+  /// Why what is on a replica beyond its base is dropped.
   std::string given_up(const DiskPlan& disk) const {
     const auto& record = disk.replica_record.replica;
+    if (disk.replica_newest) return fmt::format("the source has no {} any more", disk.replica_newest->name);
     if (plan_.not_resumed.empty() || !record) return "the last run left it unfinished";
     return fmt::format("{} cannot be completed, {}", record->end_snapshot, plan_.not_resumed);
   }

@@ -113,8 +113,8 @@ class ImageStore {
   /// Removes one metadata value; one that is not there is no error.
   virtual void remove_metadata(const ImageSpec& image, const std::string& key) = 0;
 
-  /// True if nothing was written to the head since the snapshot, by the byte-level listing (a head that was rolled
-  /// back may answer false although it reads the same).
+  /// True if the head reads as the snapshot does, by the byte-level listing and then what it lists; the stock command
+  /// only lists, and answers false for a head that was rolled back.
   virtual bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) = 0;
 
   /// Reads what differs between two snapshots (or everything that is in `to`, without `from`) into `sink`, up to

@@ -53,6 +53,33 @@ void check_stop(const std::stop_token& stop) {
   if (stop.stop_requested()) throw Cancelled{};
 }
 
+void read(const Image& image, std::uint64_t offset, std::span<char> bytes) {
+  const ssize_t count =
+      rbd_read2(image.get(), offset, bytes.size(), bytes.data(), LIBRADOS_OP_FLAG_FADVISE_NOCACHE);
+  if (count < 0) image.check(static_cast<int>(count), "read");
+  if (static_cast<std::size_t>(count) != bytes.size()) {
+    throw Error(ErrorCode::io, "read", image.subject(),
+                fmt::format("{} bytes instead of {} at {}", count, bytes.size(), offset));
+  }
+}
+
+bool reads_the_same(const Image& one, const Image& other, const rbd::Extent& extent, const std::stop_token& stop) {
+  constexpr std::uint64_t most = std::uint64_t{4} << 20;
+  std::vector<char> bytes_of_one;
+  std::vector<char> bytes_of_other;
+  for (std::uint64_t done = 0; done < extent.length;) {
+    check_stop(stop);
+    const auto length = static_cast<std::size_t>(std::min(most, extent.length - done));
+    bytes_of_one.resize(length);
+    bytes_of_other.resize(length);
+    read(one, extent.offset + done, bytes_of_one);
+    read(other, extent.offset + done, bytes_of_other);
+    if (bytes_of_one != bytes_of_other) return false;
+    done += length;
+  }
+  return true;
+}
+
 }  // namespace
 
 LibrbdStore::LibrbdStore(CephAccess access, rbd::ReadWindow reads, rbd::WriteWindow writes)
@@ -192,8 +219,18 @@ bool LibrbdStore::head_unchanged_since(const ImageSpec& spec, const Snapshot& sn
   const std::uint64_t size = image.size_bytes();
   if (size != snapshot.size_bytes) return false;
   const std::uint64_t step = rbd::list_range_bytes(image);
+  std::optional<Image> before;
   for (std::uint64_t offset = 0; offset < size; offset += std::min(step, size - offset)) {
-    if (!rbd::list_diff(image, snapshot, offset, std::min(step, size - offset), stop).empty()) return false;
+    const auto extents = rbd::list_diff(image, snapshot, offset, std::min(step, size - offset), stop);
+    if (extents.empty()) continue;
+    // After a rollback everything that was written before it is listed, and reads the same.
+    if (!before) {
+      before.emplace(open(spec, Image::Mode::read));
+      before->show(snapshot);
+    }
+    for (const rbd::Extent& extent : extents) {
+      if (!reads_the_same(image, *before, extent, stop)) return false;
+    }
   }
   return true;
 }

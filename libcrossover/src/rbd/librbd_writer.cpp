@@ -231,8 +231,9 @@ class LibrbdWriter final : public DiffSink {
 
   void mark() override {
     if (!sized_) fail("a mark before a size");
-    if (id_.empty()) return;
+    if (id_.empty() || position_ == marked_) return;
     gatherer_.flush();
+    marked_ = position_;
     marks_.push_back({queue_.flush(stop_), position_});
     save_progress();
   }
@@ -308,6 +309,7 @@ class LibrbdWriter final : public DiffSink {
   std::stop_token stop_;
   std::string id_;
   std::uint64_t position_;
+  std::uint64_t marked_ = 0;
   std::deque<Mark> marks_;  // those that are not saved
   bool sized_ = false;
   std::uint64_t size_bytes_ = 0;

@@ -41,6 +41,9 @@
 /// may record that the transfer came as far. A mark whose count or digest is not what came ends the transfer, as a
 /// wrong end does. One that goes on where another ended has neither frames nor a digest of what lies before.
 ///
+/// Who sends a transfer and has nothing to send for five seconds sends a mark. A server that hears nothing for 45
+/// seconds between size and end takes the client for gone: a host that lost its power says no goodbye.
+///
 /// **Data** is u64 offset, u64 XXH3-64 of the raw bytes, u32 raw length (1 to 4 MiB), u8 codec, u8 and u16
 /// reserved, then the bytes as the codec has them; they are never longer than the raw ones. The codec is a set of
 /// bits: 2 sparse, then 1 zstd, applied in this order. Sparse leaves out zeroes: a bit for each page of 4096 bytes

@@ -67,7 +67,18 @@ struct Far {
     memory.create(image, layout);
   }
 
-  void serve(int in, int out) { agent::Server(in, out, {hypervisor, stores}).serve(stop.get_token()); }
+  std::chrono::milliseconds silence{45000};
+  std::function<void()> on_served;  ///< when the server has ended
+
+  void serve(int in, int out) {
+    try {
+      agent::Server(in, out, {hypervisor, stores}, 16 * mib, silence).serve(stop.get_token());
+    } catch (...) {
+      if (on_served) on_served();
+      throw;
+    }
+    if (on_served) on_served();
+  }
 
   void send_all(DiffSink& sink) {
     sink.size(64 * mib);
@@ -288,6 +299,51 @@ TEST_CASE(
       CHECK(progress_of(far) == flip.good);
     }
   }
+}
+
+TEST_CASE("a client that says nothing in the middle of a transfer is taken for gone, one that waits is not") {
+  Far* target = nullptr;
+  std::latch open(1);
+  std::latch served(1);
+  std::uint64_t passed = 0;
+  const auto relayed = through(target, [&](std::span<std::byte> piece) {
+    passed += piece.size();
+    if (passed > 2 * mib) open.wait();  // nothing gets through any more, and nobody says so
+    return true;
+  });
+  Far far([&](int in, int out) { relayed(in, out); });
+  target = &far;
+  far.silence = std::chrono::milliseconds(300);
+  std::thread waiting([&] {
+    served.wait();
+    open.count_down();
+  });
+  far.on_served = [&] { served.count_down(); };
+  {
+    const auto sink = far.store.write_diff(image, {"this one", 0}, {});
+    const auto error = error_of([&] {
+      sink->size(64 * mib);
+      sink->data(0, noise(mib, 1));
+      sink->mark();
+      for (std::uint64_t offset = mib; offset < 64 * mib; offset += mib) sink->data(offset, noise(mib, offset));
+      sink->finish();
+    });
+    REQUIRE(error);
+    CHECK_FALSE(was_finished(far));
+    CHECK(progress_of(far) == mib);
+  }
+  waiting.join();
+
+  Far patient({}, {.idle_mark = std::chrono::milliseconds(50)});
+  patient.silence = std::chrono::milliseconds(500);
+  const auto sink = patient.store.write_diff(image, {"this one", 0}, {});
+  sink->size(mib);
+  sink->data(0, noise(3000, 1));
+  sink->zero(8192, 4096);
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+  CHECK(progress_of(patient) == 8192 + 4096);
+  sink->finish();
+  CHECK(was_finished(patient));
 }
 
 TEST_CASE("a connection that breaks anywhere never finishes a transfer") {

@@ -313,6 +313,26 @@ TEST_CASE("a repair that is cut leaves nothing that starts from the bad point") 
   CHECK(stage.verify().outcome == VerifyOutcome::equal);
 }
 
+TEST_CASE("a point that a cut run began is not completed from a point that differs") {
+  Mirrored stage;
+  stage.clusters.source_images.write(stage.big, 0, bytes(4096, 4));
+  stage.clusters.faults.arm("source read_diff fast/vm-100-disk-7 #1", Fault::dies);
+  CHECK(stage.clusters.run().guests.front().outcome == Outcome::failed);
+  CHECK(stage.clusters.faults.happened());
+  stage.clusters.faults.arm();
+  stage.clusters.clock.time += hours(1);
+  stage.damage(5 * mib, 10);
+  const VerifiedGuest repaired = stage.verify({"", "", true});
+  CHECK(repaired.error == "");
+  CHECK(repaired.outcome == VerifyOutcome::repaired);
+  CHECK(repaired.point == stage.point);
+  REQUIRE(repaired.repair);
+  CHECK_FALSE(repaired.repair->resumed);
+  CHECK(contains(repaired.repair->warnings.front(), "cannot be completed, for " + stage.point + " differs"));
+  CHECK(stage.is_same(repaired.repair->recovery_point));
+  CHECK(stage.verify().outcome == VerifyOutcome::equal);
+}
+
 TEST_CASE("a repair of what is equal runs nothing, and a dry run only says what it would do") {
   Mirrored stage;
   const std::string before = stage.clusters.dump();
