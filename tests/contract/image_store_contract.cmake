@@ -6,7 +6,7 @@ crossover_test(NAME image-store-contract
   LIBRARIES crossover Rbd::rbd PkgConfig::XXHASH Threads::Threads LABELS contract)
 add_test(NAME image-store-contract-ceph
   COMMAND ${CMAKE_CURRENT_LIST_DIR}/with-ceph $<TARGET_FILE:test-image-store-contract>)
-set_tests_properties(image-store-contract-ceph PROPERTIES LABELS "contract;ceph" SKIP_RETURN_CODE 77 TIMEOUT 900)
+set_tests_properties(image-store-contract-ceph PROPERTIES LABELS "contract;ceph" SKIP_RETURN_CODE 77 TIMEOUT 1800)
 if(TARGET crossover-cli)
   set_tests_properties(image-store-contract-ceph PROPERTIES
     ENVIRONMENT "CROSSOVER_TEST_COMMAND=$<TARGET_FILE_DIR:crossover-cli>")

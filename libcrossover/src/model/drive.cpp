@@ -281,7 +281,8 @@ Drive parse_drive(const DriveKey& key, std::string_view property_string, DriveCh
   if (!errors.empty()) {
     std::string cause = "format error";
     for (const std::string& error : errors) {
-      cause += "\n" + std::string(text::trim_right(error));
+      cause += '\n';
+      cause += text::trim_right(error);
     }
     throw_format(key, std::move(cause));
   }
