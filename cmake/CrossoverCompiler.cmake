@@ -8,7 +8,7 @@ endif()
 add_library(crossover-warnings INTERFACE)
 target_compile_options(crossover-warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wimplicit-fallthrough
-  -Wextra-semi -Werror
+  -Wextra-semi
   # Members left out of a designated initialiser have their defaults; that is what it is used for.
   -Wno-missing-field-initializers)
 
