@@ -15,13 +15,14 @@ def no_replica(site):
     site.destroy(WEST, TARGET)
 
 
-def test_a_guest_that_writes_all_the_time(site, counter, no_replica):
+@pytest.mark.parametrize("transport", ["rbd", "agent"])
+def test_a_guest_that_writes_all_the_time(site, counter, no_replica, transport):
     config = counter.config()
     last = -1
     previous = ""
     for number in range(4):
         full = number == 0
-        report = site.mirrored(f"100:{TARGET}", "--online", job="content")
+        report = site.mirrored(f"100:{TARGET}", "--online", f"--transport={transport}", job="content")
         check_report(report, full, previous)
         point = site.check_equal(report)
         sources = [disk["source_image"] for disk in report["disks"]]
@@ -41,8 +42,9 @@ def test_a_guest_that_writes_all_the_time(site, counter, no_replica):
     assert "scsi0: ceph-ssd:vm-9100-disk-0-ceph-ssd,discard=on,iothread=1,size=64M\n" in replica
     assert "virtio0: ceph-ssd:vm-9100-disk-0-ceph_hdd.x,cache=none,size=64M\n" in replica
     assert "onboot: 0\n" in replica and "lock" not in replica
-    site.run(WEST, "qm", "start", str(TARGET))
     console = f"/var/run/qemu-server/{TARGET}.console.log"
+    site.run(WEST, "rm", "-f", console)
+    site.run(WEST, "qm", "start", str(TARGET))
     found = wait_for(lambda: re.search(r"found counter A=(\d+) B=(\d+)", site.try_run(WEST, "cat", console)), BOOT_SECONDS,
                      "the replica's counter")
     assert (int(found[1]), int(found[2])) == (a, b), "it goes on where its recovery point is"
