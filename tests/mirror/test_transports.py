@@ -1,0 +1,48 @@
+"""A stopped guest over every way into the destination, and with a limit on what is sent."""
+
+import json
+import time
+
+import pytest
+from mirrortest import EAST, WEST
+
+TARGET = 9180
+MIB = 1 << 20
+CONF = "/root/west.conf"
+
+
+@pytest.fixture
+def guest(site, still):
+    made = still(180, targets=(TARGET,), megabytes=64)
+    site.run(made.node, "rbd", "bench", "--io-type", "write", "--io-size", "1M", "--io-total", "16M", made.images[0])
+    return made
+
+
+@pytest.fixture
+def west_conf(site):
+    """West's Ceph as east's node reaches it: the monitors' addresses, and a key of its own."""
+    key = site.run(WEST, "cat", "/etc/pve/priv/ceph.client.admin.keyring")
+    lines = [line for line in site.run(WEST, "cat", "/etc/pve/ceph.conf").splitlines() if "keyring" not in line]
+    conf = "\n".join([*lines, "[client]", "keyring = /root/west.keyring", ""])
+    for path, text in ((CONF, conf), ("/root/west.keyring", key)):
+        site.run(EAST, "/usr/bin/python3", "-c", "import sys; open(sys.argv[1], 'w').write(sys.argv[2])", path, text)
+    yield CONF
+    site.run(EAST, "rm", "-f", CONF, "/root/west.keyring")
+
+
+@pytest.mark.parametrize("transport", ["agent", "rbd", "direct"])
+def test_every_transport(site, guest, west_conf, transport):
+    options = [f"--destination-conf={west_conf}"] if transport == "direct" else []
+    for full in (True, False):
+        report = site.mirrored(f"{guest.vmid}:{TARGET}", f"--transport={transport}", *options, job="transport")
+        assert [disk["full"] for disk in report["disks"]] == [full]
+        site.check_equal(report)
+
+
+def test_bandwidth_limit(site, guest):
+    begin = time.monotonic()
+    report = site.mirrored(f"{guest.vmid}:{TARGET}", "--bwlimit=4M", "--compress=none", job="limit")
+    sent = sum(disk["stream_bytes"] for disk in report["disks"])
+    assert sent >= 16 * MIB, json.dumps(report)
+    assert time.monotonic() - begin >= sent / (4 * MIB) - 0.5
+    site.check_equal(report)
