@@ -174,13 +174,13 @@ int diff_command(const std::vector<std::string>& words) {
   return run_diff_command(std::get<DiffInvocation>(parsed), signals.token());
 }
 
-}  // namespace
-
 /// Content comes in blocks of megabytes, one after the other. malloc would map each anew, and the kernel clear it.
 void keep_blocks() {
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, 256 << 20);
 }
+
+}  // namespace
 
 int main(int argc, char** argv) {
   keep_blocks();
