@@ -181,6 +181,19 @@ TEST_CASE("a command's failure is put into words") {
   CHECK(error(110, "rbd: couldn't connect to the cluster!").code() == ErrorCode::unreachable);
 }
 
+TEST_CASE("a command's failure does not show the key that Ceph shows") {
+  for (const char* text :
+       {"2026-05-06T07:08:09.123+0000 7f00aa -1 auth: error parsing file /a.keyring: error setting modifier for "
+        "[client.a] type=key val=AQBsecret==: Malformed input\n",
+        "auth: failed to decode key 'AQBsecret=='\n"}) {
+    CAPTURE(text);
+    const std::string cause = rbd::cause_of_errors(text);
+    CHECK(cause.find("secret") == std::string::npos);
+    CHECK(cause.find("(not shown)") != std::string::npos);
+    CHECK(cause.starts_with("auth: "));
+  }
+}
+
 TEST_CASE("a cluster is reached as the storage plugin reaches it") {
   CephAccess access{"/etc/pve/ceph.conf", {}, "admin", "/etc/pve/priv/ceph/store.keyring"};
   CHECK(rbd::rbd_command(access, {"pool", "ns", "image"}) ==

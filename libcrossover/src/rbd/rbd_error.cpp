@@ -75,6 +75,20 @@ std::string_view without_log_prefix(std::string_view line) {
   return line;
 }
 
+/// Ceph shows a key that it cannot read in its messages: "... type=key val=AQB...: Malformed input", "failed to
+/// decode key 'AQB...'".
+std::string without_key(std::string_view line) {
+  std::string out(line);
+  for (const std::string_view before : {"type=key val=", "decode key "}) {
+    const std::size_t found = out.find(before);
+    if (found == std::string::npos) continue;
+    const std::size_t begin = found + before.size();
+    const std::size_t end = std::min(out.find_first_of(": ", begin), out.size());
+    out.replace(begin, end - begin, "(not shown)");
+  }
+  return out;
+}
+
 }  // namespace
 
 ErrorCode code_of_errno(int error_number) {
@@ -132,7 +146,7 @@ std::string cause_of_errors(std::string_view errors) {
     if (line.empty() || line.find("% complete") != std::string_view::npos) continue;
     if (line.starts_with("did not load config file")) continue;
     if (!last.empty()) last += "; ";
-    last += line;
+    last += without_key(line);
   }
   constexpr std::size_t longest = 1000;
   if (last.size() > longest) last.erase(0, last.size() - longest);
