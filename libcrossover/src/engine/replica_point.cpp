@@ -20,24 +20,6 @@ using std::chrono::duration_cast;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-/// Accepts the diff of an image that holds nothing.
-class EmptySink final : public DiffSink {
- public:
-  explicit EmptySink(std::string image) : image_(std::move(image)) {}
-
-  void size(std::uint64_t /*size_bytes*/) override {}
-  void data(std::uint64_t /*offset*/, std::span<const std::byte> /*bytes*/) override {
-    throw Error(ErrorCode::conflict, "replace image", image_,
-                "it is not empty and no record says that it is a replica; it was not touched. Remove or rename it, "
-                "or choose another target VMID");
-  }
-  void zero(std::uint64_t /*offset*/, std::uint64_t /*length_bytes*/) override {}
-  void finish() override {}
-
- private:
-  std::string image_;
-};
-
 /// The metadata of an image can be read by more people than /etc/pve, and `rbd` takes it as an argument.
 std::string without_password(const std::string& config) {
   VmConfig changed = parse_vm_config(config);
@@ -97,11 +79,22 @@ void ReplicaPoint::remove_unfinished(const DiskPlan& disk) {
 
 void ReplicaPoint::require_empty(const DiskPlan& disk, ImageStore& store, const ImageState& image) const {
   const ImageSpec& spec = disk.replica.spec;
+  const auto require_empty_at = [&](const Snapshot& snapshot) {
+    constexpr std::uint64_t block_bytes = std::uint64_t{4} << 20;
+    const std::uint64_t blocks = (snapshot.size_bytes + block_bytes - 1) / block_bytes;
+    const auto refuse = [&spec](const BlockHash& /*hash*/) {
+      throw Error(
+          ErrorCode::conflict, "replace image", to_string(spec),
+          "it is not empty and no record says that it is a replica; it was not touched. Remove or rename it, "
+          "or choose another target VMID");
+    };
+    store.hash_blocks(spec, snapshot, {.block_bytes = block_bytes, .ranges = {{0, blocks * block_bytes}}}, refuse,
+                      work_.stop);
+  };
   const Snapshot head = store.create_snapshot(spec, work_.plan.snapshot);
-  EmptySink sink(to_string(spec));
   try {
-    store.read_diff(spec, std::nullopt, head, 0, sink, work_.stop);
-    for (const Snapshot& one : image.snapshots) store.read_diff(spec, std::nullopt, one, 0, sink, work_.stop);
+    require_empty_at(head);
+    for (const Snapshot& one : image.snapshots) require_empty_at(one);
   } catch (...) {
     store.remove_snapshot(spec, head);
     throw;
