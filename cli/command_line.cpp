@@ -41,6 +41,19 @@ void add_option(CLI::App& command, Options& options, const OptionDescriptionOf<O
       description.pointer);
 }
 
+/// An agent that is restricted by half would be one that is not.
+std::optional<Restriction> agent_restriction(const std::string& allow, const std::string& pools,
+                                             const std::string& vmids) {
+  if (allow.empty() && pools.empty() && vmids.empty()) return std::nullopt;
+  if (allow != "receive") {
+    throw Error(ErrorCode::usage, "option", "--allow", "it is 'receive', with --pool and --vmid");
+  }
+  if (pools.empty() || vmids.empty()) {
+    throw Error(ErrorCode::usage, "option", "--allow=receive", "it needs both --pool and --vmid");
+  }
+  return parse_restriction(pools, vmids);
+}
+
 }  // namespace
 
 std::variant<Invocation, Answer> parse_command_line(int argc, const char* const* argv) {
@@ -64,6 +77,18 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
   std::string agent_memory;
   agent->add_option("--memory", agent_memory, "how much content may be under way at once")
       ->type_name("bytes[K|M|G]");
+  std::string agent_allow;
+  std::string agent_pools;
+  std::string agent_vmids;
+  agent->add_option("--allow", agent_allow, "all that a client may do; for command=\"...\" in authorized_keys")
+      ->type_name("receive");
+  agent->add_option("--pool", agent_pools, "storages a client may send to, with --allow=receive")
+      ->type_name("storage,...");
+  agent->add_option("--vmid", agent_vmids, "VMIDs replicas may have, with --allow=receive")
+      ->type_name("id[-id],...");
+  agent->add_option("--user", invocation.agent.user, "cephx user for this cluster's own Ceph, without 'client.'")
+      ->type_name("name");
+  agent->add_option("--keyring", invocation.agent.keyring, "its keyring")->type_name("path");
   CLI::App* version_command = app.add_subcommand("version", "print the version");
   CLI::App* help = app.add_subcommand("help", "print help");
   for (const VerifyOptionDescription& description : verify_option_list())
@@ -102,6 +127,10 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
     invocation.command = Command::agent;
     try {
       if (!agent_memory.empty()) invocation.agent.memory_bytes = parse_bytes("--memory", agent_memory);
+      if (invocation.agent.user.empty() != invocation.agent.keyring.empty()) {
+        throw Error(ErrorCode::usage, "option", "--user", "a cephx user and its --keyring are given together");
+      }
+      invocation.agent.restriction = agent_restriction(agent_allow, agent_pools, agent_vmids);
     } catch (const Error& error) {
       return Answer{fmt::format("crossover: {}\n", error.what()), true, exit_usage};
     }

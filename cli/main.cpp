@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <ctime>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -141,6 +142,13 @@ int verify(const Invocation& invocation, std::stop_token stop) {
 /// The protocol gets standard input and output for itself: what a library prints goes to standard error, where
 /// it can be read and hurts nobody.
 int agent(const AgentOptions& options, std::stop_token stop) {
+  // What the client asked sshd to run where its key is restricted to this command. None of it is taken; a client
+  // that wants something else is told here why it does not get it.
+  const char* asked = std::getenv("SSH_ORIGINAL_COMMAND");
+  if (asked != nullptr && std::string_view(asked).find("crossover agent") == std::string_view::npos) {
+    fmt::print(stderr, "crossover: this key is restricted to 'crossover agent'; use --transport=agent\n");
+    return exit_usage;
+  }
   if (isatty(STDIN_FILENO) == 1) {
     fmt::print(stderr, "crossover: agent is not for people: a crossover on another host starts it through ssh\n");
     return exit_usage;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -12,6 +13,8 @@
 #include "agent/agent_hypervisor.hpp"
 #include "agent/agent_store.hpp"
 #include "agent/connection_pool.hpp"
+#include "agent/restricted_hypervisor.hpp"
+#include "agent/restricted_store.hpp"
 #include "agent/server.hpp"
 #include "crossover/agent.hpp"
 #include "crossover/error.hpp"
@@ -19,6 +22,7 @@
 #include "engine/throttled_shell.hpp"
 #include "engine/throttled_sink.hpp"
 #include "pve/pve_cluster.hpp"
+#include "pve/storage_files.hpp"
 #include "rbd/librbd_store.hpp"
 #include "rbd/rbd_command_store.hpp"
 #include "ssh/local_shell.hpp"
@@ -31,15 +35,16 @@ namespace {
 constexpr std::uint64_t min_agent_bytes = std::uint64_t{16} << 20;
 
 /// Stores made by `make`, one for each way into a cluster.
+template <typename Store>
 class StoreCache final : public ImageStores {
  public:
-  using Make = std::function<std::unique_ptr<ImageStore>(const CephAccess&)>;
+  using Make = std::function<std::unique_ptr<Store>(const CephAccess&)>;
 
   explicit StoreCache(Make make) : make_(std::move(make)) {}
 
-  ImageStore& open(const CephAccess& access) override {
+  Store& open(const CephAccess& access) override {
     const std::scoped_lock lock(mutex_);
-    std::unique_ptr<ImageStore>& store = stores_[access];
+    std::unique_ptr<Store>& store = stores_[access];
     if (!store) store = make_(access);
     return *store;
   }
@@ -47,7 +52,7 @@ class StoreCache final : public ImageStores {
  private:
   Make make_;
   std::mutex mutex_;
-  std::map<CephAccess, std::unique_ptr<ImageStore>> stores_;
+  std::map<CephAccess, std::unique_ptr<Store>> stores_;
 };
 
 /// Another node of a cluster: at the address the cluster has for it, with the key the cluster has for its name.
@@ -122,7 +127,7 @@ class AgentWay final : public Way {
 
  private:
   AgentHypervisor hypervisor_;
-  StoreCache stores_;
+  StoreCache<AgentStore> stores_;
 };
 
 class CommandWay final : public Way {
@@ -137,7 +142,7 @@ class CommandWay final : public Way {
  private:
   std::shared_ptr<Shell> shell_;
   PveCluster cluster_;
-  StoreCache stores_;
+  StoreCache<RbdCommandStore> stores_;
 };
 
 /// A store of the destination that is reached from here.
@@ -166,8 +171,10 @@ class DirectWay final : public Way {
         cluster_(*shell, [&request](const NodeState& node) { return node_shell(request, node); }),
         stores_([&request, limiter](const CephAccess& there) {
           // What the storage says of paths is true over there. The user is the same, with the key that is here.
-          const CephAccess access{
-              .conf = request.options.destination_conf, .user = there.user, .with_defaults = true};
+          const CephAccess access{.conf = request.options.destination_conf,
+                                  .user = there.user,
+                                  .keyring = request.destination_user ? request.destination_user->keyring : "",
+                                  .with_defaults = true};
           return std::make_unique<DirectStore>(access, MemoryShare(transfer_bytes(request)), limiter);
         }) {}
 
@@ -176,7 +183,7 @@ class DirectWay final : public Way {
  private:
   std::shared_ptr<Shell> shell_;
   PveCluster cluster_;
-  StoreCache stores_;
+  StoreCache<DirectStore> stores_;
 };
 
 /// The destination, by the way its first use finds: the agent where there is one.
@@ -268,7 +275,7 @@ class BothSides final : public Connection {
  private:
   LocalShell shell_;
   PveCluster cluster_;
-  StoreCache stores_;
+  StoreCache<LibrbdStore> stores_;
   Destination destination_;
 };
 
@@ -282,10 +289,25 @@ void serve_agent(int in, int out, const AgentOptions& options, std::stop_token s
   const MemoryShare share(std::max(options.memory_bytes, min_agent_bytes));
   LocalShell shell;
   PveCluster cluster(shell, [](const NodeState& node) { return std::make_unique<SshShell>(node_host(node)); });
-  StoreCache stores([share](const CephAccess& access) {
-    return std::make_unique<LibrbdStore>(access, share.reads(), share.writes());
+  StoreCache<LibrbdStore> stores([share, &options](CephAccess access) {
+    // Monitors of its own make a cluster another one.
+    if (!options.user.empty() && access.monitors.empty()) {
+      access.user = options.user;
+      access.keyring = options.keyring;
+    }
+    return std::make_unique<LibrbdStore>(std::move(access), share.reads(), share.writes());
   });
-  agent::Server(in, out, {cluster, stores}, share.way).serve(std::move(stop));
+  if (!options.restriction) {
+    agent::Server(in, out, {cluster, stores}, share.way).serve(std::move(stop));
+    return;
+  }
+  const agent::ReceiveContext context{
+      *options.restriction, stores, read_storage_files,
+      [&stores](const CephAccess& access, const ImageSpec& image) { return stores.open(access).is_empty(image); },
+      [] { return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()); }};
+  agent::RestrictedHypervisor hypervisor(cluster, context);
+  agent::RestrictedStores images(context);
+  agent::Server(in, out, {hypervisor, images}, share.way).serve(std::move(stop));
 }
 
 }  // namespace crossover

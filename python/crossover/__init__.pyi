@@ -61,6 +61,10 @@ class MirrorOptions:
         ssh_cipher: str = "",
         transport: str = "auto",
         destination_conf: str = "",
+        source_user: str = "",
+        source_keyring: str = "",
+        destination_user: str = "",
+        destination_keyring: str = "",
         parallel: str = "4",
         memory: str = "256M",
         bandwidth_limit: str = "",
@@ -93,6 +97,10 @@ class MirrorOptions:
     ssh_cipher: str
     transport: str
     destination_conf: str
+    source_user: str
+    source_keyring: str
+    destination_user: str
+    destination_keyring: str
     parallel: str
     memory: str
     bandwidth_limit: str

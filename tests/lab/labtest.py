@@ -6,6 +6,11 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 
+# The options with which a mirror run has the rights it needs on each side, and no more: see docs/access.md.
+KEYRING = "/etc/pve/priv/ceph.client.crossover.keyring"
+SOURCE_USER = ("--source-user=crossover", f"--source-keyring={KEYRING}")
+USERS = (*SOURCE_USER, "--destination-user=crossover", f"--destination-keyring={KEYRING}")
+
 
 class Lab:
     """Runs `lab` for one state folder."""

@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 LAB_FOLDER = REPOSITORY / "tests" / "lab"
 sys.path.insert(0, str(LAB_FOLDER))
-from labtest import Lab  # noqa: E402
+from labtest import USERS, Lab  # noqa: E402
 
 CROSSOVER = os.environ.get("CROSSOVER_COMMAND", str(REPOSITORY / "build" / "dev" / "cli" / "crossover"))
 EAST, WEST = "pve01", "pve04"
@@ -150,9 +150,9 @@ class Site:
     def crossover(self, *words, node=EAST, seconds=RUN_SECONDS):
         return self.start(*words, node=node).wait(seconds)
 
-    def start_mirror(self, vmid, *words, job, destination=WEST, pool="ceph-ssd", node=EAST):
+    def start_mirror(self, vmid, *words, job, destination=WEST, pool="ceph-ssd", node=EAST, users=USERS):
         return self.start("mirror", f"--vmid={vmid}", f"--destination={destination}", f"--pool={pool}",
-                          f"--jobname={job}", *words, node=node)
+                          f"--jobname={job}", *users, *words, node=node)
 
     def mirror(self, vmid, *words, seconds=RUN_SECONDS, **where):
         return self.start_mirror(vmid, *words, **where).wait(seconds)

@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+from labtest import KEYRING, SOURCE_USER, USERS
 from mirrortest import EAST, WEST
 
 TARGET = 9180
@@ -20,10 +21,10 @@ def guest(site, still):
 
 @pytest.fixture
 def west_conf(site):
-    """West's Ceph as east's node reaches it: the monitors' addresses, and a key of its own."""
-    key = site.run(WEST, "cat", "/etc/pve/priv/ceph.client.admin.keyring")
+    """West's Ceph as east's node reaches it: the monitors' addresses, and the keyring of its user there."""
+    key = site.run(WEST, "cat", KEYRING)
     lines = [line for line in site.run(WEST, "cat", "/etc/pve/ceph.conf").splitlines() if "keyring" not in line]
-    conf = "\n".join([*lines, "[client]", "keyring = /root/west.keyring", ""])
+    conf = "\n".join([*lines, ""])
     for path, text in ((CONF, conf), ("/root/west.keyring", key)):
         site.run(EAST, "/usr/bin/python3", "-c", "import sys; open(sys.argv[1], 'w').write(sys.argv[2])", path, text)
     yield CONF
@@ -32,9 +33,12 @@ def west_conf(site):
 
 @pytest.mark.parametrize("transport", ["agent", "rbd", "direct"])
 def test_every_transport(site, guest, west_conf, transport):
-    options = [f"--destination-conf={west_conf}"] if transport == "direct" else []
+    options, users = [], USERS
+    if transport == "direct":
+        options = [f"--destination-conf={west_conf}"]
+        users = (*SOURCE_USER, "--destination-user=crossover", "--destination-keyring=/root/west.keyring")
     for full in (True, False):
-        report = site.mirrored(f"{guest.vmid}:{TARGET}", f"--transport={transport}", *options, job="transport")
+        report = site.mirrored(f"{guest.vmid}:{TARGET}", f"--transport={transport}", *options, job="transport", users=users)
         assert [disk["full"] for disk in report["disks"]] == [full]
         site.check_equal(report)
 

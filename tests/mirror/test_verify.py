@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from labtest import USERS
 from mirrortest import EAST, WEST
 
 VMID, TARGET = 160, 9160
@@ -30,7 +31,7 @@ def mirrored(site, *words):
 
 def verify(site, *words):
     return site.crossover("verify", f"--vmid={VMID}:{TARGET}", f"--destination={WEST}", "--pool=ceph-ssd",
-                          f"--jobname={JOB}", "--keeplocal=1d", "--keepremote=1d", *words)
+                          f"--jobname={JOB}", *USERS, "--keeplocal=1d", "--keepremote=1d", *words)
 
 
 def rot(site, image, offset, text):

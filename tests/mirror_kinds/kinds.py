@@ -7,6 +7,8 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from labtest import USERS
+
 HERE = Path(__file__).resolve().parent
 CROSSOVER = Path(os.environ.get("CROSSOVER", HERE.parents[1] / "build/dev/cli/crossover"))
 MIB = 1 << 20
@@ -97,9 +99,9 @@ class Kinds:
         pairs = ",".join(f"{vmid}:{target(vmid)}" for vmid in vmids)
         return self.attempt_words(f"--vmid={pairs}", *options, **how)
 
-    def attempt_words(self, *words, pool="ceph-ssd"):
+    def attempt_words(self, *words, pool="ceph-ssd", users=USERS):
         done = self.lab("exec", "pve01", str(CROSSOVER), "mirror", *words, "--destination=pve04", f"--pool={pool}",
-                        "--json", check=False)
+                        *users, "--json", check=False)
         assert done.stdout.startswith("{"), f"{done.returncode}: {done.stderr}"
         return done.returncode, json.loads(done.stdout)["guests"]
 

@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "agent/restricted_hypervisor.hpp"
+#include "agent/restricted_store.hpp"
 #include "crossover/error.hpp"
 #include "plan/guest_disks.hpp"
 
@@ -123,10 +127,24 @@ ImageSpec TwoClusters::replica_of(const ImageSpec& image, std::uint32_t target_v
 
 template <typename Action>
 auto TwoClusters::over_ports(EventSink& sink, const Action& action) {
+  OneStore all_replicas(replica_images);
+  const agent::ReceiveContext context{
+      restriction.value_or(Restriction{}), all_replicas, [this] { return destination.inventory; },
+      [this](const CephAccess&, const ImageSpec& image) {
+        const std::vector<std::byte> bytes = replica_images.content(image);
+        return std::all_of(bytes.begin(), bytes.end(), [](std::byte byte) { return byte == std::byte{0}; });
+      },
+      [this] { return clock.now(); }};
+  agent::RestrictedStores restricted_stores(context);
+  agent::RestrictedHypervisor restricted_cluster(destination, context);
+  const auto copy = destination.inventory.storages.rbd("copy");
+  ImageStore& replicas =
+      restriction ? restricted_stores.open(storage_access(destination.inventory, *copy)) : replica_images;
+  Hypervisor& far_cluster = restriction ? static_cast<Hypervisor&>(restricted_cluster) : destination;
   FaultyStore source_store("source", source_images, faults);
-  FaultyStore replica_store("destination", replica_images, faults);
+  FaultyStore replica_store("destination", replicas, faults);
   FaultyHypervisor source_cluster("source", source, faults);
-  FaultyHypervisor destination_cluster("destination", destination, faults);
+  FaultyHypervisor destination_cluster("destination", far_cluster, faults);
   OneStore source_stores(source_store);
   OneStore replica_stores(replica_store);
   return action(Ports{{source_cluster, source_stores}, {destination_cluster, replica_stores}, clock, sink});

@@ -13,6 +13,7 @@
 #include "crossover/events.hpp"
 #include "crossover/options.hpp"
 #include "crossover/report.hpp"
+#include "crossover/restriction.hpp"
 #include "engine/mirror.hpp"
 #include "engine/verify.hpp"
 #include "support/faults.hpp"
@@ -96,7 +97,8 @@ class TwoClusters {
   RecordingSink events;
   Faults faults;
   MirrorOptions options;
-  MarkInterval marks;  ///< of transfers
+  std::optional<Restriction> restriction;  ///< of the destination's agent
+  MarkInterval marks;                      ///< of transfers
   std::mt19937 random{1};
 
  private:

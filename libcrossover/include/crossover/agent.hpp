@@ -3,13 +3,24 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <stop_token>
+#include <string>
+
+#include "crossover/restriction.hpp"
 
 namespace crossover {
 
 struct AgentOptions {
   /// How much of a transfer's content may be under way in here at once; at least 16 MiB are taken.
   std::uint64_t memory_bytes = std::uint64_t{256} << 20;
+  /// The client may survey, send and configure these replicas, and nothing else: it can neither remove recovery
+  /// points nor reach anything else. For a key that somebody else holds.
+  std::optional<Restriction> restriction;
+  /// cephx user for the cluster's own Ceph, without "client.", and the path of its keyring, instead of what a client
+  /// asks for; both are empty or neither.
+  std::string user;
+  std::string keyring;
 };
 
 /// Serves one client that talks the agent's protocol on two descriptors, which stay the caller's: images through

@@ -26,6 +26,10 @@ struct MirrorOptions {
   std::string ssh_cipher;
   std::string transport = "auto";
   std::string destination_conf;
+  std::string source_user;
+  std::string source_keyring;
+  std::string destination_user;
+  std::string destination_keyring;
   std::string parallel = "4";
   std::string memory = "256M";
   std::string bandwidth_limit;

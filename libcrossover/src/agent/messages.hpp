@@ -76,8 +76,10 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GuestState, vmid, node, config, firewall, pow
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StorageConfigWarning, line, section, reason)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Storage, id, type, properties, content, nodes, disabled)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StorageConfig, storages, warnings)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VmidRange, first, last)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Restriction, pools, vmids)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ClusterInventory, entry_node, name, writable, nodes, storages, ceph_files,
-                                   snippets, containers, guests)
+                                   snippets, containers, guests, restriction)
 
 }  // namespace crossover
 

@@ -44,6 +44,13 @@ class Checker {
       } else {
         add(Result::failed, side, "/etc/pve cannot be written: no quorum, or not root");
       }
+      if (inventory.restriction) {
+        add(Result::ok, side,
+            fmt::format(
+                "its agent is restricted to receiving, for {}: --keepremote has no effect, 'crossover prune' "
+                "has to run there",
+                to_string(*inventory.restriction)));
+      }
       for (const auto& [name, node] : inventory.nodes) {
         const std::string subject = fmt::format("{} node {}", side, name);
         if (!node.unreachable.empty()) {

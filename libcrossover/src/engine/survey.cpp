@@ -96,6 +96,8 @@ void wait_for_cut_off_writers(const Ports& ports, ImageStates& images, std::stop
 Survey survey_guests(const MirrorRequest& request, ClusterInventory source, ClusterInventory destination,
                      const Ports& ports) {
   Survey result;
+  source.ceph_user = request.source_user;
+  destination.ceph_user = request.destination_user;
   result.guests = scope_guests(request, source, destination);
   Inventory& inventory = result.inventory;
   inventory.source = std::move(source);

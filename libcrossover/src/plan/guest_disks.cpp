@@ -32,8 +32,13 @@ std::string why_not(const Drive& drive, const std::string& bios, const ClusterIn
 }  // namespace
 
 CephAccess storage_access(const ClusterInventory& cluster, const RbdStorage& storage) {
-  return ceph_access(storage, cluster.ceph_files.contains(storage.id + ".keyring"),
-                     cluster.ceph_files.contains(storage.id + ".conf"));
+  CephAccess access = ceph_access(storage, cluster.ceph_files.contains(storage.id + ".keyring"),
+                                  cluster.ceph_files.contains(storage.id + ".conf"));
+  if (cluster.ceph_user && !storage.external) {
+    access.user = cluster.ceph_user->name;
+    access.keyring = cluster.ceph_user->keyring;
+  }
+  return access;
 }
 
 GuestDisks guest_disks(const VmConfig& config, const ClusterInventory& cluster, bool all_disks) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "crossover/image.hpp"
+#include "crossover/restriction.hpp"
 #include "crossover/storage_config.hpp"
 #include "crossover/vm_config.hpp"
 
@@ -39,6 +40,14 @@ struct GuestState {
   bool ha_managed = false;  ///< a resource whose state is not "ignored"
 };
 
+/// A cephx user and where its key is.
+struct CephUser {
+  std::string name;     ///< without "client."
+  std::string keyring;  ///< path
+
+  bool operator==(const CephUser&) const = default;
+};
+
 /// One cluster's hypervisor side.
 struct ClusterInventory {
   std::string entry_node;  ///< the node we came in by, by its own name
@@ -51,6 +60,8 @@ struct ClusterInventory {
       snippets;  ///< volume ids of hook scripts and cloud-init snippets that exist on the entry node
   std::map<std::uint32_t, std::string> containers;  ///< VMID -> node
   std::map<std::uint32_t, GuestState> guests;
+  std::optional<Restriction> restriction;  ///< what the cluster's agent is limited to; nothing: not at all
+  std::optional<CephUser> ceph_user;  ///< who is to use the Ceph of the cluster's own nodes; nothing: as configured
 };
 
 /// An image with the access that leads to its cluster.

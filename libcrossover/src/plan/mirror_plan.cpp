@@ -9,6 +9,7 @@
 #include "plan/points.hpp"
 #include "plan/removals.hpp"
 #include "plan/replica_config.hpp"
+#include "plan/restricted_config.hpp"
 #include "plan/transfer_progress.hpp"
 
 namespace crossover {
@@ -55,6 +56,7 @@ class GuestPlanner {
     }
     try {
       if (scope_.problem) throw Stop{*scope_.problem};
+      check_restriction();
       check_images();
       check_source(guest);
       check_target();
@@ -67,6 +69,7 @@ class GuestPlanner {
         plan_config_of_point();
       } else {
         plan_.removals = plan_removals(request_, inventory_, plan_.disks, points_.committed, now_);
+        if (inventory_.destination.restriction) leave_removals_to_destination();
       }
       plan_steps();
     } catch (const Stop& stopped) {
@@ -226,6 +229,29 @@ class GuestPlanner {
     check_present_target(present->second);
   }
 
+  /// What a restricted agent would refuse in the middle is said before anything is done.
+  void check_restriction() {
+    const auto& restriction = inventory_.destination.restriction;
+    if (!restriction) return;
+    if (!restriction->allows(scope_.target_vmid)) {
+      stop(ErrorCode::permission,
+           "VM {}: the destination's agent is restricted to {}; choose another target than {} with "
+           "--vmid={}:<target> or --prefixid",
+           scope_.vmid, to_string(*restriction), scope_.target_vmid, scope_.vmid);
+    }
+    if (!repair_.point.empty()) {
+      stop(ErrorCode::permission,
+           "VM {}: the destination's agent is restricted to receiving, and lets nobody mark {} as bad; repair it "
+           "with a key that is not restricted",
+           scope_.vmid, repair_.point);
+    }
+    for (const ImageRef& replica : scope_.replicas) {
+      if (is_image_of(replica.spec.name, scope_.target_vmid)) continue;
+      stop(ErrorCode::permission, "VM {}: the destination's agent is restricted to images named vm-{}-..., not {}",
+           scope_.vmid, scope_.target_vmid, to_string(replica.spec));
+    }
+  }
+
   void check_present_target(const GuestState& present) {
     const VmConfig config = parse_vm_config(present.config);
     // It is the images it names that make a configuration ours, not images that lie beside it.
@@ -265,7 +291,14 @@ class GuestPlanner {
     const std::string there = config.get("vmgenid").value_or("");
     const bool same_guest = here.size() > 1 && here == there;
     // A guest without disks has no image that could carry a record; its vmgenid is all that tells it apart.
-    if (same_guest && (request_.options.overwrite || scope_.disks.replicated.empty())) return;
+    const bool may_overwrite = request_.options.overwrite && !inventory_.destination.restriction;
+    if (same_guest && (may_overwrite || scope_.disks.replicated.empty())) return;
+    if (same_guest && inventory_.destination.restriction) {
+      stop(ErrorCode::conflict,
+           "VM {}: VM {} ({}) is on the destination's node {} already and no record says that it is a replica; the "
+           "destination's agent is restricted to receiving and does not replace it",
+           scope_.vmid, scope_.target_vmid, config.display_name(scope_.target_vmid), present.node);
+    }
     if (same_guest) {
       stop(ErrorCode::conflict,
            "VM {}: VM {} ({}) is on the destination's node {} already and no record says that it is a replica; its "
@@ -402,8 +435,10 @@ class GuestPlanner {
     const ReplicaRecord& record = *disk.replica_record.replica;
     std::vector<PointIds> points = known_points(record, replica);
     std::erase_if(points, [this](const PointIds& point) { return !points_.committed.contains(point.name); });
-    for (PointIds& point : points) point.bad = points_.bad.contains(point.name) || point.name == repair_.point;
     disk.points = points;
+    for (PointIds& point : points) point.bad = points_.bad.contains(point.name) || point.name == repair_.point;
+    // Through a restricted agent a point stays in the record as it is, until the destination itself removes it.
+    if (!inventory_.destination.restriction) disk.points = points;
     std::string bad_base;
     for (auto point = points.rbegin(); point != points.rend(); ++point) {
       const Snapshot* there = find_snapshot(replica, point->name, point->replica_id);
@@ -534,6 +569,16 @@ class GuestPlanner {
     return "";
   }
 
+  void leave_removals_to_destination() {
+    const std::size_t left =
+        std::erase_if(plan_.removals, [](const Removal& removal) { return !removal.on_source; });
+    if (left == 0) return;
+    plan_.warnings.push_back(fmt::format(
+        "{} snapshots on the destination are not kept by --keepremote={}; its agent is restricted to receiving, so "
+        "'crossover prune' has to remove them there",
+        left, request_.options.keep_remote));
+  }
+
   /// A point that is resumed has the configuration of its own moment.
   void plan_config_of_point() {
     const VmConfig present = parse_vm_config(plan_.replica_config);
@@ -578,6 +623,7 @@ class GuestPlanner {
     setting.snippets = inventory_.destination.snippets;
     for (const Storage& storage : inventory_.destination.storages.storages) setting.storages.insert(storage.id);
     setting.keep_host_devices = request_.options.keep_host_devices;
+    setting.restriction = inventory_.destination.restriction;
     ReplicaConfig replica = replica_config(scope_.config, scope_.disks, setting, request_.rewrite);
     plan_.replica_config = replica.config.to_bytes();
     plan_.left_out.insert(plan_.left_out.end(), replica.left_out.begin(), replica.left_out.end());

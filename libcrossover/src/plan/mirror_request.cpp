@@ -44,6 +44,24 @@ void check_word(const char* option, const std::string& word, std::initializer_li
               fmt::format("'{}' is none of {}", word, fmt::join(allowed, ", ")));
 }
 
+/// A key that is searched for somewhere could be another one than was meant, and a path without a user would be
+/// tried as everybody.
+std::optional<CephUser> ceph_user(const char* side, const std::string& name, const std::string& keyring) {
+  if (name.empty() && keyring.empty()) return std::nullopt;
+  const std::string option = fmt::format("--{}-{}", side, name.empty() ? "user" : "keyring");
+  if (name.empty() || keyring.empty()) {
+    throw Error(ErrorCode::usage, "option", option, "a cephx user and its keyring are given together");
+  }
+  if (name.starts_with("client.")) {
+    throw Error(ErrorCode::usage, "option", fmt::format("--{}-user", side),
+                fmt::format("'{}' is given without 'client.'", name));
+  }
+  if (!keyring.starts_with('/')) {
+    throw Error(ErrorCode::usage, "option", fmt::format("--{}-keyring", side), "it is no absolute path");
+  }
+  return CephUser{name, keyring};
+}
+
 std::size_t parallel_count(const std::string& text) {
   constexpr std::uint64_t most = 64;
   const auto count = text::all_digits(text) ? text::to_uint64(text) : std::nullopt;
@@ -87,6 +105,8 @@ MirrorRequest parse_options(const MirrorOptions& options) {
   if ((options.transport == "direct") == options.destination_conf.empty()) {
     throw Error(ErrorCode::usage, "option", "--destination-conf", "--transport=direct goes with it, and only that");
   }
+  request.source_user = ceph_user("source", options.source_user, options.source_keyring);
+  request.destination_user = ceph_user("destination", options.destination_user, options.destination_keyring);
   check_word("--compress", options.compress, {"auto", "zstd", "none"});
   request.keep_local.window = parse_keep_window("--keeplocal", options.keep_local);
   request.keep_remote.window = parse_keep_window("--keepremote", options.keep_remote);

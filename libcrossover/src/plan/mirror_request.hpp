@@ -13,6 +13,7 @@
 #include "crossover/retention.hpp"
 #include "crossover/rewrite_rule.hpp"
 #include "crossover/vmid.hpp"
+#include "plan/inventory.hpp"
 #include "plan/transfer_progress.hpp"
 
 namespace crossover {
@@ -31,11 +32,13 @@ struct MirrorRequest {
   std::string job_label;  ///< as it stands in snapshot names
   std::chrono::seconds lock_wait{};
   std::chrono::seconds freeze_timeout{};
-  std::size_t parallel = 1;           ///< transfers at once, and guests
-  std::uint64_t memory_bytes = 0;     ///< content under way at once, over all transfers, on each side
-  std::uint64_t bandwidth_limit = 0;  ///< bytes a second over all transfers; 0: none
-  MarkInterval marks;                 ///< no option: tests have shorter ones
-  MirrorOptions options;              ///< where the flags are read
+  std::size_t parallel = 1;                  ///< transfers at once, and guests
+  std::uint64_t memory_bytes = 0;            ///< content under way at once, over all transfers, on each side
+  std::uint64_t bandwidth_limit = 0;         ///< bytes a second over all transfers; 0: none
+  MarkInterval marks;                        ///< no option: tests have shorter ones
+  std::optional<CephUser> source_user;       ///< nothing: as the storages have it
+  std::optional<CephUser> destination_user;  ///< nothing: as the storages have it
+  MirrorOptions options;                     ///< where the flags are read
 };
 
 /// Checks all options. ErrorCode::usage names the first option that is wrong, its value, and what is expected.

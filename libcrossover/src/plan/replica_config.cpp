@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "crossover/error.hpp"
+#include "plan/restricted_config.hpp"
 
 namespace crossover {
 
@@ -151,6 +152,13 @@ ReplicaConfig replica_config(const VmConfig& source, const GuestDisks& disks, co
   apply_rules(config, rules, setting);
   for (const char* key : transient_keys) config.remove(key);
   config.set("onboot", "0");
+  if (setting.restriction) {
+    for (RefusedSetting& refused : remove_refused(config, setting.target_vmid, *setting.restriction)) {
+      replica.left_out.push_back({std::move(refused.key), std::move(refused.value),
+                                  refused.reason + "; the destination's agent is restricted and refuses it",
+                                  false});
+    }
+  }
   return replica;
 }
 

@@ -4,11 +4,13 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "crossover/report.hpp"
+#include "crossover/restriction.hpp"
 #include "crossover/rewrite_rule.hpp"
 #include "crossover/vm_config.hpp"
 #include "plan/guest_disks.hpp"
@@ -23,6 +25,7 @@ struct ReplicaSetting {
   std::set<std::string> snippets;              ///< volume ids of snippets the destination has
   std::set<std::string> storages;              ///< storage ids the destination has
   bool keep_host_devices = false;
+  std::optional<Restriction> restriction;  ///< of the destination's agent: what it refuses is left out
 };
 
 /// The configuration and what it lacks.

@@ -42,6 +42,10 @@ RbdStorage target_storage(const MirrorRequest& request, const ClusterInventory& 
     for (const RbdStorage& storage : destination.storages.rbd_storages()) {
       known += (known.empty() ? "" : ", ") + storage.id;
     }
+    if (destination.restriction) {
+      throw Error(ErrorCode::permission, "use storage", request.pool,
+                  fmt::format("the destination's agent is restricted to {}", to_string(*destination.restriction)));
+    }
     throw Error(ErrorCode::not_found, "use storage", request.pool,
                 fmt::format("the destination has no storage of that id; --pool can be one of its RBD storages: {}",
                             known.empty() ? "(it has none)" : known));

@@ -283,6 +283,19 @@ void LibrbdStore::read_head_diff(const ImageSpec& spec, const std::optional<Snap
   sink.finish();
 }
 
+bool LibrbdStore::is_empty(const ImageSpec& spec) {
+  const Image image = open(spec, Image::Mode::read);
+  const std::uint64_t size = image.size_bytes();
+  const std::uint64_t step = rbd::list_range_bytes(image);
+  for (std::uint64_t offset = 0; offset < size; offset += std::min(step, size - offset)) {
+    const auto extents = rbd::list_diff(image, std::nullopt, offset, std::min(step, size - offset), {});
+    if (std::any_of(extents.begin(), extents.end(), [](const rbd::Extent& extent) { return extent.exists; })) {
+      return false;
+    }
+  }
+  return true;
+}
+
 void LibrbdStore::protect_snapshot(const ImageSpec& spec, const std::string& name) {
   const Image image = open(spec, Image::Mode::write);
   const int result = rbd_snap_protect(image.get(), name.c_str());

@@ -46,11 +46,13 @@ class LibrbdStore : public ImageStore {
   std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, const TransferProgress& from,
                                        std::stop_token stop) override;
 
-  // What a stream of the stock command asks for beyond the port.
+  // What is asked for beyond the port: by streams of the stock command, and by a restricted agent.
 
   /// read_diff() up to the head instead of a snapshot. Only consistent if nobody writes meanwhile.
   void read_head_diff(const ImageSpec& image, const std::optional<Snapshot>& from, DiffSink& sink,
                       std::stop_token stop);
+  /// True if nothing is stored in the image's head. Only certain if nobody writes meanwhile.
+  bool is_empty(const ImageSpec& image);
   void protect_snapshot(const ImageSpec& image, const std::string& name);
   /// The pool Ceph's commands take where none is named.
   std::string default_pool();

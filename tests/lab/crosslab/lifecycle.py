@@ -60,12 +60,14 @@ def _start_ceph(state, cluster, store, ec):
     try:
         backup = commander("auth get-or-create", entity="client.backup",
                            caps=["mon", "profile rbd", "osd", f"profile rbd pool={pve_files.EXTERNAL_POOL}"])
+        crossover = commander("auth get-or-create", entity="client.crossover", caps=pve_files.crossover_caps(cluster, ec))
         if cluster is WEST:
             commander.create_namespace(*pve_files.NAMESPACE)
     finally:
         commander.close()
     return {"fsid": fsid, "admin": made.keyring.read_text(),
-            "backup": f"[client.backup]\n\tkey = {backup[0]['key']}\n"}
+            "backup": f"[client.backup]\n\tkey = {backup[0]['key']}\n",
+            "crossover": f"[client.crossover]\n\tkey = {crossover[0]['key']}\n"}
 
 
 def _build_guest():

@@ -48,6 +48,8 @@ WEST_STORAGES = [
 EC_STORAGE = ("ec", "ecmeta", {"content": "images", "data-pool": "ecdata", "krbd": "0"})
 NAMESPACE = ("ssdpool", "nsa")
 EXTERNAL_POOL = "hddpool"
+# A pool of the destination that is neither a storage nor for replicas.
+UNRELATED_POOL = "elsewhere"
 
 
 def storages(cluster, ec):
@@ -58,7 +60,19 @@ def storages(cluster, ec):
 
 
 def pools(cluster, ec):
-    return tuple(sorted({pool for _, pool, _ in storages(cluster, ec)} | {EXTERNAL_POOL}))
+    unrelated = set() if cluster is EAST else {UNRELATED_POOL}
+    return tuple(sorted({pool for _, pool, _ in storages(cluster, ec)} | {EXTERNAL_POOL} | unrelated))
+
+
+def crossover_caps(cluster, ec):
+    """What docs/access.md gives the user a mirror run has on this side: on the source nothing that writes data."""
+    if cluster is EAST:
+        osd = [f"profile rbd-read-only pool={pool}, allow rwx pool={pool} object_prefix rbd_header., "
+               f"allow rwx pool={pool} object_prefix rbd_object_map." for pool in pools(cluster, ec)]
+        return ["mon", "profile rbd-read-only", "osd", ", ".join(osd)]
+    data = [EC_STORAGE[2]["data-pool"]] if ec else []
+    return ["mon", "profile rbd", "osd", ", ".join(f"profile rbd pool={pool}" for pool in [*pools(cluster, ec), *data]
+                                                  if pool != UNRELATED_POOL)]
 
 
 def _storage_cfg(cluster, ec):
@@ -82,7 +96,7 @@ def _corosync_conf(cluster):
 
 
 def write(state, cluster, ceph, ec):
-    """Fills the cluster's /etc/pve. `ceph` has the cluster's fsid, its admin keyring and that of client.backup."""
+    """Fills the cluster's /etc/pve. `ceph` has the cluster's fsid, its admin keyring and those of client.backup and client.crossover."""
     folder = state.pmxcfs(cluster)
     SharedTree.prepare(folder, cluster.name, [(node.name, node.number, node.address) for node in cluster.nodes])
     root = folder / "tree"
@@ -100,6 +114,7 @@ def write(state, cluster, ceph, ec):
             for source in ([cluster] if cluster is EAST else CLUSTERS) for node in source.nodes),
         "priv/ceph.client.admin.keyring": ceph["admin"],
         "priv/ceph/ext.keyring": ceph["backup"],
+        "priv/ceph.client.crossover.keyring": ceph["crossover"],
         "priv/ceph/ext.conf": "[global]\nkeyring = /etc/pve/priv/ceph/ext.keyring\n",
     }
     for name, _, _ in storages(cluster, ec):

@@ -31,9 +31,10 @@ TEST_CASE("the option list has every member of MirrorOptions, each once") {
   MirrorOptions options;
   // Does not compile when a member comes or goes: then the list has to change as well.
   const auto& [vmid, exclude_vmids, tag, prefix_id, destination, pool, keep_local, keep_remote, rewrite, job_name,
-               ssh_cipher, transport, destination_conf, parallel, memory, bandwidth_limit, compress, lock_wait,
-               freeze_timeout, online, overwrite, all_disks, keep_host_devices, no_lock, keep_source_lock,
-               keep_destination_lock, accept_new_host_keys, dry_run] = options;
+               ssh_cipher, transport, destination_conf, source_user, source_keyring, destination_user,
+               destination_keyring, parallel, memory, bandwidth_limit, compress, lock_wait, freeze_timeout, online,
+               overwrite, all_disks, keep_host_devices, no_lock, keep_source_lock, keep_destination_lock,
+               accept_new_host_keys, dry_run] = options;
   const std::set<const void*> members{&vmid,
                                       &exclude_vmids,
                                       &tag,
@@ -47,6 +48,10 @@ TEST_CASE("the option list has every member of MirrorOptions, each once") {
                                       &ssh_cipher,
                                       &transport,
                                       &destination_conf,
+                                      &source_user,
+                                      &source_keyring,
+                                      &destination_user,
+                                      &destination_keyring,
                                       &parallel,
                                       &memory,
                                       &bandwidth_limit,
@@ -187,4 +192,30 @@ TEST_CASE("a check without guests is about all of them") {
   REQUIRE(std::holds_alternative<Invocation>(parsed));
   CHECK(std::get<Invocation>(parsed).command == Command::check);
   CHECK(std::get<Invocation>(parsed).options.vmid == "all");
+}
+
+TEST_CASE("an agent is restricted as a whole or not at all") {
+  const auto open = parse({"agent", "--memory=64M"});
+  REQUIRE(std::holds_alternative<Invocation>(open));
+  CHECK_FALSE(std::get<Invocation>(open).agent.restriction);
+  const auto limited = parse({"agent", "--allow", "receive", "--pool", "data,b", "--vmid", "99000-99999,500",
+                              "--user", "crossover", "--keyring=/k"});
+  REQUIRE(std::holds_alternative<Invocation>(limited));
+  const AgentOptions& agent = std::get<Invocation>(limited).agent;
+  CHECK(agent.restriction == Restriction{{"data", "b"}, {{99000, 99999}, {500, 500}}});
+  CHECK(agent.user == "crossover");
+  CHECK(agent.keyring == "/k");
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"agent", "--allow=receive"},
+                                                    {"agent", "--allow=receive", "--pool=data"},
+                                                    {"agent", "--allow=receive", "--vmid=100"},
+                                                    {"agent", "--pool=data", "--vmid=100"},
+                                                    {"agent", "--allow=all", "--pool=data", "--vmid=100"},
+                                                    {"agent", "--allow=receive", "--pool=data", "--vmid=all"},
+                                                    {"agent", "--user=crossover"},
+                                                    {"agent", "--keyring=/k"}}) {
+    CAPTURE(arguments.back());
+    const auto parsed = parse(arguments);
+    REQUIRE(std::holds_alternative<Answer>(parsed));
+    CHECK(std::get<Answer>(parsed).exit_status == exit_usage);
+  }
 }

@@ -15,7 +15,10 @@ namespace {
 
 /// A stage in some state, and the keeper that saw how it came about.
 struct Stage {
-  Stage() : keeper(clusters, 100, 99100) { clusters.marks.bytes = 1; }
+  explicit Stage(bool restricted = false) : keeper(clusters, 100, 99100) {
+    clusters.marks.bytes = 1;
+    if (restricted) clusters.restriction = parse_restriction("copy", "99000-99999");
+  }
 
   /// A run in which nothing has to go well. Nothing if it threw.
   std::optional<MirrorReport> try_run() {
@@ -71,8 +74,8 @@ struct Stage {
 
 using Prepare = std::function<void(Stage&)>;
 
-void check_one(const Prepare& prepare, const std::string& call, Fault fault) {
-  Stage stage;
+void check_one(const Prepare& prepare, bool restricted, const std::string& call, Fault fault) {
+  Stage stage(restricted);
   prepare(stage);
   const std::string config = stage.clusters.source.config(100).value();
   const std::set<std::string> bases = stage.keeper.bases();
@@ -95,10 +98,11 @@ void check_one(const Prepare& prepare, const std::string& call, Fault fault) {
 }
 
 /// Goes through all calls of the run that comes after `prepare`.
-void check_all(const Prepare& prepare) {
+void check_all(const Prepare& prepare, bool restricted) {
+  CAPTURE(restricted);
   std::vector<std::string> calls;
   {
-    Stage stage;
+    Stage stage(restricted);
     prepare(stage);
     stage.clusters.faults.arm();
     const auto report = stage.try_run();
@@ -112,9 +116,14 @@ void check_all(const Prepare& prepare) {
     for (const Fault fault : {Fault::fails, Fault::answer_lost, Fault::cancels, Fault::dies, Fault::dies_after}) {
       CAPTURE(call);
       INFO(to_string(fault));
-      check_one(prepare, call, fault);
+      check_one(prepare, restricted, call, fault);
     }
   }
+}
+
+/// Through an agent that may do everything, and through one that is restricted.
+void check_all(const Prepare& prepare) {
+  for (const bool restricted : {false, true}) check_all(prepare, restricted);
 }
 
 void one_guest(Stage& stage) {

@@ -118,3 +118,26 @@ TEST_CASE("options that are wrong") {
     }
   }
 }
+
+TEST_CASE("a cephx user and its keyring are given together, for either side") {
+  MirrorOptions options = good();
+  CHECK_FALSE(parse_options(options).source_user);
+  options.source_user = "a";
+  options.source_keyring = "/a.keyring";
+  options.destination_user = "b";
+  options.destination_keyring = "/b.keyring";
+  const MirrorRequest request = parse_options(options);
+  CHECK(request.source_user == CephUser{"a", "/a.keyring"});
+  CHECK(request.destination_user == CephUser{"b", "/b.keyring"});
+  for (auto [member, value] : {std::pair{&MirrorOptions::source_user, ""},
+                               {&MirrorOptions::source_keyring, ""},
+                               {&MirrorOptions::source_keyring, "a.keyring"},
+                               {&MirrorOptions::source_user, "client.a"},
+                               {&MirrorOptions::destination_user, ""},
+                               {&MirrorOptions::destination_keyring, ""}}) {
+    MirrorOptions wrong = options;
+    wrong.*member = value;
+    CAPTURE(value);
+    CHECK_THROWS_AS(parse_options(wrong), Error);
+  }
+}

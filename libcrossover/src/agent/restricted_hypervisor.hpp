@@ -1,0 +1,41 @@
+/// \file
+/// What a restricted agent lets its client see and do of Proxmox VE.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "agent/restricted_store.hpp"
+#include "engine/hypervisor.hpp"
+
+namespace crossover::agent {
+
+/// The cluster as a client needs to know it for replicas of its own: of other guests only that their VMIDs are
+/// taken. It configures the guests of the restriction's VMIDs, if their disks are replicas and nothing has them
+/// open, and nothing else. Thread-safe. Everything that is refused is Error{permission}.
+class RestrictedHypervisor final : public Hypervisor {
+ public:
+  RestrictedHypervisor(Hypervisor& inner, const ReceiveContext& context) : inner_(inner), context_(context) {}
+
+  ClusterInventory survey(SurveyDetail detail, std::stop_token stop) override;
+  std::optional<ConfigVersion> read_config(const std::string& node, std::uint32_t vmid,
+                                           std::stop_token stop) override;
+  ConfigVersion write_config(const std::string& node, std::uint32_t vmid,
+                             const std::optional<ConfigVersion>& expected, const std::string& bytes,
+                             std::stop_token stop) override;
+  std::unique_ptr<ConfigHold> hold_config(const std::string& node, std::uint32_t vmid,
+                                          const ConfigVersion& expected, const std::string& bytes) override;
+  void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes, std::stop_token stop) override;
+  std::unique_ptr<Freeze> freeze(const std::string& node, std::uint32_t vmid, std::chrono::milliseconds deadline,
+                                 std::stop_token stop) override;
+
+ private:
+  void require_allowed(std::uint32_t vmid) const;
+  void require_replica(std::uint32_t vmid, const std::string& config) const;
+
+  Hypervisor& inner_;
+  const ReceiveContext& context_;
+};
+
+}  // namespace crossover::agent

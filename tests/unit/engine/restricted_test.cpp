@@ -1,0 +1,520 @@
+// A mirror run through an agent that is restricted to receiving, and what somebody who has broken into the source
+// can do through it: send more, and nothing to what is there.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "agent/restricted_hypervisor.hpp"
+#include "agent/restricted_store.hpp"
+#include "plan/guest_disks.hpp"
+#include "plan/record.hpp"
+#include "plan/restricted_config.hpp"
+#include "support/two_clusters.hpp"
+
+using namespace crossover;
+using namespace crossover::test;
+
+namespace {
+
+const ImageSpec first{"backup", "", "vm-99100-disk-0-ssd"};
+const ImageSpec second{"backup", "", "vm-99100-disk-1-hdd"};
+
+const GuestReport& only(const MirrorReport& report) {
+  REQUIRE(report.guests.size() == 1);
+  return report.guests.front();
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+/// Two clusters, and a restricted agent on the second.
+struct Stage {
+  Stage() {
+    clusters.restriction = parse_restriction("copy", "99000-99999");
+    clusters.options.keep_local = "1d";
+    clusters.options.keep_remote = "1d";
+    clusters.add_guest(100);
+  }
+
+  const GuestReport& run() {
+    last = clusters.run();
+    clusters.clock.time += std::chrono::minutes(10);
+    return only(last);
+  }
+
+  std::string run_well() {
+    const GuestReport& guest = run();
+    CAPTURE(guest.error);
+    REQUIRE(guest.outcome == Outcome::ok);
+    return guest.recovery_point;
+  }
+
+  TwoClusters clusters;
+  MirrorReport last;
+};
+
+/// The agent alone, in the hands of somebody who speaks its protocol, over a replica with two recovery points.
+struct Abuse : Stage {
+  Abuse() {
+    points.push_back(run_well());
+    clusters.write_at_random();
+    points.push_back(run_well());
+  }
+
+  ImageState state(const ImageSpec& image) { return clusters.replica_images.find(image).value(); }
+  Snapshot snapshot(const ImageSpec& image, std::size_t point) {
+    const ImageState found = state(image);
+    const auto one = std::find_if(found.snapshots.begin(), found.snapshots.end(),
+                                  [&](const Snapshot& s) { return s.name == points[point]; });
+    REQUIRE(one != found.snapshots.end());
+    return *one;
+  }
+  ImageRecord record(const ImageSpec& image) { return image_record(state(image)); }
+
+  void write_record(const ImageSpec& image, const ImageRecord& changed) {
+    store().set_metadata(image, std::string(record_key), render_record(changed));
+  }
+
+  /// As a run does before it sends: the head is not the newest point any more.
+  void begin_transfer(const ImageSpec& image) {
+    ImageRecord begun = record(image);
+    begun.replica->state = ReplicaState::applying;
+    begun.replica->end_snapshot = "mirror-default-20261123T150000Z";
+    write_record(image, begun);
+  }
+
+  /// Error{permission} with `part` in it, and nothing is changed anywhere.
+  void refused(const std::string& part, const std::function<void()>& attempt) {
+    CAPTURE(part);
+    const std::string before = clusters.dump();
+    std::optional<Error> refusal;
+    try {
+      attempt();
+    } catch (const Error& error) {
+      refusal = error;
+    }
+    REQUIRE(refusal);
+    CHECK(refusal->code() == ErrorCode::permission);
+    CHECK_MESSAGE(contains(refusal->what(), part), refusal->what());
+    CHECK(clusters.dump() == before);
+  }
+
+  ImageStore& store() { return stores.open(access()); }
+  CephAccess access() {
+    return storage_access(clusters.destination.inventory, *clusters.destination.inventory.storages.rbd("copy"));
+  }
+
+  std::vector<std::string> points;
+  bool is_empty = true;
+  OneStore all{clusters.replica_images};
+  agent::ReceiveContext context{
+      parse_restriction("copy", "99000-99999"), all, [this] { return clusters.destination.inventory; },
+      [this](const CephAccess&, const ImageSpec&) { return is_empty; }, [this] { return clusters.clock.now(); }};
+  agent::RestrictedStores stores{context};
+  agent::RestrictedHypervisor hypervisor{clusters.destination, context};
+};
+
+class Nowhere final : public DiffSink {
+ public:
+  void size(std::uint64_t) override {}
+  void data(std::uint64_t, std::span<const std::byte>) override {}
+  void zero(std::uint64_t, std::uint64_t) override {}
+  void finish() override {}
+};
+
+}  // namespace
+
+TEST_CASE("a guest is mirrored through a restricted agent, without what would be root there") {
+  Stage stage;
+  VmConfig config = parse_vm_config(stage.clusters.source.config(100).value());
+  config.set("args", "-device evil");
+  config.set("hookscript", "local:snippets/hook.pl");
+  config.set("hostpci0", "0000:01:00.0");
+  config.set("serial0", "/dev/ttyS0");
+  config.set("serial1", "socket");
+  stage.clusters.source.set_config(100, config.to_bytes());
+  stage.clusters.destination.inventory.snippets.insert("local:snippets/hook.pl");
+  stage.clusters.options.keep_host_devices = true;
+  stage.run_well();
+  const VmConfig replica = parse_vm_config(stage.clusters.destination.config(99100).value());
+  std::set<std::string> left_out;
+  for (const LeftOut& one : only(stage.last).left_out) left_out.insert(one.key);
+  CHECK(left_out == std::set<std::string>{"args", "hookscript", "hostpci0", "serial0"});
+  for (const std::string& key : left_out) CHECK_FALSE(replica.get(key));
+  CHECK(replica.get("serial1") == "socket");
+  CHECK(replica.get("memory") == "512");
+  CHECK(refused_settings(replica, 99100, *stage.clusters.restriction).empty());
+
+  // The same guest through an agent that is not restricted keeps them.
+  stage.clusters.restriction.reset();
+  stage.run_well();
+  CHECK(parse_vm_config(stage.clusters.destination.config(99100).value()).get("args") == "-device evil");
+}
+
+TEST_CASE("what the destination's administrator gave a replica does not keep it from being mirrored") {
+  Stage stage;
+  stage.run_well();
+  VmConfig config = parse_vm_config(stage.clusters.destination.config(99100).value());
+  config.set("hookscript", "local:snippets/theirs.pl");
+  stage.clusters.destination.set_config(99100, config.to_bytes());
+  stage.run_well();
+}
+
+TEST_CASE("retention leaves the destination of a restricted agent alone, and says so") {
+  Stage stage;
+  stage.clusters.options.keep_local = "0s";
+  stage.clusters.options.keep_remote = "0s";
+  for (int i = 0; i < 4; ++i) {
+    stage.clusters.write_at_random();
+    stage.run_well();
+  }
+  const auto snapshots = [](MemoryImageStore& store, const ImageSpec& image) {
+    return store.find(image)->snapshots.size();
+  };
+  CHECK(snapshots(stage.clusters.replica_images, first) == 4);
+  CHECK(snapshots(stage.clusters.replica_images, second) == 4);
+  CHECK(snapshots(stage.clusters.source_images, stage.clusters.image_of(100, "scsi0")) == 1);
+  const GuestReport& guest = only(stage.last);
+  REQUIRE(guest.warnings.size() == 1);
+  CHECK(contains(guest.warnings.front(), "6 snapshots"));
+  CHECK(contains(guest.warnings.front(), "'crossover prune'"));
+  CHECK(std::none_of(guest.steps.begin(), guest.steps.end(),
+                     [](const std::string& step) { return contains(step, "destination backup/"); }));
+}
+
+TEST_CASE("what a restricted agent would refuse is a problem of the plan") {
+  Stage stage;
+  const std::string before = stage.clusters.dump();
+  const auto refused = [&](const std::string& part) {
+    const GuestReport& guest = stage.run();
+    CHECK(guest.outcome == Outcome::failed);
+    CHECK(guest.error_code == ErrorCode::permission);
+    CHECK_MESSAGE(contains(guest.error, part), guest.error);
+    CHECK(stage.clusters.dump() == before);
+  };
+  stage.clusters.options.prefix_id = "98";
+  refused("VMIDs 99000-99999 on copy; choose another target than 98100");
+
+  stage.clusters.options.prefix_id = "99";
+  stage.clusters.restriction = parse_restriction("other", "99000-99999");
+  try {
+    stage.run();
+    FAIL("another storage was taken");
+  } catch (const Error& error) {
+    CHECK(error.code() == ErrorCode::permission);
+  }
+  CHECK(stage.clusters.dump() == before);
+}
+
+TEST_CASE("a point that differs cannot be repaired through a restricted agent, and is found all the same") {
+  Stage stage;
+  stage.run_well();
+  const std::vector<std::byte> rot(512, std::byte{0x55});
+  stage.clusters.replica_images.damage(first, 0, rot);
+  VerifyOptions what;
+  CHECK(stage.clusters.verify(what).guests.front().outcome == VerifyOutcome::differs);
+  what.repair = true;
+  const std::string before = stage.clusters.dump();
+  const VerifiedGuest guest = stage.clusters.verify(what).guests.front();
+  CHECK(guest.outcome == VerifyOutcome::differs);
+  CHECK(stage.clusters.dump() == before);
+}
+
+TEST_CASE_FIXTURE(Abuse, "recovery points cannot be removed, nor the images they are on") {
+  for (const ImageSpec& image : {first, second}) {
+    for (const std::size_t point : {0, 1}) {
+      refused("'crossover prune'", [&] { store().remove_snapshot(image, snapshot(image, point)); });
+      refused("'crossover prune'",
+              [&] { store().remove_metadata(image, std::string(point_key_prefix) + points[point]); });
+    }
+    refused("'crossover prune'", [&] { store().remove_metadata(image, std::string(record_key)); });
+    refused("'crossover prune'", [&] { store().remove(image); });
+    // Not while something is under way either.
+    begin_transfer(image);
+    refused("'crossover prune'", [&] { store().remove_snapshot(image, snapshot(image, 0)); });
+    refused("'crossover prune'", [&] { store().remove(image); });
+  }
+}
+
+TEST_CASE_FIXTURE(Abuse, "what is recorded of recovery points stays") {
+  const auto change = [&](const ImageSpec& image, const std::function<void(ImageRecord&)>& how) {
+    ImageRecord changed = record(image);
+    how(changed);
+    write_record(image, changed);
+  };
+  for (const ImageSpec& image : {first, second}) {
+    refused("forgotten", [&] { change(image, [](ImageRecord& r) { r.replica->points.clear(); }); });
+    refused("forgotten",
+            [&] { change(image, [](ImageRecord& r) { r.replica->points.erase(r.replica->points.begin()); }); });
+    refused("marked as bad", [&] { change(image, [](ImageRecord& r) { r.replica->points[0].bad = true; }); });
+    refused("forgotten", [&] { change(image, [](ImageRecord& r) { r.replica->points[1].replica_id = 999; }); });
+    refused("not the recovery point that was sent", [&] {
+      change(image, [](ImageRecord& r) {
+        r.replica->points.push_back({"mirror-default-20261123T110000Z", 1, 2, false});
+      });
+    });
+    refused("another source", [&] { change(image, [](ImageRecord& r) { r.replica->source.guest = 7; }); });
+    refused("another source", [&] { change(image, [](ImageRecord& r) { r.replica->job = "other"; }); });
+    refused("not be that of a replica",
+            [&] { change(image, [](ImageRecord& r) { r.replica->target_vmid = 99101; }); });
+    refused("not be that of a replica", [&] { change(image, [](ImageRecord& r) { r.replica.reset(); }); });
+    refused("the source of", [&] {
+      change(image, [](ImageRecord& r) {
+        r.source = SourceRecord{{"fsid", r.replica->pool_id, r.replica->image_id, 99100}, {}};
+      });
+    });
+    refused("no recovery point",
+            [&] { change(image, [](ImageRecord& r) { r.replica->end_snapshot = "mirror-x"; }); });
+  }
+  CHECK_THROWS_AS(store().set_metadata(first, std::string(record_key), "{"), Error);
+  refused("has no crossover.progress", [&] { store().set_metadata(first, "crossover.progress", "x"); });
+}
+
+TEST_CASE_FIXTURE(Abuse, "new points come after those that are there, and not from the future") {
+  // Retention keeps the newest of a day: a point with a time of its own choice could push a good one out.
+  for (const char* name : {"mirror-default-20261123T115959Z", "mirror-default-20251123T120000Z"}) {
+    refused("not be newer", [&] {
+      ImageRecord changed = record(first);
+      changed.replica->end_snapshot = name;
+      write_record(first, changed);
+    });
+  }
+  refused("a day ahead", [&] {
+    ImageRecord changed = record(first);
+    changed.replica->end_snapshot = "mirror-default-20261130T120000Z";
+    write_record(first, changed);
+  });
+  refused("not the recovery point that was sent",
+          [&] { store().create_snapshot(first, "mirror-default-20261123T150000Z"); });
+  begin_transfer(first);
+  refused("not the recovery point that was sent",
+          [&] { store().create_snapshot(first, "mirror-default-20261123T150000Z"); });
+}
+
+TEST_CASE_FIXTURE(Abuse, "a recovery point's configuration is neither replaced nor made up") {
+  const PointConfig good = parse_point(state(first).metadata.at(std::string(point_key_prefix) + points[1]));
+  const auto complete = [&](const std::string& name, const PointConfig& point) {
+    store().set_metadata(first, std::string(point_key_prefix) + name, render_point(point));
+  };
+  PointConfig other = good;
+  other.config += "name: other\n";
+  refused("is complete", [&] { complete(points[1], other); });
+  refused("is complete", [&] { complete(points[0], other); });
+  complete(points[1], good);  // a commit that is repeated
+  const std::string next = "mirror-default-20261123T150000Z";
+  refused("not the recovery point that was sent", [&] { complete(next, good); });
+
+  begin_transfer(first);
+  ImageRecord applied = record(first);
+  applied.replica->state = ReplicaState::applied;
+  write_record(first, applied);
+  refused("no snapshot", [&] { complete(next, good); });
+  store().create_snapshot(first, next);
+  for (const char* line : {"args: -x\n", "hookscript: local:snippets/a.pl\n", "[PENDING]\nargs: -x\n"}) {
+    PointConfig evil = good;
+    evil.config += line;
+    refused("is refused", [&] { complete(next, evil); });
+    refused("is refused", [&] {
+      ImageRecord changed = record(first);
+      changed.replica->point = evil;
+      write_record(first, changed);
+    });
+  }
+  PointConfig evil = good;
+  evil.images = {"backup/vm-500-disk-0"};
+  refused("none of its images", [&] { complete(next, evil); });
+  evil = good;
+  evil.target_vmid = 500;
+  refused("another VM's", [&] { complete(next, evil); });
+  evil = good;
+  evil.onboot = "1\nargs: -x";
+  refused("onboot", [&] { complete(next, evil); });
+  complete(next, good);
+}
+
+TEST_CASE_FIXTURE(Abuse, "the head is written and rolled back only where a transfer was begun") {
+  Nowhere sink;
+  for (const ImageSpec& image : {first, second}) {
+    refused("no transfer to it was begun", [&] { store().roll_back(image, snapshot(image, 0), {}); });
+    refused("no transfer to it was begun", [&] { store().write_diff(image, {}, {}); });
+    refused("not for the client to read", [&] { store().read_diff(image, {}, snapshot(image, 0), 0, sink, {}); });
+    refused("not for the client to read", [&] { store().read_ranges(image, snapshot(image, 0), {}, sink, {}); });
+  }
+}
+
+TEST_CASE_FIXTURE(Abuse, "no other image can be reached, by any operation") {
+  for (const ImageSpec& image : {ImageSpec{"backup", "", "vm-500-disk-0"},
+                                 {"backup", "", "vm-100000-disk-0"},
+                                 {"backup", "", "vm-099100-disk-0"},
+                                 {"backup", "", "base-99100-disk-0"},
+                                 {"backup", "", "xvm-99100-disk-0"},
+                                 {"backup", "", "vm-99100"},
+                                 {"backup", "", "vm-99100-"},
+                                 {"backup", "ns", "vm-99100-disk-0-ssd"},
+                                 {"other", "", "vm-99100-disk-0-ssd"},
+                                 {"backup", "", "x/vm-99100-disk-0-ssd"},
+                                 {"backup", "", "vm-99100-disk-0-ssd@a"}}) {
+    const Snapshot any{1, "mirror-default-20261123T120000Z", 4096};
+    Nowhere sink;
+    const std::string part = "no image of the VMIDs 99000-99999 on copy";
+    refused(part, [&] { store().find(image); });
+    refused(part, [&] { store().find_all({&image, 1}); });
+    refused(part, [&] { store().create(image, {}); });
+    refused(part, [&] { store().remove(image); });
+    refused(part, [&] { store().create_snapshot(image, any.name); });
+    refused(part, [&] { store().remove_snapshot(image, any); });
+    refused(part, [&] { store().roll_back(image, any, {}); });
+    refused(part, [&] { store().set_metadata(image, std::string(record_key), "{}"); });
+    refused(part, [&] { store().remove_metadata(image, "crossover.progress"); });
+    refused(part, [&] { store().head_unchanged_since(image, any, {}); });
+    refused(part, [&] { store().hash_blocks(image, any, {}, [](const BlockHash&) {}, {}); });
+    refused(part, [&] { store().write_diff(image, {}, {}); });
+  }
+  ImageLayout elsewhere;
+  elsewhere.data_pool = "other";
+  refused("another data pool", [&] { store().create({"backup", "", "vm-99200-disk-0"}, elsewhere); });
+  refused("another pool", [&] { store().available_bytes("other"); });
+}
+
+TEST_CASE_FIXTURE(Abuse, "no other way into a Ceph can be brought along") {
+  const auto with = [&](const std::function<void(CephAccess&)>& change) {
+    CephAccess other = access();
+    change(other);
+    return other;
+  };
+  for (const CephAccess& other :
+       {with([](CephAccess& a) { a.user = "root"; }), with([](CephAccess& a) { a.keyring = "/root/x"; }),
+        with([](CephAccess& a) { a.conf = "/tmp/evil.conf"; }),
+        with([](CephAccess& a) { a.monitors = {"10.0.0.66"}; }),
+        with([](CephAccess& a) { a.with_defaults = true; })}) {
+    refused("--destination-user", [&] { stores.open(other); });
+  }
+}
+
+TEST_CASE_FIXTURE(Abuse, "somebody else's image of an allowed VMID is not claimed, emptied or removed") {
+  const ImageSpec theirs{"backup", "", "vm-99300-disk-0"};
+  ImageLayout layout;
+  layout.size_bytes = 8192;
+  clusters.replica_images.create(theirs, layout);
+  clusters.replica_images.write(theirs, 0, std::vector<std::byte>(4096, std::byte{1}));
+  is_empty = false;
+  ImageRecord claim = record(first);
+  claim.replica->points.clear();
+  claim.replica->target_vmid = 99300;
+  claim.replica->image_id = state(theirs).id;
+  claim.replica->pool_id = state(theirs).pool_id;
+  claim.replica->state = ReplicaState::applying;
+  claim.replica->end_snapshot.clear();
+  refused("it is not empty", [&] { write_record(theirs, claim); });
+  refused("no first copy", [&] { store().remove(theirs); });
+  refused("no transfer", [&] { store().write_diff(theirs, {}, {}); });
+  refused("no transfer", [&] { store().roll_back(theirs, {}, {}); });
+  const Snapshot kept = clusters.replica_images.create_snapshot(theirs, "mirror-default-20261101T000000Z");
+  clusters.replica_images.write(theirs, 0, std::vector<std::byte>(4096, std::byte{2}));
+  refused("'crossover prune'", [&] { store().remove_snapshot(theirs, kept); });
+  refused("already", [&] { write_record(theirs, claim); });
+}
+
+TEST_CASE_FIXTURE(Abuse, "other guests are only known to be there") {
+  clusters.destination.put_guest(500, "w2", "name: secret\ncipassword: x\n", Power::running);
+  clusters.destination.inventory.snippets.insert("local:snippets/a");
+  clusters.destination.inventory.ceph_files = {"copy.keyring", "other.keyring"};
+  const ClusterInventory seen = hypervisor.survey(SurveyDetail::guests, {});
+  CHECK(seen.guests.at(500).config.empty());
+  CHECK(seen.guests.at(500).node == "w2");
+  CHECK(seen.guests.at(500).power == Power::unknown);
+  CHECK(seen.guests.at(99100).config == clusters.destination.config(99100));
+  CHECK(seen.snippets.empty());
+  CHECK(seen.ceph_files == std::set<std::string>{"copy.keyring"});
+  CHECK(seen.restriction == context.restriction);
+}
+
+TEST_CASE_FIXTURE(Abuse, "no other guest is configured, and nothing comes in that is refused") {
+  const std::string present = clusters.destination.config(99100).value();
+  const ConfigVersion expected{present, ""};
+  const auto write = [&](std::uint32_t vmid, const std::optional<ConfigVersion>& before, const std::string& bytes) {
+    hypervisor.write_config("w1", vmid, before, bytes, {});
+  };
+  clusters.destination.put_guest(500, "w1", "name: theirs\n", Power::stopped);
+  const ConfigVersion theirs{"name: theirs\n", ""};
+  refused("none of the VMIDs", [&] { write(500, theirs, "name: mine\n"); });
+  refused("none of the VMIDs", [&] { hypervisor.read_config("w1", 500, {}); });
+  refused("none of the VMIDs", [&] { hypervisor.write_firewall(500, "[OPTIONS]\n", {}); });
+  refused("only a source", [&] { hypervisor.freeze("w1", 99100, std::chrono::seconds(1), {}); });
+  refused("only a source", [&] { hypervisor.hold_config("w1", 99100, expected, present); });
+  for (const char* line : {"args: -device x",
+                           "hookscript: local:snippets/a.pl",
+                           "hostpci0: 01:00.0",
+                           "hostpci1: mapping=gpu",
+                           "usb0: host=1234:5678",
+                           "usb1: mapping=stick",
+                           "usb2: host=spice,mapping=stick",
+                           "serial0: /dev/ttyS0",
+                           "parallel0: /dev/parport0",
+                           "virtiofs0: dirid=etc",
+                           "cicustom: user=local:snippets/u.yml",
+                           "rng0: source=/dev/hwrng",
+                           "ivshmem: size=32",
+                           "scsi5: /dev/sda",
+                           "scsi5: local-lvm:vm-99100-disk-9",
+                           "scsi5: copy:vm-500-disk-0",
+                           "scsi5: copy:base-500-disk-0/vm-99100-disk-0",
+                           "ide2: local:iso/a.iso,media=cdrom",
+                           "ide2: cdrom,media=cdrom",
+                           "cdrom: cdrom",
+                           "efidisk0: copy:vm-500-disk-0",
+                           "unused0: copy:vm-500-disk-0",
+                           "vmstate: copy:vm-99100-state-x",
+                           "vmstatestorage: local",
+                           "onboot: 1",
+                           "lock: backup",
+                           "nonsense: 1",
+                           "running-nets-host-mtu: net0=1",
+                           "scsi6: copy:vm-99100-disk-0,import-from=/etc/shadow",
+                           "[PENDING]\nargs: -x",
+                           "[old]\nmemory: 1",
+                           "[special:cloudinit]\nargs: x"}) {
+    CAPTURE(line);
+    refused("is refused", [&] { write(99100, expected, present + line + "\n"); });
+    refused("is refused", [&] { write(99400, std::nullopt, std::string("memory: 1\n") + line + "\n"); });
+  }
+  // What may be there.
+  write(99400, std::nullopt,
+        "memory: 1\nusb0: spice,usb3=1\nserial0: socket\nrng0: source=/dev/urandom\nide2: none,media=cdrom\n"
+        "ide0: copy:vm-99400-cloudinit,media=cdrom\nscsi0: copy:vm-99400-disk-0\nnet0: virtio,bridge=vmbr0\n");
+}
+
+TEST_CASE_FIXTURE(Abuse, "a guest that is no replica, or that runs, is not configured") {
+  const std::string present = clusters.destination.config(99100).value();
+  clusters.destination.put_guest(99500, "w1", "scsi0: copy:vm-99500-disk-0\n", Power::stopped);
+  ImageLayout layout;
+  layout.size_bytes = 4096;
+  clusters.replica_images.create({"backup", "", "vm-99500-disk-0"}, layout);
+  const auto write = [&](std::uint32_t vmid, const std::string& before) {
+    hypervisor.write_config("w1", vmid, ConfigVersion{before, ""}, before + "tags: x\n", {});
+  };
+  refused("no record", [&] { write(99500, "scsi0: copy:vm-99500-disk-0\n"); });
+  refused("no record", [&] { hypervisor.write_firewall(99500, "x", {}); });
+  refused("no replica", [&] { write(99500, "scsi0: local-lvm:vm-99500-disk-0\n"); });
+  refused("locked (backup)", [&] { write(99100, "lock: backup\n" + present); });
+  write(99100, present);
+  clusters.replica_images.set_watchers(second, {"10.0.0.9"});
+  refused("is open", [&] { write(99100, clusters.destination.config(99100).value()); });
+  refused("is open", [&] { hypervisor.write_firewall(99100, "x", {}); });
+}
+
+TEST_CASE("restrictions as they are written") {
+  const Restriction restriction = parse_restriction("data,data2", "99000-99999, 500");
+  CHECK(to_string(restriction) == "VMIDs 99000-99999, 500 on data, data2");
+  for (const Vmid vmid : {99000U, 99999U, 500U}) CHECK(restriction.allows(vmid));
+  for (const Vmid vmid : {98999U, 100000U, 501U, 100U}) CHECK_FALSE(restriction.allows(vmid));
+  for (const char* vmids : {"", "99", "200-100", "100-", "-100", "all", "100-200-300", "0100"}) {
+    CAPTURE(vmids);
+    CHECK_THROWS_AS(parse_restriction("data", vmids), Error);
+  }
+  CHECK_THROWS_AS(parse_restriction("", "100"), Error);
+  CHECK_THROWS_AS(parse_restriction("data,", "100"), Error);
+}
