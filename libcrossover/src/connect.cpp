@@ -4,9 +4,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
+#include <exception>
+#include <future>
 #include <map>
 #include <mutex>
+#include <optional>
+#include <thread>
 #include <utility>
 
 #include "agent/agent_hypervisor.hpp"
@@ -286,14 +291,58 @@ std::unique_ptr<Connection> connect(const MirrorRequest& request, EventSink& eve
   return std::make_unique<BothSides>(request, events);
 }
 
+namespace {
+
+/// All that serves one client.
+class AgentProcess {
+ public:
+  AgentProcess(int in, int out, const AgentOptions& options)
+      : share_(std::max(options.memory_bytes, min_agent_bytes)),
+        cluster_(shell_, [](const NodeState& node) { return std::make_unique<SshShell>(node_host(node)); }),
+        stores_([share = share_](const CephAccess& access) {
+          return std::make_unique<LibrbdStore>(access, share.reads(), share.writes());
+        }),
+        server_(std::in_place, in, out, Side{cluster_, stores_}, share_.way) {}
+
+  void serve(std::stop_token stop) {
+    std::exception_ptr failure;
+    try {
+      server_->serve(std::move(stop));
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    // Lets go of what is held, which can hang as well.
+    server_.reset();
+    if (failure) std::rethrow_exception(failure);
+  }
+  [[nodiscard]] std::stop_token ending() const { return server_->ending(); }
+
+ private:
+  MemoryShare share_;
+  LocalShell shell_;
+  PveCluster cluster_;
+  StoreCache<> stores_;
+  std::optional<agent::Server> server_;
+};
+
+}  // namespace
+
 void serve_agent(int in, int out, const AgentOptions& options, std::stop_token stop) {
-  const MemoryShare share(std::max(options.memory_bytes, min_agent_bytes));
-  LocalShell shell;
-  PveCluster cluster(shell, [](const NodeState& node) { return std::make_unique<SshShell>(node_host(node)); });
-  StoreCache<> stores([share](const CephAccess& access) {
-    return std::make_unique<LibrbdStore>(access, share.reads(), share.writes());
-  });
-  agent::Server(in, out, {cluster, stores}, share.way).serve(std::move(stop));
+  constexpr std::chrono::seconds patience{10};
+  const auto process = std::make_shared<AgentProcess>(in, out, options);
+  const std::stop_token ending = process->ending();
+  std::packaged_task<void()> serve([process, stop] { process->serve(stop); });
+  std::future<void> served = serve.get_future();
+  std::thread serving(std::move(serve));
+  while (served.wait_for(std::chrono::milliseconds(200)) != std::future_status::ready) {
+    if (!ending.stop_requested()) continue;
+    if (served.wait_for(patience) == std::future_status::ready) break;
+    serving.detach();
+    throw Error(ErrorCode::timeout, "serve", "client",
+                "it is gone, and a call to Ceph that was begun for it hangs");
+  }
+  serving.join();
+  served.get();
 }
 
 }  // namespace crossover

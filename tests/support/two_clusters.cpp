@@ -60,6 +60,7 @@ TwoClusters::TwoClusters()
   options.destination = "w1";
   options.pool = "copy";
   options.online = true;
+  options.retries = "0";
   options.parallel = "1";  // so that the calls of a run have an order
 }
 

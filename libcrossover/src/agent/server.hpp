@@ -36,6 +36,9 @@ class Server {
   /// this kind, after saying so to it, and Error{io} if it does not take its answers.
   void serve(std::stop_token stop);
 
+  /// Triggered when the client is gone or is not to be served any more.
+  [[nodiscard]] std::stop_token ending() const { return ending_.get_token(); }
+
  private:
   /// False: the connection is at its end.
   bool greet();

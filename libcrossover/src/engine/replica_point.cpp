@@ -10,6 +10,7 @@
 #include "engine/counting_sink.hpp"
 #include "engine/marking_sink.hpp"
 #include "engine/source_record.hpp"
+#include "engine/stall_guard.hpp"
 
 namespace crossover {
 
@@ -201,27 +202,10 @@ void ReplicaPoint::transfer(std::size_t index) {
     work_.tell({.kind = EventKind::transfer_resumed, .subject = subject, .full = disk.full, .bytes = disk.offset});
   }
   const auto begin = steady_clock::now();
-  const auto elapsed = [&] { return duration_cast<milliseconds>(steady_clock::now() - begin); };
   ReplicaRecord& record = *records_[index].replica;
   try {
-    {
-      auto marking = std::make_unique<MarkingSink>(
-          holds_[index]->write_diff({record.transfer, disk.offset}, work_.stop), work_.request.marks);
-      const MarkingSink& marks = *marking;
-      CountingSink sink(std::move(marking), [&](std::uint64_t bytes) {
-        work_.tell({.kind = EventKind::transfer_progress,
-                    .subject = subject,
-                    .full = disk.full,
-                    .bytes = bytes,
-                    .elapsed = elapsed()});
-      });
-      work_.source(disk).read_diff(disk.disk.image.spec, disk.source_base, source_.end(index), disk.offset, sink,
-                                   work_.stop);
-      if (marks.marks() > 0) marked_[index] = 1;
-      disk_report.stream_bytes = sink.bytes();
-    }
-    disk_report.stream_bytes += send_repair(index);
-    disk_report.duration = elapsed();
+    disk_report.stream_bytes = send(index) + send_repair(index);
+    disk_report.duration = duration_cast<milliseconds>(steady_clock::now() - begin);
     record.state = ReplicaState::applied;
     save_record(index);
   } catch (const Error&) {
@@ -238,6 +222,35 @@ void ReplicaPoint::transfer(std::size_t index) {
               .full = disk.full,
               .bytes = disk_report.stream_bytes,
               .elapsed = disk_report.duration});
+}
+
+std::uint64_t ReplicaPoint::send(std::size_t index) {
+  const DiskPlan& disk = work_.plan.disks[index];
+  const std::string subject = work_.point_name(disk.disk.image);
+  const auto begin = steady_clock::now();
+  StallGuard guard(work_.request.stall_timeout, work_.stop);
+  try {
+    auto marking = std::make_unique<MarkingSink>(
+        holds_[index]->write_diff({records_[index].replica->transfer, disk.offset}, guard.stop()),
+        work_.request.marks);
+    const MarkingSink& marks = *marking;
+    CountingSink sink(std::move(marking), [&](std::uint64_t bytes) {
+      guard.progress();
+      work_.tell({.kind = EventKind::transfer_progress,
+                  .subject = subject,
+                  .full = disk.full,
+                  .bytes = bytes,
+                  .elapsed = duration_cast<milliseconds>(steady_clock::now() - begin)});
+    });
+    work_.source(disk).read_diff(disk.disk.image.spec, disk.source_base, source_.end(index), disk.offset, sink,
+                                 guard.stop());
+    if (marks.marks() > 0) marked_[index] = 1;
+    return sink.bytes();
+  } catch (const Cancelled&) {
+    if (work_.stop.stop_requested() || !guard.stalled()) throw;
+    throw Error(ErrorCode::timeout, "send", subject,
+                fmt::format("nothing moved for {} s", work_.request.stall_timeout.count()), true);
+  }
 }
 
 std::uint64_t ReplicaPoint::send_repair(std::size_t index) {

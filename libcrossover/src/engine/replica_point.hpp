@@ -49,6 +49,8 @@ class ReplicaPoint {
   void require_empty(const DiskPlan& disk, ImageStore& store, const ImageState& image) const;
   /// Why what is on a replica beyond its base is dropped.
   [[nodiscard]] std::string given_up(const DiskPlan& disk) const;
+  /// Sends what changed. Returns the bytes sent. ErrorCode::timeout if nothing moves for too long.
+  std::uint64_t send(std::size_t disk);
   /// Sends what was found to differ, from the new snapshot. Returns the bytes sent.
   std::uint64_t send_repair(std::size_t disk);
   void count_transfer(const DiskPlan& disk, const DiskReport& disk_report);
