@@ -47,8 +47,10 @@ std::optional<Error> error_of(const std::function<void()>& action) {
   return std::nullopt;
 }
 
-std::shared_ptr<agent::ConnectionPool> pool_of(std::shared_ptr<Shell> shell) {
-  return std::make_shared<agent::ConnectionPool>(std::move(shell));
+std::shared_ptr<agent::ConnectionPool> pool_of(std::shared_ptr<Shell> shell,
+                                               std::chrono::milliseconds silence = std::chrono::seconds(45)) {
+  return std::make_shared<agent::ConnectionPool>(std::move(shell), 4,
+                                                 std::vector<std::string>{"crossover", "agent"}, silence);
 }
 
 /// A store in memory with one image of 64 MiB, behind an agent that `serve` runs.
@@ -60,20 +62,22 @@ struct Far {
   std::shared_ptr<SocketShell> shell;
   AgentStore store;
 
-  explicit Far(SocketShell::Serve serve = {}, agent::SendWindow window = {})
+  explicit Far(SocketShell::Serve serve = {}, agent::SendWindow window = {},
+               std::chrono::milliseconds patience = std::chrono::seconds(45))
       : shell(std::make_shared<SocketShell>(serve ? serve : [this](int in, int out) { this->serve(in, out); })),
-        store(pool_of(shell), {}, window) {
+        store(pool_of(shell, patience), {}, window) {
     ImageLayout layout;
     layout.size_bytes = 64 * mib;
     memory.create(image, layout);
   }
 
   std::chrono::milliseconds silence{45000};
+  std::chrono::milliseconds beat{5000};
   std::function<void()> on_served;  ///< when the server has ended
 
   void serve(int in, int out) {
     try {
-      agent::Server(in, out, {hypervisor, stores}, 16 * mib, silence).serve(stop.get_token());
+      agent::Server(in, out, {hypervisor, stores}, 16 * mib, silence, beat).serve(stop.get_token());
     } catch (...) {
       if (on_served) on_served();
       throw;
@@ -374,6 +378,35 @@ TEST_CASE("a hold that is cancelled ends at once, and its connection with it") {
   CHECK_THROWS_AS(hold->state(), Cancelled);
 }
 
+TEST_CASE("an agent that stands still is not waited for, one that is busy is") {
+  std::latch open(1);
+  Far* target = nullptr;
+  bool still = false;
+  const auto relayed = through(target, [&](std::span<std::byte>) {
+    if (still) open.wait();
+    return true;
+  });
+  Far far([&](int in, int out) { relayed(in, out); }, {}, std::chrono::milliseconds(400));
+  target = &far;
+  CHECK(far.store.fsid() == far.memory.fsid());
+  still = true;
+  // The other end is joined when the connection is given up.
+  std::thread later([&] {
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    open.count_down();
+  });
+  const auto error = error_of([&] { far.store.find(image); });
+  later.join();
+  REQUIRE(error);
+  CHECK(error->code() == ErrorCode::timeout);
+  CHECK(error->retryable());
+
+  Far busy({}, {}, std::chrono::milliseconds(400));
+  busy.beat = std::chrono::milliseconds(50);
+  busy.stores.delay = std::chrono::milliseconds(1500);
+  CHECK(busy.store.find(image));
+}
+
 TEST_CASE("a connection that breaks anywhere never finishes a transfer") {
   const std::vector<std::byte> block = noise(3000, 5);
   for (std::uint64_t limit = 0;; limit += 97) {
@@ -640,7 +673,7 @@ TEST_CASE("a guest is thawed and its configuration put back when the connection 
     agent::Server(in, out, {guest, stores}).serve({});
   });
   {
-    agent::Connection connection(*shell, {"crossover", "agent"}, {});
+    agent::Connection connection(*shell, {"crossover", "agent"}, std::chrono::seconds(45), {});
     connection.call("freeze", {{"node", "pve04"}, {"vmid", 100}, {"deadline_ms", 1000}}, {});
     CHECK(guest.frozen == 1);
     connection.call("hold_config",
