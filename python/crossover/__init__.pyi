@@ -67,7 +67,9 @@ class MirrorOptions:
         compress: str = "auto",
         lock_wait: str = "60s",
         freeze_timeout: str = "10s",
+        no_agent: str = "pause",
         online: bool = False,
+        require_freeze: bool = False,
         overwrite: bool = False,
         all_disks: bool = False,
         keep_host_devices: bool = False,
@@ -99,7 +101,9 @@ class MirrorOptions:
     compress: str
     lock_wait: str
     freeze_timeout: str
+    no_agent: str
     online: bool
+    require_freeze: bool
     overwrite: bool
     all_disks: bool
     keep_host_devices: bool
@@ -366,6 +370,8 @@ class GuestReport:
     def running(self) -> bool: ...
     @property
     def frozen(self) -> bool: ...
+    @property
+    def paused(self) -> bool: ...
     @property
     def consistency(self) -> str: ...
     @property

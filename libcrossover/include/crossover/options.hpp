@@ -32,7 +32,9 @@ struct MirrorOptions {
   std::string compress = "auto";
   std::string lock_wait = "60s";
   std::string freeze_timeout = "10s";
+  std::string no_agent = "pause";
   bool online = false;
+  bool require_freeze = false;
   bool overwrite = false;
   bool all_disks = false;
   bool keep_host_devices = false;

@@ -19,7 +19,7 @@
 namespace crossover::agent {
 
 /// Serves one connection, one request at a time. Holds nothing that outlives it but what the requests changed: a
-/// sink that was not finished leaves the head torn, a guest that is frozen is thawed, a configuration that is held
+/// sink that was not finished leaves the head torn, a guest that is held goes on, a configuration that is held
 /// becomes the former one again.
 class Server {
  public:
@@ -55,7 +55,7 @@ class Server {
   FdStream stream_;
   Side side_;
   Inbox inbox_;
-  std::unique_ptr<Freeze> freeze_;
+  std::unique_ptr<GuestHold> guest_hold_;
   std::unique_ptr<ConfigHold> config_hold_;
   Json id_;              // of the request at hand
   bool broken_ = false;  // it failed where the client may be in the middle of something

@@ -11,7 +11,7 @@
 
 namespace crossover {
 
-/// Walks the plan's steps. What fails is in the report; on every way out the source guest is thawed and unlocked,
+/// Walks the plan's steps. What fails is in the report; on every way out the source guest goes on and is unlocked,
 /// and a replica whose head is torn stays locked. Disks are worked on side by side, as many as the request allows;
 /// each transfer waits for one of `slots`, which all guests of the run share. Adds to `totals`. Throws Cancelled
 /// only.

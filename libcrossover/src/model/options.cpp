@@ -40,8 +40,14 @@ constexpr auto descriptions = std::to_array<OptionDescription>({
     {"lock-wait", "lock_wait", &O::lock_wait, "n[s|m|h|d|w]",
      "how long to wait for somebody else's lock on a guest"},
     {"freeze-timeout", "freeze_timeout", &O::freeze_timeout, "n[s|m|h|d|w]",
-     "how long a guest may stay frozen before it is thawed and its run fails"},
+     "how long a guest may stay frozen or paused before it goes on and its run fails"},
+    {"no-agent", "no_agent", &O::no_agent, "pause|crash|fail",
+     "what to do with a running guest that cannot be frozen: pause it while its snapshots are made, make them "
+     "while it "
+     "writes, so that its disks may differ by milliseconds, or fail"},
     {"online", "online", &O::online, "", "mirror running guests too"},
+    {"require-freeze", "require_freeze", &O::require_freeze, "",
+     "a running guest that cannot be frozen fails, as with --no-agent=fail"},
     {"overwrite", "overwrite", &O::overwrite, "",
      "replace a destination guest that no record says is a replica, if its vmgenid is this guest's"},
     {"all-disks", "all_disks", &O::all_disks, "", "mirror disks with backup=0 too"},

@@ -66,7 +66,7 @@
 namespace crossover::stream {
 
 inline constexpr std::string_view agent_magic = "crossover-agent\n";
-inline constexpr std::uint32_t agent_protocol_version = 2;
+inline constexpr std::uint32_t agent_protocol_version = 3;
 inline constexpr std::size_t max_block_bytes = std::size_t{4} << 20;
 inline constexpr std::size_t max_control_bytes = std::size_t{64} << 20;
 inline constexpr std::size_t frame_header_bytes = 8;
