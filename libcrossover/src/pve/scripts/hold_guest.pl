@@ -66,7 +66,8 @@ sub qm {
         }
         for my $stream ($open->can_read($left)) {
             my $count = sysread $stream, $text{$stream}, 65536, length $text{$stream};
-            $open->remove($stream) if !$count && !$!{EINTR};
+            next if !defined $count && $!{EINTR};
+            $open->remove($stream) if !$count;
         }
     }
     1 while waitpid($pid, 0) < 0 && $!{EINTR};
@@ -81,6 +82,7 @@ sub open_socket {
     $socket->blocking(0);
     until (connect $socket, pack_sockaddr_un($socket_path)) {
         return fail($!) if !$!{EAGAIN} && !$!{EINTR};
+        # There is one, so qm would wait like us.
         return $socket if now >= $until;
         sleep 0.05;
     }
