@@ -208,8 +208,8 @@ def held_long(site, guest, job, dead_ceph, begun, *options):
 
 @pytest.fixture
 def slow_commands(site):
-    """Proxmox's commands take a second, as much time as is needed to see a pause begin."""
-    site.lab("cost", "1")
+    """Proxmox's commands take two seconds, as much time as is needed to see a pause begin."""
+    site.lab("cost", "2")
     yield
     site.lab("cost", "0")
 
@@ -240,7 +240,7 @@ def test_the_deadline_ends_a_freeze_though_snapshots_hang(site, slow, job, dead_
 def test_the_deadline_ends_a_pause_though_snapshots_hang(site, silent, job, dead_ceph, slow_commands):
     config = silent.config()
     run = held_long(site, silent, job, dead_ceph, being_paused(site), "--freeze-timeout=6s")
-    wait_for(lambda: status(silent) == "paused", 10, "it is paused")
+    wait_for(lambda: status(silent) == "paused", 20, "it is paused")
     wait_for(lambda: status(silent) == "running", HELD_AT_MOST, "it runs again")
     assert run.running()
     dead_ceph.end()
@@ -270,7 +270,7 @@ def test_signal_while_frozen(site, slow, job, dead_ceph, which):
 def test_signal_while_paused(site, silent, job, dead_ceph, slow_commands, which):
     config = silent.config()
     run = held_long(site, silent, job, dead_ceph, being_paused(site), "--freeze-timeout=5m")
-    wait_for(lambda: status(silent) == "paused", 10, "it is paused")
+    wait_for(lambda: status(silent) == "paused", 20, "it is paused")
     began = time.monotonic()
     run.signal(which)
     wait_for(lambda: status(silent) == "running", HELD_AT_MOST, "it runs again")
