@@ -16,9 +16,10 @@
 #include "crossover/agent.hpp"
 #include "crossover/error.hpp"
 #include "engine/rate_limiter.hpp"
+#include "engine/throttled_hold.hpp"
 #include "engine/throttled_shell.hpp"
-#include "engine/throttled_sink.hpp"
 #include "pve/pve_cluster.hpp"
+#include "rbd/librbd_leases.hpp"
 #include "rbd/librbd_store.hpp"
 #include "rbd/rbd_command_store.hpp"
 #include "ssh/local_shell.hpp"
@@ -28,26 +29,30 @@ namespace crossover {
 
 namespace {
 
+constexpr std::size_t max_held = 256;
 constexpr std::uint64_t min_agent_bytes = std::uint64_t{16} << 20;
 
 /// Stores made by `make`, one for each way into a cluster.
+template <typename Store = ImageStore>
 class StoreCache final : public ImageStores {
  public:
-  using Make = std::function<std::unique_ptr<ImageStore>(const CephAccess&)>;
+  using Make = std::function<std::unique_ptr<Store>(const CephAccess&)>;
 
   explicit StoreCache(Make make) : make_(std::move(make)) {}
 
-  ImageStore& open(const CephAccess& access) override {
+  Store& store(const CephAccess& access) {
     const std::scoped_lock lock(mutex_);
-    std::unique_ptr<ImageStore>& store = stores_[access];
+    std::unique_ptr<Store>& store = stores_[access];
     if (!store) store = make_(access);
     return *store;
   }
 
+  ImageStore& open(const CephAccess& access) override { return store(access); }
+
  private:
   Make make_;
   std::mutex mutex_;
-  std::map<CephAccess, std::unique_ptr<ImageStore>> stores_;
+  std::map<CephAccess, std::unique_ptr<Store>> stores_;
 };
 
 /// Another node of a cluster: at the address the cluster has for it, with the key the cluster has for its name.
@@ -101,7 +106,8 @@ SshHost entry_host(const MirrorRequest& request) {
   host.port = 0;
   host.ciphers = request.options.ssh_cipher;
   host.accept_new_host_keys = request.options.accept_new_host_keys;
-  host.max_sessions = connections(request) + 4;  // what is held (a freeze, a configuration) has one beside them
+  // What is held has one beside them: every disk of the guests at hand.
+  host.max_sessions = connections(request) + max_held;
   return host;
 }
 
@@ -122,7 +128,7 @@ class AgentWay final : public Way {
 
  private:
   AgentHypervisor hypervisor_;
-  StoreCache stores_;
+  StoreCache<> stores_;
 };
 
 class CommandWay final : public Way {
@@ -137,7 +143,7 @@ class CommandWay final : public Way {
  private:
   std::shared_ptr<Shell> shell_;
   PveCluster cluster_;
-  StoreCache stores_;
+  StoreCache<> stores_;
 };
 
 /// A store of the destination that is reached from here.
@@ -146,11 +152,10 @@ class DirectStore final : public LibrbdStore {
   DirectStore(const CephAccess& access, const MemoryShare& share, std::shared_ptr<RateLimiter> limiter)
       : LibrbdStore(access, share.reads(), share.writes()), limiter_(std::move(limiter)) {}
 
-  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, const TransferProgress& from,
-                                       std::stop_token stop) override {
-    std::unique_ptr<DiffSink> sink = LibrbdStore::write_diff(image, from, stop);
-    if (!limiter_) return sink;
-    return std::make_unique<ThrottledSink>(std::move(sink), limiter_, std::move(stop));
+  std::unique_ptr<ImageHold> hold(const ImageSpec& image, std::stop_token stop) override {
+    std::unique_ptr<ImageHold> hold = LibrbdStore::hold(image, std::move(stop));
+    if (!limiter_) return hold;
+    return std::make_unique<ThrottledHold>(std::move(hold), limiter_);
   }
 
  private:
@@ -176,7 +181,7 @@ class DirectWay final : public Way {
  private:
   std::shared_ptr<Shell> shell_;
   PveCluster cluster_;
-  StoreCache stores_;
+  StoreCache<> stores_;
 };
 
 /// The destination, by the way its first use finds: the agent where there is one.
@@ -260,15 +265,18 @@ class BothSides final : public Connection {
         stores_([share = MemoryShare(transfer_bytes(request))](const CephAccess& access) {
           return std::make_unique<LibrbdStore>(access, share.reads(), share.writes());
         }),
+        leases_([this](const CephAccess& access) -> LibrbdStore& { return stores_.store(access); }),
         destination_(request, events) {}
 
+  Leases& leases() override { return leases_; }
   Side source() override { return {cluster_, stores_}; }
   Side destination() override { return {destination_, destination_}; }
 
  private:
   LocalShell shell_;
   PveCluster cluster_;
-  StoreCache stores_;
+  StoreCache<LibrbdStore> stores_;
+  LibrbdLeases leases_;
   Destination destination_;
 };
 
@@ -282,7 +290,7 @@ void serve_agent(int in, int out, const AgentOptions& options, std::stop_token s
   const MemoryShare share(std::max(options.memory_bytes, min_agent_bytes));
   LocalShell shell;
   PveCluster cluster(shell, [](const NodeState& node) { return std::make_unique<SshShell>(node_host(node)); });
-  StoreCache stores([share](const CephAccess& access) {
+  StoreCache<> stores([share](const CephAccess& access) {
     return std::make_unique<LibrbdStore>(access, share.reads(), share.writes());
   });
   agent::Server(in, out, {cluster, stores}, share.way).serve(std::move(stop));
