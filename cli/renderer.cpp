@@ -74,6 +74,11 @@ void Renderer::on_event(const Event& event) {
       return line(fmt::format("VM {} - file systems thawed, frozen for {} ms", vmid, event.elapsed.count()));
     case EventKind::not_frozen:
       return line(fmt::format("VM {} - file systems not frozen: {}", vmid, event.text));
+    case EventKind::paused:
+      return line(event.subject.empty() ? fmt::format("VM {} - paused", vmid)
+                                        : fmt::format("VM {} - does not run ({}), left so", vmid, event.subject));
+    case EventKind::resumed:
+      return line(fmt::format("VM {} - resumed, paused for {} ms", vmid, event.elapsed.count()));
     case EventKind::snapshot_created:
       return line(fmt::format("VM {} - Creating snapshot {}", vmid, event.subject));
     case EventKind::transfer_started:

@@ -220,9 +220,9 @@ class Destination final : public Hypervisor, public ImageStores {
   void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes, std::stop_token stop) override {
     side(stop).hypervisor.write_firewall(vmid, bytes, stop);
   }
-  std::unique_ptr<Freeze> freeze(const std::string& node, std::uint32_t vmid, std::chrono::milliseconds deadline,
-                                 std::stop_token stop) override {
-    return side(stop).hypervisor.freeze(node, vmid, deadline, stop);
+  std::unique_ptr<GuestHold> hold_guest(HoldWay way, const std::string& node, std::uint32_t vmid,
+                                        std::chrono::milliseconds deadline, std::stop_token stop) override {
+    return side(stop).hypervisor.hold_guest(way, node, vmid, deadline, stop);
   }
 
  private:

@@ -69,7 +69,9 @@ class MirrorOptions:
         freeze_timeout: str = "10s",
         retries: str = "3",
         stall_timeout: str = "5m",
+        no_agent: str = "pause",
         online: bool = False,
+        require_freeze: bool = False,
         overwrite: bool = False,
         all_disks: bool = False,
         keep_host_devices: bool = False,
@@ -103,7 +105,9 @@ class MirrorOptions:
     freeze_timeout: str
     retries: str
     stall_timeout: str
+    no_agent: str
     online: bool
+    require_freeze: bool
     overwrite: bool
     all_disks: bool
     keep_host_devices: bool
@@ -372,6 +376,8 @@ class GuestReport:
     def running(self) -> bool: ...
     @property
     def frozen(self) -> bool: ...
+    @property
+    def paused(self) -> bool: ...
     @property
     def consistency(self) -> str: ...
     @property

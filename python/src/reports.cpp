@@ -47,6 +47,7 @@ void add_event(py::module_& module) {
           "kind", [](const Event& e) { return std::string(to_string(e.kind)); },
           "What happened: \"run_started\", \"guest_started\", \"target_checked\", \"source_locked\",\n"
           "\"source_unlocked\", \"replica_locked\", \"replica_unlocked\", \"frozen\", \"thawed\", \"not_frozen\",\n"
+          "\"paused\", \"resumed\",\n"
           "\"snapshot_created\", \"transfer_started\", \"point_resumed\", \"transfer_resumed\",\n"
           "\"transfer_progress\", \"transfer_finished\",\n"
           "\"config_written\", \"left_out\", \"housekeeping\", \"snapshot_removed\", \"verify_started\",\n"
@@ -59,7 +60,7 @@ void add_event(py::module_& module) {
       .field("text", &Event::text, "In words: the reason, the warning, how the guest ended (\"ok\" or why not).")
       .field("full", &Event::full, "A first copy, not an incremental transfer.")
       .field("bytes", &Event::bytes, "Of a transfer: committed so far, or in the whole diff stream.")
-      .field("elapsed", &Event::elapsed, "A timedelta: of the transfer, the freeze or the run.")
+      .field("elapsed", &Event::elapsed, "A timedelta: of the transfer, the freeze or pause, or the run.")
       .type()
       .def("to_json", &event_to_json,
            "to_json($self)\n--\n\nAs one JSON object in one line; `elapsed_ms` is in milliseconds.");
@@ -114,9 +115,10 @@ void add_guest_report(py::module_& module) {
              "The ResumedPoint that had to be completed first; None if there was none.")
       .field("running", &GuestReport::running, "It ran when the snapshots were made.")
       .field("frozen", &GuestReport::frozen, "Its file systems were frozen meanwhile.")
+      .field("paused", &GuestReport::paused, "It was paused meanwhile, because it could not be frozen.")
       .field("consistency", &GuestReport::consistency,
-             "What that means for the point: \"frozen\", \"stopped\" or why not.")
-      .field("frozen_for", &GuestReport::frozen_for, "A timedelta.")
+             "What that means for the point: \"frozen\", \"stopped\", \"paused: why\" or \"not frozen: why\".")
+      .field("frozen_for", &GuestReport::frozen_for, "How long it was frozen or paused at most, a timedelta.")
       .field("disks", &GuestReport::disks, "A tuple of DiskReport.")
       .field("left_out", &GuestReport::left_out, "A tuple of LeftOut.")
       .field("removed", &GuestReport::removed, "Snapshots retention removed, each \"side pool/image@snapshot\".")

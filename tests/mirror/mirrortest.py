@@ -177,6 +177,8 @@ class Site:
 
     def create_counting(self, vmid, *options, node=EAST):
         """A guest that is started and counts on two disks. Wait with `counting`."""
+        # What an earlier guest of that number counted is not its count.
+        self.run(node, "rm", "-f", f"/var/run/qemu-server/{vmid}.console.log")
         self.run(node, "qm", "create", str(vmid), "--memory", "256", "--agent", "1", "--scsihw", "virtio-scsi-single",
                  "--scsi0", "ceph-ssd:0.0625,iothread=1,discard=on", "--virtio0", "ceph_hdd.x:0.0625,cache=none", *options)
         self.run(node, "qm", "start", str(vmid))

@@ -65,7 +65,7 @@ def test_a_destination_that_is_full(site, guest, job):  # noqa: F811
     run = in_the_middle(site, guest, job)
     site.run(WEST, "ceph", "osd", "set-full-ratio", "0.0001")
     try:
-        wait_for(lambda: "full" in site.run(WEST, "ceph", "osd", "dump"), 60, "the cluster knows that it is full")
+        wait_for(lambda: "OSD_FULL" in site.run(WEST, "ceph", "health", "detail"), 60, "the cluster knows that it is full")
         site.lab("net", "unlimit")
         done = run.wait(90)
         assert done.status == 1, done

@@ -114,8 +114,8 @@ class FaultyHypervisor final : public Hypervisor {
   std::unique_ptr<ConfigHold> hold_config(const std::string& node, std::uint32_t vmid,
                                           const ConfigVersion& expected, const std::string& bytes) override;
   void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes, std::stop_token stop) override;
-  std::unique_ptr<Freeze> freeze(const std::string& node, std::uint32_t vmid, std::chrono::milliseconds deadline,
-                                 std::stop_token stop) override;
+  std::unique_ptr<GuestHold> hold_guest(HoldWay way, const std::string& node, std::uint32_t vmid,
+                                        std::chrono::milliseconds deadline, std::stop_token stop) override;
 
  private:
   [[nodiscard]] std::string name(std::string_view operation, std::uint32_t vmid) const;

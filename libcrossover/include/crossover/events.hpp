@@ -18,9 +18,11 @@ enum class EventKind {
   source_unlocked,    ///<
   replica_locked,     ///< target_vmid; subject: the lock's value
   replica_unlocked,   ///< target_vmid
-  frozen,             ///< subject: what the agent said
+  frozen,             ///< host
   thawed,             ///< elapsed: how long the guest was frozen
   not_frozen,         ///< text: why
+  paused,             ///< subject: the state in which it did not run anyway, if this run did not pause it
+  resumed,            ///< elapsed: how long the guest was paused
   snapshot_created,   ///< subject: pool/image@snapshot
   transfer_started,   ///< subject: pool/image@snapshot; full
   point_resumed,      ///< subject: the snapshot of the point that an earlier run began

@@ -34,7 +34,9 @@ struct MirrorOptions {
   std::string freeze_timeout = "10s";
   std::string retries = "3";
   std::string stall_timeout = "5m";
+  std::string no_agent = "pause";
   bool online = false;
+  bool require_freeze = false;
   bool overwrite = false;
   bool all_disks = false;
   bool keep_host_devices = false;

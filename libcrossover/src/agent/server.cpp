@@ -235,10 +235,10 @@ Json Server::hypervisor(const std::string& operation, const Json& request) {
     return hypervisor.survey(argument<bool>(request, "versions") ? SurveyDetail::versions : SurveyDetail::guests,
                              stop);
   }
-  if (operation == "thaw") {
-    const std::unique_ptr<Freeze> freeze = std::move(freeze_);
-    if (!freeze) throw Error(ErrorCode::usage, "thaw", "", "no guest is frozen");
-    return freeze->thaw().count();
+  if (operation == "release_guest") {
+    const std::unique_ptr<GuestHold> hold = std::move(guest_hold_);
+    if (!hold) throw Error(ErrorCode::usage, operation, "", "no guest is held");
+    return hold->release().count();
   }
   if (operation == "read_config") {
     return hypervisor.read_config(argument<std::string>(request, "node"), vmid_of(request), stop);
@@ -265,11 +265,12 @@ Json Server::hypervisor(const std::string& operation, const Json& request) {
     hold->release();
     return nullptr;
   }
-  if (operation == "freeze") {
-    if (freeze_) throw Error(ErrorCode::usage, "freeze", "", "this connection has a frozen guest already");
-    freeze_ = hypervisor.freeze(argument<std::string>(request, "node"), vmid_of(request),
-                                std::chrono::milliseconds(argument<std::int64_t>(request, "deadline_ms")), stop);
-    return nullptr;
+  if (operation == "hold_guest") {
+    if (guest_hold_) throw Error(ErrorCode::usage, operation, "", "this connection holds a guest already");
+    guest_hold_ = hypervisor.hold_guest(
+        argument<bool>(request, "pause") ? HoldWay::pause : HoldWay::freeze, argument<std::string>(request, "node"),
+        vmid_of(request), std::chrono::milliseconds(argument<std::int64_t>(request, "deadline_ms")), stop);
+    return guest_hold_->already();
   }
   throw Error(ErrorCode::unsupported, "serve", operation, "there is no such operation");
 }

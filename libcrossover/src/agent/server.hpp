@@ -21,7 +21,7 @@
 namespace crossover::agent {
 
 /// Serves one connection, one request at a time. Holds nothing that outlives it but what the requests changed: a
-/// sink that was not finished leaves the head torn, a guest that is frozen is thawed, a configuration that is held
+/// sink that was not finished leaves the head torn, a guest that is held goes on, a configuration that is held
 /// becomes the former one again, an image that is held is not any more.
 class Server {
  public:
@@ -66,7 +66,7 @@ class Server {
   Side side_;
   Inbox inbox_;
   std::chrono::milliseconds beat_;
-  std::unique_ptr<Freeze> freeze_;
+  std::unique_ptr<GuestHold> guest_hold_;
   std::unique_ptr<ConfigHold> config_hold_;
   std::unique_ptr<ImageHold> hold_;
   Json id_;                         // of the request at hand

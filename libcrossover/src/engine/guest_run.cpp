@@ -49,7 +49,7 @@ class GuestRun {
  private:
   /// On every way out that is not success, in order. A replica whose head is torn stays locked.
   void undo() {
-    source_.undo();
+    source_.undo(replica_.recorded());
     if (!replica_.torn()) configuration_.undo();
   }
 
@@ -90,10 +90,12 @@ class GuestRun {
         return source_.lock();
       case StepKind::freeze:
         return source_.freeze();
+      case StepKind::pause:
+        return source_.pause();
       case StepKind::snapshot:
         return source_.snapshot();
-      case StepKind::thaw:
-        return source_.thaw();
+      case StepKind::let_go:
+        return source_.let_go();
       case StepKind::unlock_source:
         return source_.unlock();
       case StepKind::record_point:

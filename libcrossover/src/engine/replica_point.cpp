@@ -174,6 +174,7 @@ void ReplicaPoint::roll_back(std::size_t index) {
 }
 
 void ReplicaPoint::record_point() {
+  recorded_ = true;
   torn_ = true;
   PointConfig point;
   for (const DiskPlan& disk : work_.plan.disks) point.images.push_back(to_string(disk.replica.spec));

@@ -35,6 +35,8 @@ class ReplicaPoint {
   /// follow.
   void commit();
 
+  /// Whether a record may tell of the point's snapshots on the source: they have to stay.
+  [[nodiscard]] bool recorded() const noexcept { return recorded_; }
   /// Whether a replica's head may be no recovery point.
   [[nodiscard]] bool torn() const noexcept { return torn_; }
 
@@ -62,6 +64,7 @@ class ReplicaPoint {
   std::vector<std::unique_ptr<ImageHold>> holds_;
   std::vector<ImageRecord> records_;  // as they stand on the replicas' images
   std::vector<char> marked_;          // whether a transfer's progress may stand on the replicas' images
+  bool recorded_ = false;
   std::atomic<bool> torn_ = false;
 };
 

@@ -116,19 +116,25 @@ class GuestPlanner {
   }
 
   void plan_freeze() {
-    if (!plan_.running) {
-      plan_.consistency = "stopped";
-      return;
-    }
+    plan_.no_agent = request_.no_agent;
+    const bool has_disks = !scope_.disks.replicated.empty();
+    plan_.consistency = !plan_.running ? "stopped" : has_disks ? "frozen" : "no disks";
+    if (!plan_.running || !has_disks) return;
     const std::string agent = scope_.config.get("agent").value_or("");
     if (!agent_enabled(agent)) {
-      plan_.consistency = "not frozen: no guest agent is configured";
+      plan_.not_frozen = "no guest agent is configured";
     } else if (agent_option(agent, "freeze-fs", "freeze-fs-on-backup") == "0") {
-      plan_.consistency = "not frozen: the guest's agent option freeze-fs is off";
-    } else {
-      plan_.freeze = true;
-      plan_.consistency = "frozen";
+      plan_.not_frozen = "the guest's agent option freeze-fs is off";
     }
+    if (plan_.not_frozen.empty()) return;
+    if (request_.no_agent == NoAgent::fail) {
+      stop(ErrorCode::unsupported,
+           "VM {}: it cannot be frozen: {}; --no-agent=pause or crash mirrors it all the same", scope_.vmid,
+           plan_.not_frozen);
+    }
+    const bool pause = request_.no_agent == NoAgent::pause;
+    plan_.consistency = consistency_without_freeze(plan_.not_frozen, pause, scope_.disks.replicated.size());
+    if (!pause) plan_.warnings.push_back(plan_.consistency);
   }
 
   /// "1", "enabled=1", "1,type=virtio": the value without a name is `enabled`.
@@ -303,6 +309,7 @@ class GuestPlanner {
     if (replica == nullptr) {
       disk.full = true;
     } else if (was_just_created(disk, *replica)) {
+      check_unwatched(disk, *replica);
       plan_again(disk, *replica);
     } else {
       disk.replica_record = image_record(*replica);
@@ -353,7 +360,7 @@ class GuestPlanner {
     const auto& record = disk.source_record.source;
     if (!record || !record->jobs.contains(request_.job_label)) return false;
     return record->jobs.at(request_.job_label).creating == to_string(disk.replica.spec) && image.metadata.empty() &&
-           image.watchers.empty() && has_only_our_snapshots(image);
+           has_only_our_snapshots(image);
   }
 
   bool has_only_our_snapshots(const ImageState& image) const {
@@ -392,10 +399,13 @@ class GuestPlanner {
            "for its own; rename one so that their letters and digits differ, with --jobname",
            scope_.vmid, name, source->jobs.at(request_.job_label).job);
     }
-    if (!image.watchers.empty()) {
-      stop(ErrorCode::in_use, "VM {}: {} on the destination is open elsewhere, by {}; it was not touched",
-           scope_.vmid, name, fmt::join(image.watchers, ", "));
-    }
+    check_unwatched(disk, image);
+  }
+
+  void check_unwatched(const DiskPlan& disk, const ImageState& image) const {
+    if (image.watchers.empty()) return;
+    stop(ErrorCode::in_use, "VM {}: {} on the destination is open elsewhere, by {}; it was not touched",
+         scope_.vmid, to_string(disk.replica.spec), fmt::join(image.watchers, ", "));
   }
 
   void choose_base(DiskPlan& disk, const ImageState& source, const ImageState& replica) {
@@ -618,9 +628,12 @@ class GuestPlanner {
       });
       const bool lock = !request_.options.no_lock;
       if (lock) add(StepKind::lock_source);
-      if (plan_.freeze) add(StepKind::freeze);
+      const bool freeze = plan_.running && plan_.not_frozen.empty();
+      const bool pause = plan_.running && !freeze && plan_.no_agent == NoAgent::pause;
+      if (freeze) add(StepKind::freeze);
+      if (pause) add(StepKind::pause);
       add(StepKind::snapshot);
-      if (plan_.freeze) add(StepKind::thaw);
+      if (freeze || pause) add(StepKind::let_go);
       if (lock && !request_.options.keep_source_lock) add(StepKind::unlock_source);
       add(StepKind::record_point);
       each_disk(StepKind::transfer, [](const DiskPlan&) { return true; });
@@ -647,6 +660,11 @@ class GuestPlanner {
 GuestPlan plan_guest(const MirrorRequest& request, const Inventory& inventory, const GuestScope& scope,
                      std::chrono::sys_seconds now, const Repair& repair) {
   return GuestPlanner(request, inventory, scope, now, repair).run();
+}
+
+std::string consistency_without_freeze(const std::string& why, bool paused, std::size_t disks) {
+  if (paused) return "paused: " + why;
+  return "not frozen: " + why + (disks > 1 ? "; its disks may differ by milliseconds" : "");
 }
 
 std::string describe(const GuestPlan& plan, const Step& step) {
@@ -676,14 +694,19 @@ std::string describe(const GuestPlan& plan, const Step& step) {
     case StepKind::lock_source:
       return fmt::format("lock VM {} on {} (backup)", plan.vmid, plan.source_node);
     case StepKind::freeze:
-      return fmt::format("freeze the file systems of VM {}", plan.vmid);
+      return fmt::format("freeze the file systems of VM {}; if that cannot be done, {}", plan.vmid,
+                         plan.no_agent == NoAgent::pause   ? "pause it"
+                         : plan.no_agent == NoAgent::crash ? "go on without"
+                                                           : "fail");
+    case StepKind::pause:
+      return fmt::format("pause VM {}", plan.vmid);
     case StepKind::snapshot: {
       std::string images;
       for (const DiskPlan& disk : plan.disks) images += (images.empty() ? "" : ", ") + image(disk.disk.image);
       return fmt::format("make the snapshot {} of {}", plan.snapshot, images);
     }
-    case StepKind::thaw:
-      return fmt::format("thaw VM {}", plan.vmid);
+    case StepKind::let_go:
+      return fmt::format("{} VM {}", plan.not_frozen.empty() ? "thaw" : "resume", plan.vmid);
     case StepKind::unlock_source:
       return fmt::format("unlock VM {}", plan.vmid);
     case StepKind::record_point:

@@ -63,6 +63,17 @@ std::size_t retry_count(const std::string& text) {
   return static_cast<std::size_t>(*count);
 }
 
+NoAgent no_agent_policy(const MirrorOptions& options) {
+  const std::string& word = options.no_agent;
+  check_word("--no-agent", word, {"pause", "crash", "fail"});
+  if (options.require_freeze && word == "crash") {
+    throw Error(ErrorCode::usage, "option", "--require-freeze",
+                "--no-agent=crash says the opposite; give one of them");
+  }
+  if (options.require_freeze || word == "fail") return NoAgent::fail;
+  return word == "crash" ? NoAgent::crash : NoAgent::pause;
+}
+
 std::chrono::seconds positive_duration(std::string_view option, const std::string& text) {
   const std::chrono::seconds length = parse_keep_window(option, text).length;
   if (length.count() == 0)
@@ -122,6 +133,7 @@ MirrorRequest parse_options(const MirrorOptions& options) {
   request.retries = retry_count(options.retries);
   request.stall_timeout = parse_keep_window("--stall-timeout", options.stall_timeout).length;
   request.freeze_timeout = positive_duration("--freeze-timeout", options.freeze_timeout);
+  request.no_agent = no_agent_policy(options);
   return request;
 }
 

@@ -55,6 +55,7 @@ ordered_json to_value(const GuestReport& guest) {
                      {"resumed", nullptr},
                      {"running", guest.running},
                      {"frozen", guest.frozen},
+                     {"paused", guest.paused},
                      {"consistency", guest.consistency},
                      {"frozen_for_ms", guest.frozen_for.count()},
                      {"disks", ordered_json::array()},

@@ -503,7 +503,7 @@ TEST_CASE("requests that make no sense are answered") {
   CHECK(cause_of("dance", agent::Json::object()) == "unsupported");
   CHECK(cause_of("fsid", {{"access", 7}}) == "format");
   CHECK(cause_of("find_all", {{"access", CephAccess{}}}) == "format");
-  CHECK(cause_of("thaw", agent::Json::object()) == "usage");
+  CHECK(cause_of("release_guest", agent::Json::object()) == "usage");
   CHECK(cause_of("survey", {{"versions", false}}) == "unsupported");
 }
 
@@ -544,6 +544,7 @@ namespace {
 class OneGuest final : public Hypervisor {
  public:
   std::atomic<int> frozen = 0;
+  std::atomic<int> paused = 0;
   std::atomic<int> held = 0;
 
   static ClusterInventory inventory() {
@@ -598,18 +599,21 @@ class OneGuest final : public Hypervisor {
   void write_firewall(std::uint32_t, const std::optional<std::string>& bytes, std::stop_token) override {
     firewall = bytes.value_or("removed");
   }
-  std::unique_ptr<Freeze> freeze(const std::string&, std::uint32_t, std::chrono::milliseconds,
-                                 std::stop_token) override {
-    class Frozen final : public Freeze {
+  std::unique_ptr<GuestHold> hold_guest(HoldWay way, const std::string&, std::uint32_t vmid,
+                                        std::chrono::milliseconds, std::stop_token) override {
+    class Held final : public GuestHold {
      public:
-      explicit Frozen(std::atomic<int>& count) : count_(count) { ++count_; }
-      ~Frozen() override { --count_; }
-      std::chrono::milliseconds thaw() override { return std::chrono::milliseconds(123); }
+      Held(std::atomic<int>& count, std::string already) : count_(count), already_(std::move(already)) { ++count_; }
+      ~Held() override { --count_; }
+      [[nodiscard]] const std::string& already() const override { return already_; }
+      std::chrono::milliseconds release() override { return std::chrono::milliseconds(123); }
 
      private:
       std::atomic<int>& count_;
+      std::string already_;
     };
-    return std::make_unique<Frozen>(frozen);
+    if (vmid == 999) throw Error(ErrorCode::unsupported, "freeze", "VM 999", "no agent");
+    return std::make_unique<Held>(way == HoldWay::freeze ? frozen : paused, vmid == 101 ? "prelaunch" : "");
   }
 
   std::string firewall;
@@ -641,15 +645,24 @@ TEST_CASE("a hypervisor behind an agent is the same, byte for byte") {
   hypervisor.write_firewall(100, std::nullopt, {});
   CHECK(guest.firewall == "removed");
 
-  auto freeze = hypervisor.freeze("pve04", 100, std::chrono::seconds(10), {});
-  CHECK(guest.frozen == 1);
-  (void)hypervisor.survey(SurveyDetail::guests, {});
-  CHECK(freeze->thaw() == std::chrono::milliseconds(123));
-  CHECK(guest.frozen == 0);
-  freeze.reset();
-  // Whoever forgets to thaw has thawed.
-  hypervisor.freeze("pve04", 100, std::chrono::seconds(10), {}).reset();
-  CHECK(guest.frozen == 0);
+  const auto hold_guest = [&hypervisor](HoldWay way, std::uint32_t vmid) {
+    return hypervisor.hold_guest(way, "pve04", vmid, std::chrono::seconds(10), {});
+  };
+  for (const HoldWay way : {HoldWay::freeze, HoldWay::pause}) {
+    const std::atomic<int>& held = way == HoldWay::freeze ? guest.frozen : guest.paused;
+    auto one = hold_guest(way, 100);
+    CHECK(one->already().empty());
+    CHECK(held == 1);
+    (void)hypervisor.survey(SurveyDetail::guests, {});
+    CHECK(one->release() == std::chrono::milliseconds(123));
+    CHECK(held == 0);
+    one.reset();
+    // Whoever forgets to let it go has done so.
+    hold_guest(way, 100).reset();
+    CHECK(held == 0);
+  }
+  CHECK(hold_guest(HoldWay::pause, 101)->already() == "prelaunch");
+  CHECK_THROWS_WITH_AS((void)hold_guest(HoldWay::freeze, 999), doctest::Contains("no agent"), Error);
 
   auto hold = hypervisor.hold_config("pve04", 100, {"old", ""}, "lock: backup\n");
   CHECK(guest.held == 1);
@@ -665,7 +678,7 @@ TEST_CASE("a hypervisor behind an agent is the same, byte for byte") {
   CHECK_THROWS_WITH_AS(hold->release(), doctest::Contains("somebody changed it"), Error);
 }
 
-TEST_CASE("a guest is thawed and its configuration put back when the connection that held them ends") {
+TEST_CASE("a guest goes on and its configuration is put back when the connection that held them ends") {
   OneGuest guest;
   MemoryImageStore memory;
   OneStore stores(memory);
@@ -674,7 +687,7 @@ TEST_CASE("a guest is thawed and its configuration put back when the connection 
   });
   {
     agent::Connection connection(*shell, {"crossover", "agent"}, std::chrono::seconds(45), {});
-    connection.call("freeze", {{"node", "pve04"}, {"vmid", 100}, {"deadline_ms", 1000}}, {});
+    connection.call("hold_guest", {{"pause", false}, {"node", "pve04"}, {"vmid", 100}, {"deadline_ms", 1000}}, {});
     CHECK(guest.frozen == 1);
     connection.call("hold_config",
                     {{"node", "pve04"}, {"vmid", 100}, {"expected", ConfigVersion{"old", ""}}, {"bytes", "new"}},
