@@ -17,10 +17,14 @@ constexpr auto descriptions = std::to_array<OptionDescription>({
      "digits put before each VMID on the destination (99 makes 100 into 99100)"},
     {"destination", "destination", &O::destination, "host", "node of the destination cluster to connect to"},
     {"pool", "pool", &O::pool, "storage", "storage on the destination, by its PVE storage id"},
-    {"keeplocal", "keep_local", &O::keep_local, "n[s|m|h|d|w]",
-     "how long recovery points stay on the source besides the newest"},
-    {"keepremote", "keep_remote", &O::keep_remote, "n[s|m|h|d|w]",
-     "how long recovery points stay on the destination besides the newest"},
+    {"keeplocal", "keep_local", &O::keep_local, "n[s|m|h|d|w]|rule=n,...",
+     "which recovery points stay on the source besides the newest: those as young as that, or by the rules last, "
+     "hourly, "
+     "daily, weekly and monthly the newest of so many periods"},
+    {"keepremote", "keep_remote", &O::keep_remote, "n[s|m|h|d|w]|rule=n,...",
+     "which recovery points stay on the destination besides the newest: those as young as that, or by the rules "
+     "last, hourly, "
+     "daily, weekly and monthly the newest of so many periods"},
     {"rewrite", "rewrite", &O::rewrite, "s/regex/replacement/flags",
      "change the replica's configuration line by line, as sed does; may be given several times"},
     {"jobname", "job_name", &O::job_name, "name",
