@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "crossover/error.hpp"
+#include "engine/guest_report.hpp"
 #include "engine/guest_run.hpp"
 #include "engine/survey.hpp"
 

@@ -11,12 +11,6 @@
 
 namespace crossover {
 
-/// Problems a human has to decide about; trying again does not help.
-bool is_conflict(ErrorCode code);
-
-/// The report of a plan nothing was done for yet: what is planned, or why it cannot be.
-GuestReport report_of(const GuestPlan& plan);
-
 /// Walks the plan's steps. What fails is in the report; on every way out the source guest is thawed and unlocked,
 /// and a replica whose head is torn stays locked. Disks are worked on side by side, as many as the request allows;
 /// each transfer waits for one of `slots`, which all guests of the run share. Adds to `totals`. Throws Cancelled

@@ -6,6 +6,7 @@
 
 #include "crossover/error.hpp"
 #include "engine/compare_blocks.hpp"
+#include "engine/guest_report.hpp"
 #include "engine/guest_run.hpp"
 #include "engine/in_parallel.hpp"
 #include "engine/survey.hpp"

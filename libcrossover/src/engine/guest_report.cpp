@@ -1,0 +1,51 @@
+#include "engine/guest_report.hpp"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace crossover {
+
+bool is_conflict(ErrorCode code) {
+  return code == ErrorCode::conflict || code == ErrorCode::in_use || code == ErrorCode::already_exists;
+}
+
+GuestReport report_of(const GuestPlan& plan) {
+  GuestReport report;
+  report.vmid = plan.vmid;
+  report.target_vmid = plan.target_vmid;
+  report.name = plan.name;
+  report.source_node = plan.source_node;
+  report.target_node = plan.target_node;
+  report.running = plan.running;
+  report.consistency = plan.consistency;
+  report.left_out = plan.left_out;
+  report.warnings = plan.warnings;
+  for (const DiskPlan& disk : plan.disks) {
+    DiskReport one;
+    one.key = disk.disk.key;
+    one.source_image = to_string(disk.disk.image.spec);
+    one.replica_image = to_string(disk.replica.spec);
+    one.full = disk.full;
+    one.base = disk.source_base ? disk.source_base->name : "";
+    one.size_bytes = disk.layout.size_bytes;
+    report.disks.push_back(std::move(one));
+  }
+  for (const Step& step : plan.steps) report.steps.push_back(describe(plan, step));
+  if (plan.resumes) {
+    report.steps.push_back(fmt::format("then make a new recovery point of VM {}", plan.vmid));
+    report.resumed.emplace().recovery_point = plan.snapshot;
+    for (const DiskPlan& disk : plan.disks) {
+      report.resumed->disks.push_back({disk.disk.key, disk.applied ? disk.source_end->size_bytes : disk.offset, 0});
+    }
+  }
+  report.outcome = Outcome::planned;
+  if (plan.problem) {
+    report.outcome = is_conflict(plan.problem->code) ? Outcome::conflict : Outcome::failed;
+    report.error_code = plan.problem->code;
+    report.error = plan.problem->text;
+  }
+  return report;
+}
+
+}  // namespace crossover

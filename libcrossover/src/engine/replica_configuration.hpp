@@ -1,0 +1,31 @@
+/// \file
+/// The replica's configuration during a run.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "engine/guest_work.hpp"
+
+namespace crossover {
+
+/// PVE's lock on the replica, and its configuration.
+class ReplicaConfiguration {
+ public:
+  explicit ReplicaConfiguration(GuestWork& work);
+
+  /// Writes the configuration that is there, or the one it is to have, with the lock.
+  void lock();
+  /// Writes the configuration it is to have, without the lock unless that is kept, and its firewall rules.
+  void write();
+  /// Takes the lock back if this run took it.
+  void undo();
+
+ private:
+  GuestWork& work_;
+  std::optional<ConfigVersion> version_;  // the configuration as it stands
+  std::optional<std::string> unlocked_;   // what an undo puts back
+  bool locked_ = false;
+};
+
+}  // namespace crossover

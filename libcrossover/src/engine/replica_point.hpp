@@ -1,0 +1,62 @@
+/// \file
+/// A recovery point on the destination: the replica's images, what is recorded on them, what is sent, and the
+/// commit that makes a point of it.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "engine/guest_work.hpp"
+#include "engine/source_point.hpp"
+#include "engine/transfer_slots.hpp"
+
+namespace crossover {
+
+/// The steps of a run that are done to the replica's images. Those of one disk may be taken for several disks at
+/// once.
+class ReplicaPoint {
+ public:
+  /// `source` has made the point's snapshots by the time record_point() is called.
+  ReplicaPoint(GuestWork& work, const SourcePoint& source, TransferSlots& slots);
+
+  void create_image(std::size_t disk);
+  void check_head(std::size_t disk);
+  /// No listing can tell what a cut transfer wrote from what somebody else did. The replica was locked all the
+  /// time, and its record is what the cut run wrote.
+  void check_cut(std::size_t disk);
+  void roll_back(std::size_t disk);
+  /// On all disks before the first transfer, so that a later run knows each end by its id.
+  void record_point();
+  void transfer(std::size_t disk);
+  /// Every disk gets its end snapshot, then the point's configuration makes it a recovery point, then the records
+  /// follow.
+  void commit();
+
+  /// Whether a replica's head may be no recovery point.
+  [[nodiscard]] bool torn() const noexcept { return torn_; }
+
+ private:
+  void save_record(std::size_t disk);
+  /// The plan was made from a look that may be minutes old: looks again before anything is removed.
+  void remove_unfinished(const DiskPlan& disk);
+  /// No record says whose the image is: it may go only if there is nothing in it.
+  void require_empty(const DiskPlan& disk, ImageStore& store, const ImageState& image) const;
+  void check_unchanged(const DiskPlan& disk, const ImageState& image) const;
+  /// Why what is on a replica beyond its base is dropped.
+  [[nodiscard]] std::string given_up(const DiskPlan& disk) const;
+  /// Sends what was found to differ, from the new snapshot. Returns the bytes sent.
+  std::uint64_t send_repair(std::size_t disk);
+  void count_transfer(const DiskPlan& disk, const DiskReport& disk_report);
+  [[nodiscard]] bool is_to_be_removed(std::size_t disk, const PointIds& point) const;
+
+  GuestWork& work_;
+  const SourcePoint& source_;
+  TransferSlots& slots_;
+  std::vector<ImageRecord> records_;  // as they stand on the replicas' images
+  std::vector<char> marked_;          // whether a transfer's progress may stand on the replicas' images
+  std::atomic<bool> torn_ = false;
+};
+
+}  // namespace crossover

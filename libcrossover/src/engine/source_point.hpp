@@ -1,0 +1,48 @@
+/// \file
+/// A recovery point's snapshots on the source, and what is done to the guest around them.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "engine/guest_lock.hpp"
+#include "engine/guest_work.hpp"
+
+namespace crossover {
+
+/// The source guest's lock, its freeze, and the snapshots of all its disks. On destruction the guest is thawed,
+/// then unlocked.
+class SourcePoint {
+ public:
+  explicit SourcePoint(GuestWork& work);
+
+  /// A lock that the survey met already is waited for before anything is changed on the destination.
+  void wait_for_foreign_lock();
+  void lock();
+  void unlock();
+  void freeze();
+  void thaw();
+  /// Makes the snapshots of all disks at the same time, so that a guest is frozen for the slowest of them and not
+  /// for their sum. All or none.
+  void snapshot();
+
+  /// Thaws and unlocks what is not yet.
+  void undo() noexcept;
+
+  /// A disk's snapshot of the point, made here or by the run that is resumed.
+  [[nodiscard]] const Snapshot& end(std::size_t disk) const { return *ends_[disk]; }
+  [[nodiscard]] bool snapshots_made() const noexcept { return snapshots_made_; }
+
+ private:
+  /// Takes back the snapshots this run made: a moment that not every disk has is none.
+  void remove_snapshots();
+
+  GuestWork& work_;
+  std::vector<std::optional<Snapshot>> ends_;
+  bool snapshots_made_ = false;
+  std::optional<SourceLock> lock_;
+  std::unique_ptr<Freeze> freeze_;  // after the lock: it goes first
+};
+
+}  // namespace crossover
