@@ -50,6 +50,8 @@ std::string_view to_string(EventKind kind) noexcept {
       return "verify_progress";
     case EventKind::verify_finished:
       return "verify_finished";
+    case EventKind::step:
+      return "step";
     case EventKind::guest_finished:
       return "guest_finished";
     case EventKind::run_finished:
