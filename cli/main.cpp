@@ -153,7 +153,14 @@ int agent(const AgentOptions& options, std::stop_token stop) {
     fmt::print(stderr, "crossover: agent needs its three standard streams\n");
     return exit_nothing_done;
   }
-  serve_agent(in, out, options, std::move(stop));
+  try {
+    serve_agent(in, out, options, std::move(stop));
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::timeout) throw;
+    // A thread may hang in a call to Ceph, and would keep an orderly end from coming.
+    fmt::print(stderr, "crossover: {}\n", error.what());
+    std::_Exit(exit_failed);
+  }
   return exit_ok;
 }
 

@@ -95,6 +95,10 @@ void Renderer::on_event(const Event& event) {
       return line(fmt::format("VM {} - Disk Summary: Took {} Seconds to transfer {} in {} run", vmid,
                               event.elapsed.count() / 1000, format_bytes(event.bytes),
                               event.full ? "a full" : "an incremental"));
+    case EventKind::retrying:
+      return line(fmt::format("{}: trying again in {} s",
+                              event.vmid == 0 ? event.text : fmt::format("VM {} - {}", vmid, event.text),
+                              event.elapsed.count() / 1000));
     case EventKind::config_written:
       return line(fmt::format("VM {} - Transmitting config to destination {} VMID {}", vmid, event.host,
                               event.target_vmid));

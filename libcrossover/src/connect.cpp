@@ -4,9 +4,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
+#include <exception>
+#include <future>
 #include <map>
 #include <mutex>
+#include <optional>
+#include <thread>
 #include <utility>
 
 #include "agent/agent_hypervisor.hpp"
@@ -16,9 +21,10 @@
 #include "crossover/agent.hpp"
 #include "crossover/error.hpp"
 #include "engine/rate_limiter.hpp"
+#include "engine/throttled_hold.hpp"
 #include "engine/throttled_shell.hpp"
-#include "engine/throttled_sink.hpp"
 #include "pve/pve_cluster.hpp"
+#include "rbd/librbd_leases.hpp"
 #include "rbd/librbd_store.hpp"
 #include "rbd/rbd_command_store.hpp"
 #include "ssh/local_shell.hpp"
@@ -28,26 +34,30 @@ namespace crossover {
 
 namespace {
 
+constexpr std::size_t max_held = 256;
 constexpr std::uint64_t min_agent_bytes = std::uint64_t{16} << 20;
 
 /// Stores made by `make`, one for each way into a cluster.
+template <typename Store = ImageStore>
 class StoreCache final : public ImageStores {
  public:
-  using Make = std::function<std::unique_ptr<ImageStore>(const CephAccess&)>;
+  using Make = std::function<std::unique_ptr<Store>(const CephAccess&)>;
 
   explicit StoreCache(Make make) : make_(std::move(make)) {}
 
-  ImageStore& open(const CephAccess& access) override {
+  Store& store(const CephAccess& access) {
     const std::scoped_lock lock(mutex_);
-    std::unique_ptr<ImageStore>& store = stores_[access];
+    std::unique_ptr<Store>& store = stores_[access];
     if (!store) store = make_(access);
     return *store;
   }
 
+  ImageStore& open(const CephAccess& access) override { return store(access); }
+
  private:
   Make make_;
   std::mutex mutex_;
-  std::map<CephAccess, std::unique_ptr<ImageStore>> stores_;
+  std::map<CephAccess, std::unique_ptr<Store>> stores_;
 };
 
 /// Another node of a cluster: at the address the cluster has for it, with the key the cluster has for its name.
@@ -101,7 +111,8 @@ SshHost entry_host(const MirrorRequest& request) {
   host.port = 0;
   host.ciphers = request.options.ssh_cipher;
   host.accept_new_host_keys = request.options.accept_new_host_keys;
-  host.max_sessions = connections(request) + 4;  // what is held (a freeze, a configuration) has one beside them
+  // What is held has one beside them: every disk of the guests at hand.
+  host.max_sessions = connections(request) + max_held;
   return host;
 }
 
@@ -122,7 +133,7 @@ class AgentWay final : public Way {
 
  private:
   AgentHypervisor hypervisor_;
-  StoreCache stores_;
+  StoreCache<> stores_;
 };
 
 class CommandWay final : public Way {
@@ -137,7 +148,7 @@ class CommandWay final : public Way {
  private:
   std::shared_ptr<Shell> shell_;
   PveCluster cluster_;
-  StoreCache stores_;
+  StoreCache<> stores_;
 };
 
 /// A store of the destination that is reached from here.
@@ -146,11 +157,10 @@ class DirectStore final : public LibrbdStore {
   DirectStore(const CephAccess& access, const MemoryShare& share, std::shared_ptr<RateLimiter> limiter)
       : LibrbdStore(access, share.reads(), share.writes()), limiter_(std::move(limiter)) {}
 
-  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, const TransferProgress& from,
-                                       std::stop_token stop) override {
-    std::unique_ptr<DiffSink> sink = LibrbdStore::write_diff(image, from, stop);
-    if (!limiter_) return sink;
-    return std::make_unique<ThrottledSink>(std::move(sink), limiter_, std::move(stop));
+  std::unique_ptr<ImageHold> hold(const ImageSpec& image, std::stop_token stop) override {
+    std::unique_ptr<ImageHold> hold = LibrbdStore::hold(image, std::move(stop));
+    if (!limiter_) return hold;
+    return std::make_unique<ThrottledHold>(std::move(hold), limiter_);
   }
 
  private:
@@ -176,7 +186,7 @@ class DirectWay final : public Way {
  private:
   std::shared_ptr<Shell> shell_;
   PveCluster cluster_;
-  StoreCache stores_;
+  StoreCache<> stores_;
 };
 
 /// The destination, by the way its first use finds: the agent where there is one.
@@ -260,15 +270,18 @@ class BothSides final : public Connection {
         stores_([share = MemoryShare(transfer_bytes(request))](const CephAccess& access) {
           return std::make_unique<LibrbdStore>(access, share.reads(), share.writes());
         }),
+        leases_([this](const CephAccess& access) -> LibrbdStore& { return stores_.store(access); }),
         destination_(request, events) {}
 
+  Leases& leases() override { return leases_; }
   Side source() override { return {cluster_, stores_}; }
   Side destination() override { return {destination_, destination_}; }
 
  private:
   LocalShell shell_;
   PveCluster cluster_;
-  StoreCache stores_;
+  StoreCache<LibrbdStore> stores_;
+  LibrbdLeases leases_;
   Destination destination_;
 };
 
@@ -281,7 +294,7 @@ class ThisCluster final : public LocalConnection {
  private:
   LocalShell shell_;
   PveCluster cluster_{shell_, [](const NodeState& node) { return std::make_unique<SshShell>(node_host(node)); }};
-  StoreCache stores_{[](const CephAccess& access) { return std::make_unique<LibrbdStore>(access); }};
+  StoreCache<> stores_{[](const CephAccess& access) { return std::make_unique<LibrbdStore>(access); }};
 };
 
 }  // namespace
@@ -294,14 +307,58 @@ std::unique_ptr<Connection> connect(const MirrorRequest& request, EventSink& eve
   return std::make_unique<BothSides>(request, events);
 }
 
+namespace {
+
+/// All that serves one client.
+class AgentProcess {
+ public:
+  AgentProcess(int in, int out, const AgentOptions& options)
+      : share_(std::max(options.memory_bytes, min_agent_bytes)),
+        cluster_(shell_, [](const NodeState& node) { return std::make_unique<SshShell>(node_host(node)); }),
+        stores_([share = share_](const CephAccess& access) {
+          return std::make_unique<LibrbdStore>(access, share.reads(), share.writes());
+        }),
+        server_(std::in_place, in, out, Side{cluster_, stores_}, share_.way) {}
+
+  void serve(std::stop_token stop) {
+    std::exception_ptr failure;
+    try {
+      server_->serve(std::move(stop));
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    // Lets go of what is held, which can hang as well.
+    server_.reset();
+    if (failure) std::rethrow_exception(failure);
+  }
+  [[nodiscard]] std::stop_token ending() const { return server_->ending(); }
+
+ private:
+  MemoryShare share_;
+  LocalShell shell_;
+  PveCluster cluster_;
+  StoreCache<> stores_;
+  std::optional<agent::Server> server_;
+};
+
+}  // namespace
+
 void serve_agent(int in, int out, const AgentOptions& options, std::stop_token stop) {
-  const MemoryShare share(std::max(options.memory_bytes, min_agent_bytes));
-  LocalShell shell;
-  PveCluster cluster(shell, [](const NodeState& node) { return std::make_unique<SshShell>(node_host(node)); });
-  StoreCache stores([share](const CephAccess& access) {
-    return std::make_unique<LibrbdStore>(access, share.reads(), share.writes());
-  });
-  agent::Server(in, out, {cluster, stores}, share.way).serve(std::move(stop));
+  constexpr std::chrono::seconds patience{10};
+  const auto process = std::make_shared<AgentProcess>(in, out, options);
+  const std::stop_token ending = process->ending();
+  std::packaged_task<void()> serve([process, stop] { process->serve(stop); });
+  std::future<void> served = serve.get_future();
+  std::thread serving(std::move(serve));
+  while (served.wait_for(std::chrono::milliseconds(200)) != std::future_status::ready) {
+    if (!ending.stop_requested()) continue;
+    if (served.wait_for(patience) == std::future_status::ready) break;
+    serving.detach();
+    throw Error(ErrorCode::timeout, "serve", "client",
+                "it is gone, and a call to Ceph that was begun for it hangs");
+  }
+  serving.join();
+  served.get();
 }
 
 }  // namespace crossover

@@ -13,6 +13,7 @@ namespace crossover {
 class Connection {
  public:
   virtual ~Connection() = default;
+  virtual Leases& leases() = 0;
   virtual Side source() = 0;
   virtual Side destination() = 0;
 };

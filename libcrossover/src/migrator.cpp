@@ -27,6 +27,10 @@ class WarningSink final : public EventSink {
 struct Migrator::Implementation {
   MirrorRequest request;
   SystemClock clock;
+
+  Ports ports_of(Connection& connection, EventSink& events) {
+    return {connection.source(), connection.destination(), connection.leases(), clock, events};
+  }
 };
 
 Migrator::Migrator(const MirrorOptions& options)
@@ -38,7 +42,7 @@ Migrator& Migrator::operator=(Migrator&&) noexcept = default;
 MirrorReport Migrator::mirror(EventSink& events, std::stop_token stop) {
   SerialisedSink serialised(events);
   const std::unique_ptr<Connection> connection = connect(implementation_->request, serialised);
-  const Ports ports{connection->source(), connection->destination(), implementation_->clock, serialised};
+  const Ports ports = implementation_->ports_of(*connection, serialised);
   return crossover::mirror(implementation_->request, ports, std::move(stop));
 }
 
@@ -46,7 +50,7 @@ VerifyReport Migrator::verify(const VerifyOptions& options, EventSink& events, s
   const VerifyRequest request = parse_options(implementation_->request.options, options);
   SerialisedSink serialised(events);
   const std::unique_ptr<Connection> connection = connect(request.mirror, serialised);
-  const Ports ports{connection->source(), connection->destination(), implementation_->clock, serialised};
+  const Ports ports = implementation_->ports_of(*connection, serialised);
   return crossover::verify(request, ports, std::move(stop));
 }
 
@@ -54,7 +58,7 @@ CheckReport Migrator::check(std::stop_token stop) {
   WarningSink warnings;
   SerialisedSink serialised(warnings);
   const std::unique_ptr<Connection> connection = connect(implementation_->request, serialised);
-  const Ports ports{connection->source(), connection->destination(), implementation_->clock, serialised};
+  const Ports ports = implementation_->ports_of(*connection, serialised);
   CheckReport report = crossover::check(implementation_->request, ports, std::move(stop));
   report.items.insert(report.items.end(), warnings.items.begin(), warnings.items.end());
   return report;

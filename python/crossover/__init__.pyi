@@ -69,6 +69,8 @@ class MirrorOptions:
         compress: str = "auto",
         lock_wait: str = "60s",
         freeze_timeout: str = "10s",
+        retries: str = "3",
+        stall_timeout: str = "5m",
         online: bool = False,
         overwrite: bool = False,
         all_disks: bool = False,
@@ -101,6 +103,8 @@ class MirrorOptions:
     compress: str
     lock_wait: str
     freeze_timeout: str
+    retries: str
+    stall_timeout: str
     online: bool
     overwrite: bool
     all_disks: bool
@@ -398,6 +402,8 @@ class GuestReport:
     def error_code(self) -> str | None: ...
     @property
     def error(self) -> str: ...
+    @property
+    def retryable(self) -> bool: ...
     @property
     def recovery_point(self) -> str: ...
     @property

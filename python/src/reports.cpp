@@ -51,7 +51,7 @@ void add_event(py::module_& module) {
           "\"snapshot_created\", \"transfer_started\", \"point_resumed\", \"transfer_resumed\",\n"
           "\"transfer_progress\", \"transfer_finished\",\n"
           "\"config_written\", \"left_out\", \"housekeeping\", \"snapshot_removed\", \"verify_started\",\n"
-          "\"verify_progress\", \"verify_finished\", \"step\", \"guest_finished\",\n"
+          "\"verify_progress\", \"verify_finished\", \"step\", \"retrying\", \"guest_finished\",\n"
           "\"run_finished\", \"warning\" or \"debug\". Later versions may have more.")
       .field("vmid", &Event::vmid, "The source guest; 0 if it is about the whole run.")
       .field("target_vmid", &Event::target_vmid, "Its VMID on the destination; 0 if not set.")
@@ -109,6 +109,7 @@ void add_guest_report(py::module_& module) {
           "the next run.")
       .field("error_code", &GuestReport::error_code, "Why it is not ok, as Error.code; None if it is.")
       .field("error", &GuestReport::error, "The same in one line; empty if ok.")
+      .field("retryable", &GuestReport::retryable, "Whether the same run may succeed later by itself.")
       .field("recovery_point", &GuestReport::recovery_point, "The snapshot's name; empty if none was made.")
       .field("resumed", &GuestReport::resumed,
              "The ResumedPoint that had to be completed first; None if there was none.")

@@ -50,9 +50,9 @@ class FaultyFreeze final : public Freeze {
 };
 
 /// The same for a configuration that is held.
-class FaultyHold final : public ConfigHold {
+class FaultyConfigHold final : public ConfigHold {
  public:
-  FaultyHold(std::string name, std::unique_ptr<ConfigHold> next, Faults& faults)
+  FaultyConfigHold(std::string name, std::unique_ptr<ConfigHold> next, Faults& faults)
       : name_(std::move(name)), next_(std::move(next)), faults_(faults) {}
 
   void release() override {
@@ -62,6 +62,40 @@ class FaultyHold final : public ConfigHold {
  private:
   std::string name_;
   std::unique_ptr<ConfigHold> next_;
+  Faults& faults_;
+};
+
+class FaultyImageHold final : public ImageHold {
+ public:
+  FaultyImageHold(std::function<std::string(std::string_view)> name, std::unique_ptr<ImageHold> next,
+                  Faults& faults)
+      : name_(std::move(name)), next_(std::move(next)), faults_(faults) {}
+
+  ImageState state() override {
+    return faults_.pass(name_("state"), [&] { return next_->state(); });
+  }
+  void set_metadata(const std::string& key, const std::string& value) override {
+    faults_.pass(name_("set_metadata"), [&] { next_->set_metadata(key, value); });
+  }
+  void remove_metadata(const std::string& key) override {
+    faults_.pass(name_("remove_metadata"), [&] { next_->remove_metadata(key); });
+  }
+  void roll_back(const Snapshot& snapshot, std::stop_token stop) override {
+    faults_.pass(name_("roll_back"), [&] { next_->roll_back(snapshot, stop); });
+  }
+  std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {
+    const std::string what = name_("write_diff");
+    return faults_.pass(what, [&]() -> std::unique_ptr<DiffSink> {
+      return std::make_unique<FaultySink>(what, next_->write_diff(from, stop), faults_);
+    });
+  }
+  Snapshot create_snapshot(const std::string& name) override {
+    return faults_.pass(name_("create_snapshot"), [&] { return next_->create_snapshot(name); });
+  }
+
+ private:
+  std::function<std::string(std::string_view)> name_;
+  std::unique_ptr<ImageHold> next_;
   Faults& faults_;
 };
 
@@ -163,8 +197,12 @@ void FaultyStore::remove_snapshot(const ImageSpec& image, const Snapshot& snapsh
   faults_.pass(name("remove_snapshot", image), [&] { store_.remove_snapshot(image, snapshot); });
 }
 
-void FaultyStore::roll_back(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) {
-  faults_.pass(name("roll_back", image), [&] { store_.roll_back(image, snapshot, stop); });
+std::unique_ptr<ImageHold> FaultyStore::hold(const ImageSpec& image, std::stop_token stop) {
+  return faults_.pass(name("hold", image), [&]() -> std::unique_ptr<ImageHold> {
+    return std::make_unique<FaultyImageHold>(
+        [this, image](std::string_view operation) { return name(operation, image); }, store_.hold(image, stop),
+        faults_);
+  });
 }
 
 void FaultyStore::set_metadata(const ImageSpec& image, const std::string& key, const std::string& value) {
@@ -195,14 +233,6 @@ void FaultyStore::hash_blocks(const ImageSpec& image, const Snapshot& snapshot, 
   faults_.pass(name("hash_blocks", image), [&] { store_.hash_blocks(image, snapshot, blocks, take, stop); });
 }
 
-std::unique_ptr<DiffSink> FaultyStore::write_diff(const ImageSpec& image, const TransferProgress& from,
-                                                  std::stop_token stop) {
-  const std::string what = name("write_diff", image);
-  return faults_.pass(what, [&]() -> std::unique_ptr<DiffSink> {
-    return std::make_unique<FaultySink>(what, store_.write_diff(image, from, stop), faults_);
-  });
-}
-
 std::string FaultyHypervisor::name(std::string_view operation, std::uint32_t vmid) const {
   return fmt::format("{} {} {}", side_, operation, vmid);
 }
@@ -226,8 +256,8 @@ ConfigVersion FaultyHypervisor::write_config(const std::string& node, std::uint3
 std::unique_ptr<ConfigHold> FaultyHypervisor::hold_config(const std::string& node, std::uint32_t vmid,
                                                           const ConfigVersion& expected, const std::string& bytes) {
   return faults_.pass(name("hold_config", vmid), [&]() -> std::unique_ptr<ConfigHold> {
-    return std::make_unique<FaultyHold>(name("release_config", vmid),
-                                        hypervisor_.hold_config(node, vmid, expected, bytes), faults_);
+    return std::make_unique<FaultyConfigHold>(name("release_config", vmid),
+                                              hypervisor_.hold_config(node, vmid, expected, bytes), faults_);
   });
 }
 

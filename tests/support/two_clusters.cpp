@@ -60,6 +60,7 @@ TwoClusters::TwoClusters()
   options.destination = "w1";
   options.pool = "copy";
   options.online = true;
+  options.retries = "0";
   options.parallel = "1";  // so that the calls of a run have an order
 }
 
@@ -129,7 +130,7 @@ auto TwoClusters::over_ports(EventSink& sink, const Action& action) {
   FaultyHypervisor destination_cluster("destination", destination, faults);
   OneStore source_stores(source_store);
   OneStore replica_stores(replica_store);
-  return action(Ports{{source_cluster, source_stores}, {destination_cluster, replica_stores}, clock, sink});
+  return action(Ports{{source_cluster, source_stores}, {destination_cluster, replica_stores}, leases, clock, sink});
 }
 
 MirrorReport TwoClusters::run() {

@@ -20,6 +20,7 @@
 #include "support/faults.hpp"
 #include "support/memory_hypervisor.hpp"
 #include "support/memory_image_store.hpp"
+#include "support/memory_leases.hpp"
 
 namespace crossover::test {
 
@@ -41,12 +42,14 @@ class RecordingSink final : public EventSink {
   void on_event(const Event& event) override {
     const std::scoped_lock lock(mutex_);
     events.push_back(event);
+    if (at) at(event);
   }
 
   /// Kinds of the events in order, without progress (which depends on time) and debugging.
   [[nodiscard]] std::vector<std::string> kinds() const;
 
   std::vector<Event> events;
+  std::function<void(const Event&)> at;  ///< called with each event, if it is set
 
  private:
   std::mutex mutex_;
@@ -100,6 +103,7 @@ class TwoClusters {
   MemoryHypervisor source;
   MemoryHypervisor destination;
   ManualClock clock;
+  MemoryLeases leases;
   RecordingSink events;
   Faults faults;
   MirrorOptions options;

@@ -32,6 +32,8 @@ struct MirrorOptions {
   std::string compress = "auto";
   std::string lock_wait = "60s";
   std::string freeze_timeout = "10s";
+  std::string retries = "3";
+  std::string stall_timeout = "5m";
   bool online = false;
   bool overwrite = false;
   bool all_disks = false;

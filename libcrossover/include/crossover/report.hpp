@@ -71,6 +71,7 @@ struct GuestReport {
   Outcome outcome = Outcome::failed;
   std::optional<ErrorCode> error_code;  ///< why it is not ok
   std::string error;                    ///< one line; empty if ok
+  bool retryable = false;               ///< whether the same run may succeed later by itself
   std::string recovery_point;           ///< the snapshot's name; empty if none was made
   std::optional<ResumedPoint> resumed;  ///< the point that had to be completed first
   bool running = false;                 ///< it ran when the snapshots were made

@@ -38,7 +38,9 @@ void Server::serve(std::stop_token stop) {
   try {
     if (!greet()) return;
     for (;;) {
+      inbox_.expect(hold_ != nullptr);
       const Inbox::Message message = inbox_.take();
+      inbox_.expect(false);
       if (const auto* end = std::get_if<Inbox::End>(&message)) {
         if (end->why) std::rethrow_exception(end->why);
         return;
@@ -83,6 +85,8 @@ bool Server::handle(const Json& request) {
 
 std::optional<Json> Server::dispatch(const std::string& operation, const Json& request) {
   if (request.contains("access")) return images(operation, request);
+  if (operation == "ping") return Json(nullptr);
+  if (operation == "release" || operation.starts_with("held_")) return held(operation, request);
   return hypervisor(operation, request);
 }
 
@@ -97,7 +101,6 @@ std::optional<Json> Server::images(const std::string& operation, const Json& req
   const auto snapshot = [&request] { return argument<Snapshot>(request, "snapshot"); };
   if (operation == "create_snapshot") return store.create_snapshot(image, argument<std::string>(request, "name"));
   if (operation == "head_unchanged_since") return store.head_unchanged_since(image, snapshot(), stop);
-  if (operation == "write_diff") return write_diff(store, image, argument<TransferProgress>(request, "from"));
   if (operation == "read_diff") {
     read_diff(store, image, request);
     return std::nullopt;
@@ -119,8 +122,9 @@ std::optional<Json> Server::images(const std::string& operation, const Json& req
     store.remove(image);
   } else if (operation == "remove_snapshot") {
     store.remove_snapshot(image, snapshot());
-  } else if (operation == "roll_back") {
-    store.roll_back(image, snapshot(), stop);
+  } else if (operation == "hold") {
+    if (hold_) throw Error(ErrorCode::usage, operation, "", "this connection holds an image already");
+    hold_ = store.hold(image, stop);
   } else if (operation == "set_metadata") {
     store.set_metadata(image, argument<std::string>(request, "key"), argument<std::string>(request, "value"));
   } else if (operation == "remove_metadata") {
@@ -150,8 +154,27 @@ void Server::read_ranges(ImageStore& store, const ImageSpec& image, const Json& 
   store.read_ranges(image, snapshot, ranges, sender, ending_.get_token());
 }
 
-Json Server::write_diff(ImageStore& store, const ImageSpec& image, const TransferProgress& from) {
-  const std::unique_ptr<DiffSink> sink = store.write_diff(image, from, ending_.get_token());
+Json Server::held(const std::string& operation, const Json& request) {
+  if (!hold_) throw Error(ErrorCode::usage, operation, "", "this connection holds no image");
+  if (operation == "held_state") return hold_->state();
+  if (operation == "held_write_diff") return write_diff(argument<TransferProgress>(request, "from"));
+  if (operation == "held_create_snapshot") return hold_->create_snapshot(argument<std::string>(request, "name"));
+  if (operation == "held_set_metadata") {
+    hold_->set_metadata(argument<std::string>(request, "key"), argument<std::string>(request, "value"));
+  } else if (operation == "held_remove_metadata") {
+    hold_->remove_metadata(argument<std::string>(request, "key"));
+  } else if (operation == "held_roll_back") {
+    hold_->roll_back(argument<Snapshot>(request, "snapshot"), ending_.get_token());
+  } else if (operation == "release") {
+    hold_.reset();
+  } else {
+    throw Error(ErrorCode::unsupported, "serve", operation, "there is no such operation");
+  }
+  return nullptr;
+}
+
+Json Server::write_diff(const TransferProgress& from) {
+  const std::unique_ptr<DiffSink> sink = hold_->write_diff(from, ending_.get_token());
   answer(nullptr);
   // What the client sends from now on is of no use once this has failed.
   broken_ = true;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <memory>
 
 #include "crossover/error.hpp"
 #include "engine/guest_report.hpp"
@@ -50,6 +51,7 @@ class Recovery {
   void carry_out(const RecoverStep& step) {
     switch (step.kind) {
       case RecoverStepKind::promote:
+        hold_images();
         return save_records(ReplicaState::applying);
       case RecoverStepKind::lock:
         version_ = ports_.hypervisor.write_config(plan_.node, plan_.vmid, version_, plan_.locked_config, stop_);
@@ -58,12 +60,14 @@ class Recovery {
         return check();
       case RecoverStepKind::roll_back: {
         const auto& [ref, snapshot] = plan_.disks[step.disk];
-        return ports_.images.open(ref.access).roll_back(ref.spec, snapshot, stop_);
+        return hold(ref).roll_back(snapshot, stop_);
       }
       case RecoverStepKind::settle:
-        // A run that had begun before the mark was made may have written over it: the head is nobody's then.
         check();
-        return save_records(ReplicaState::complete);
+        save_records(ReplicaState::complete);
+        // Whoever starts it opens them.
+        holds_.clear();
+        return;
       case RecoverStepKind::write_config:
         if (plan_.write_firewall) ports_.hypervisor.write_firewall(plan_.vmid, plan_.firewall, stop_);
         version_ = ports_.hypervisor.write_config(plan_.node, plan_.vmid, version_, plan_.config, stop_);
@@ -91,29 +95,47 @@ class Recovery {
       record.transfer.clear();
       record.point.reset();
       record.promoted = plan_.promotion;
-      ports_.images.open(image.ref.access)
-          .set_metadata(image.ref.spec, std::string(record_key), render_record(records_[i]));
+      holds_[i]->set_metadata(std::string(record_key), render_record(records_[i]));
     });
   }
 
-  void check() {
-    const auto conflict = [](ErrorCode code, const std::string& subject, const std::string& cause) {
-      throw Error(code, "recover", subject, cause + "; recover it again", true);
-    };
-    if (ports_.power.power(plan_.node, plan_.vmid, stop_) != Power::stopped) {
-      conflict(ErrorCode::conflict, fmt::format("VM {}", plan_.vmid), "it was started meanwhile");
-    }
+  /// From here to the end nobody else writes to any of them; what was looked at is what is there.
+  void hold_images() {
+    holds_.resize(plan_.images.size());
     in_parallel(plan_.images.size(), images_at_once, [&](std::size_t i) {
-      const ReplicaImage& image = plan_.images[i];
-      const std::string subject = to_string(image.ref.spec);
-      const auto now = ports_.images.open(image.ref.access).find(image.ref.spec);
-      if (!now) conflict(ErrorCode::conflict, subject, "it is gone");
-      if (!now->watchers.empty()) {
-        conflict(ErrorCode::in_use, subject,
-                 fmt::format("it is open elsewhere, by {}", fmt::join(now->watchers, ", ")));
+      const ImageRef& ref = plan_.images[i].ref;
+      holds_[i] = ports_.images.open(ref.access).hold(ref.spec, stop_);
+    });
+    check_images();
+  }
+
+  ImageHold& hold(const ImageRef& ref) {
+    const auto image = std::find_if(plan_.images.begin(), plan_.images.end(),
+                                    [&](const ReplicaImage& one) { return one.ref == ref; });
+    return *holds_.at(static_cast<std::size_t>(image - plan_.images.begin()));
+  }
+
+  [[noreturn]] static void refuse(ErrorCode code, const std::string& subject, const std::string& cause) {
+    throw Error(code, "recover", subject, cause + "; recover it again", true);
+  }
+
+  void check() {
+    if (ports_.power.power(plan_.node, plan_.vmid, stop_) != Power::stopped) {
+      refuse(ErrorCode::conflict, fmt::format("VM {}", plan_.vmid), "it was started meanwhile");
+    }
+    check_images();
+  }
+
+  void check_images() {
+    in_parallel(plan_.images.size(), images_at_once, [&](std::size_t i) {
+      const std::string subject = to_string(plan_.images[i].ref.spec);
+      const ImageState now = holds_[i]->state();
+      if (!now.watchers.empty()) {
+        refuse(ErrorCode::in_use, subject,
+               fmt::format("it is open elsewhere, by {}", fmt::join(now.watchers, ", ")));
       }
-      if (image_record(*now) != records_[i]) {
-        conflict(ErrorCode::conflict, subject, "another run wrote its record meanwhile");
+      if (image_record(now) != records_[i]) {
+        refuse(ErrorCode::conflict, subject, "another run wrote its record meanwhile");
       }
     });
   }
@@ -134,7 +156,8 @@ class Recovery {
   const ReplicaPorts& ports_;
   std::stop_token stop_;
   ConfigVersion version_;
-  std::vector<ImageRecord> records_;  // as they stand on the images
+  std::vector<ImageRecord> records_;               // as they stand on the images
+  std::vector<std::unique_ptr<ImageHold>> holds_;  // on the same, from the mark until the head is settled
 };
 
 bool is_open(const Replica& replica) {

@@ -1,5 +1,8 @@
 #include "engine/survey.hpp"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <future>
 #include <set>
@@ -76,16 +79,31 @@ bool is_replica(const GuestScope& scope, const ImageStates& images) {
   });
 }
 
+bool is_running(const ClusterInventory& cluster, std::uint32_t vmid) {
+  const auto guest = cluster.guests.find(vmid);
+  return guest != cluster.guests.end() && guest->second.power == Power::running;
+}
+
 /// A writer that was cut off keeps its image open until its node, or Ceph, has noticed: worth waiting for, and no
-/// conflict.
-void wait_for_cut_off_writers(const Ports& ports, ImageStates& images, std::stop_token stop) {
+/// conflict. Who runs the replica keeps it open, too, and is told of at once.
+void wait_for_cut_off_writers(const Ports& ports, const ClusterInventory& destination, ImageStates& images,
+                              const std::stop_token& stop) {
   constexpr std::chrono::seconds longest{60};
   constexpr std::chrono::seconds interval{1};
   std::chrono::seconds waited{0};
   for (auto& [image, state] : images) {
     while (state && !state->watchers.empty() && waited < longest) {
       const auto record = readable_record(*state).replica;
-      if (!record || record->state != ReplicaState::applying || record->promoted) break;
+      if (!record || record->promoted || is_running(destination, record->target_vmid)) break;
+      if (waited == std::chrono::seconds{0}) {
+        ports.events.on_event(
+            {.kind = EventKind::warning,
+             .vmid = record->source.guest,
+             .target_vmid = record->target_vmid,
+             .text = fmt::format("{} is open elsewhere, by {}; waiting for up to {} s, for it may "
+                                 "be what is left of a run that was cut off",
+                                 to_string(image.spec), fmt::join(state->watchers, ", "), longest.count())});
+      }
       ports.clock.wait(interval, stop);
       waited += interval;
       state = ports.destination.images.open(image.access).find(image.spec);
@@ -129,7 +147,9 @@ Survey survey(const MirrorRequest& request, const Ports& ports, std::stop_token 
                                 [&] { return ports.destination.hypervisor.survey(SurveyDetail::guests, stop); });
   ClusterInventory source = ports.source.hypervisor.survey(SurveyDetail::guests, stop);
   Survey found = survey_guests(request, std::move(source), destination.get(), ports);
-  if (!request.options.dry_run) wait_for_cut_off_writers(ports, found.inventory.replica_images, stop);
+  if (!request.options.dry_run) {
+    wait_for_cut_off_writers(ports, found.inventory.destination, found.inventory.replica_images, stop);
+  }
   return found;
 }
 

@@ -54,6 +54,15 @@ std::size_t parallel_count(const std::string& text) {
   return static_cast<std::size_t>(*count);
 }
 
+std::size_t retry_count(const std::string& text) {
+  constexpr std::uint64_t most = 1000;
+  const auto count = text::all_digits(text) ? text::to_uint64(text) : std::nullopt;
+  if (!count || *count > most) {
+    throw Error(ErrorCode::usage, "option", "--retries", fmt::format("'{}' is no number from 0 to {}", text, most));
+  }
+  return static_cast<std::size_t>(*count);
+}
+
 std::chrono::seconds positive_duration(std::string_view option, const std::string& text) {
   const std::chrono::seconds length = parse_keep_window(option, text).length;
   if (length.count() == 0)
@@ -110,6 +119,8 @@ MirrorRequest parse_options(const MirrorOptions& options) {
                   fmt::format("it is in bytes a second, at least {}", format_bytes(min_bandwidth)));
     }
   }
+  request.retries = retry_count(options.retries);
+  request.stall_timeout = parse_keep_window("--stall-timeout", options.stall_timeout).length;
   request.freeze_timeout = positive_duration("--freeze-timeout", options.freeze_timeout);
   return request;
 }

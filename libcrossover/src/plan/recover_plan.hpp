@@ -27,11 +27,12 @@ RecoverRequest parse_options(std::uint32_t vmid, const RecoverOptions& options);
 /// What is done, in this order. After a crash at any of them the same recovery begins anew and ends well: until the
 /// last but one step the replica is locked or as it was, and no mirror run writes into one that is marked.
 enum class RecoverStepKind {
-  promote,       ///< write on all images that the replica is promoted, so that no mirror run touches them any more
-  lock,          ///< lock the replica's configuration (migrate): it is not startable while it is rolled back
-  check,         ///< look again that it is stopped, nobody has the images open, and the records are ours
-  roll_back,     ///< disk: make the head the point
-  settle,        ///< write on all images that the head is the point
+  promote,    ///< keep all images from everybody else until they are settled, and write on them that the replica is
+              ///< promoted: no mirror run touches them any more
+  lock,       ///< lock the replica's configuration (migrate): it is not startable while it is rolled back
+  check,      ///< look again that it is stopped, nobody has the images open, and the records are ours
+  roll_back,  ///< disk: make the head the point
+  settle,     ///< write on all images that the head is the point
   write_config,  ///< the point's firewall rules, then its configuration with the guest's own onboot and without
                  ///< lock
   start,

@@ -52,6 +52,8 @@ std::string_view to_string(EventKind kind) noexcept {
       return "verify_finished";
     case EventKind::step:
       return "step";
+    case EventKind::retrying:
+      return "retrying";
     case EventKind::guest_finished:
       return "guest_finished";
     case EventKind::run_finished:

@@ -48,6 +48,7 @@ ordered_json to_value(const GuestReport& guest) {
                      {"outcome", to_string(guest.outcome)},
                      {"error_code", nullptr},
                      {"error", guest.error},
+                     {"retryable", guest.retryable},
                      {"recovery_point", guest.recovery_point},
                      {"resumed", nullptr},
                      {"running", guest.running},

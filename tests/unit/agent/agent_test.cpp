@@ -15,6 +15,7 @@
 #include "crossover/error.hpp"
 #include "crossover/migrator.hpp"
 #include "ssh/local_shell.hpp"
+#include "support/held.hpp"
 #include "support/memory_image_store.hpp"
 #include "support/no_hypervisor.hpp"
 #include "support/one_store.hpp"
@@ -144,7 +145,7 @@ TEST_CASE("an error comes out as it was thrown, and the connection goes on") {
 TEST_CASE("an agent that fails in the middle of a transfer says why") {
   Far far;
   far.memory.fail_call("data", 3, Error(ErrorCode::io, "write", "rbd/replica", "the disk is full"));
-  const auto sink = far.store.write_diff(image, {}, {});
+  const auto sink = test::write_diff(far.store, image, {}, {});
   const auto error = error_of([&] { far.send_all(*sink); });
   REQUIRE(error);
   CHECK(error->code() == ErrorCode::io);
@@ -157,7 +158,7 @@ TEST_CASE("an agent that fails in the middle of a transfer says why") {
 
 TEST_CASE("an agent that is gone in the middle of a transfer is unreachable") {
   Far far;
-  const auto sink = far.store.write_diff(image, {}, {});
+  const auto sink = test::write_diff(far.store, image, {}, {});
   sink->size(64 * mib);
   sink->data(0, noise(mib, 1));
   far.stop.request_stop();
@@ -174,7 +175,7 @@ TEST_CASE("an agent that is gone in the middle of a transfer is unreachable") {
 TEST_CASE("a client that is gone in the middle of a transfer leaves it unfinished") {
   Far far;
   {
-    const auto sink = far.store.write_diff(image, {}, {});
+    const auto sink = test::write_diff(far.store, image, {}, {});
     sink->size(64 * mib);
     sink->data(0, noise(8 * mib, 1));
   }
@@ -192,7 +193,7 @@ TEST_CASE("what changes on the way is noticed over there and heard of here") {
       return true;
     }));
     target = &far;
-    const auto sink = far.store.write_diff(image, {}, {});
+    const auto sink = test::write_diff(far.store, image, {}, {});
     const auto error = error_of([&] { far.send_all(*sink); });
     REQUIRE(error);
     CHECK(error->code() == ErrorCode::format);
@@ -282,7 +283,7 @@ TEST_CASE(
       Far far(through(target, [meddler](std::span<std::byte> piece) { return (*meddler)(piece); }));
       target = &far;
       const auto error = error_of([&] {
-        const auto sink = far.store.write_diff(image, {"this one", 0}, {});
+        const auto sink = test::write_diff(far.store, image, {"this one", 0}, {});
         sink->size(mib);
         sink->data(0, noise(3000, 1));
         sink->mark();
@@ -320,7 +321,7 @@ TEST_CASE("a client that says nothing in the middle of a transfer is taken for g
   });
   far.on_served = [&] { served.count_down(); };
   {
-    const auto sink = far.store.write_diff(image, {"this one", 0}, {});
+    const auto sink = test::write_diff(far.store, image, {"this one", 0}, {});
     const auto error = error_of([&] {
       sink->size(64 * mib);
       sink->data(0, noise(mib, 1));
@@ -336,7 +337,7 @@ TEST_CASE("a client that says nothing in the middle of a transfer is taken for g
 
   Far patient({}, {.idle_mark = std::chrono::milliseconds(50)});
   patient.silence = std::chrono::milliseconds(500);
-  const auto sink = patient.store.write_diff(image, {"this one", 0}, {});
+  const auto sink = test::write_diff(patient.store, image, {"this one", 0}, {});
   sink->size(mib);
   sink->data(0, noise(3000, 1));
   sink->zero(8192, 4096);
@@ -344,6 +345,33 @@ TEST_CASE("a client that says nothing in the middle of a transfer is taken for g
   CHECK(progress_of(patient) == 8192 + 4096);
   sink->finish();
   CHECK(was_finished(patient));
+}
+
+TEST_CASE("a client that holds an image and says nothing is taken for gone, one that pings is not") {
+  Far silent;
+  silent.silence = std::chrono::milliseconds(300);
+  {
+    const auto hold = silent.store.hold(image, {});
+    CHECK(hold->state().metadata.empty());
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    const auto error = error_of([&] { hold->state(); });
+    REQUIRE(error);
+    CHECK(error->code() == ErrorCode::unreachable);
+  }
+  Far patient({}, {.idle_mark = std::chrono::milliseconds(50)});
+  patient.silence = std::chrono::milliseconds(500);
+  const auto hold = patient.store.hold(image, {});
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+  hold->set_metadata("crossover.test", "held");
+  CHECK(hold->state().metadata.at("crossover.test") == "held");
+}
+
+TEST_CASE("a hold that is cancelled ends at once, and its connection with it") {
+  Far far;
+  std::stop_source stop;
+  const auto hold = far.store.hold(image, stop.get_token());
+  stop.request_stop();
+  CHECK_THROWS_AS(hold->state(), Cancelled);
 }
 
 TEST_CASE("a connection that breaks anywhere never finishes a transfer") {
@@ -357,7 +385,7 @@ TEST_CASE("a connection that breaks anywhere never finishes a transfer") {
     }));
     target = &far;
     const auto error = error_of([&] {
-      const auto sink = far.store.write_diff(image, {}, {});
+      const auto sink = test::write_diff(far.store, image, {}, {});
       sink->size(mib);
       sink->data(0, block);
       sink->zero(8192, 4096);
@@ -459,7 +487,7 @@ TEST_CASE("a slow writer over there holds the sender here, within bounds") {
                   }),
           {.max_bytes = 8 * mib});
   target = &far;
-  const auto sink = far.store.write_diff(image, {}, {});
+  const auto sink = test::write_diff(far.store, image, {}, {});
   std::atomic<std::uint64_t> given = 0;
   std::thread giving([&] {
     sink->size(64 * mib);

@@ -498,6 +498,47 @@ TEST_CASE("two clusters that replicate to each other leave each other's replicas
   CHECK(only(clusters.run()).outcome == Outcome::ok);
 }
 
+TEST_CASE("a guest another run is at is waited for, and looked at again") {
+  TwoClusters clusters;
+  clusters.add_guest(100);
+  const std::string id = clusters.source_images.find(clusters.image_of(100, "scsi0"))->id;
+  clusters.leases.occupy(id, "process 7 on e2");
+  clusters.options.lock_wait = "10s";
+  {
+    const GuestReport guest = only(clusters.run());
+    CHECK(guest.outcome == Outcome::failed);
+    CHECK(guest.error_code == ErrorCode::locked);
+    CHECK(contains(guest.error, "another run is at it: process 7 on e2"));
+    CHECK(clusters.source_images.find(clusters.image_of(100, "scsi0"))->snapshots.empty());
+    CHECK(clusters.source_images.find(clusters.image_of(100, "scsi0"))->metadata.empty());
+    CHECK(clusters.replica_images.images().empty());
+  }
+  int waits = 0;
+  clusters.clock.on_wait = [&] {
+    if (++waits == 3) clusters.leases.give_back(id);
+  };
+  CHECK(only(clusters.run()).outcome == Outcome::ok);
+  CHECK(waits >= 3);
+  CHECK(clusters.leases.held() == 0);
+}
+
+TEST_CASE("a run whose lease is lost ends, and the next one goes on") {
+  TwoClusters clusters;
+  clusters.add_guest(100);
+  bool lost = false;
+  clusters.events.at = [&](const Event& event) {
+    if (event.kind == EventKind::snapshot_created && !std::exchange(lost, true)) clusters.leases.lose();
+  };
+  const GuestReport guest = only(clusters.run());
+  CHECK(lost);
+  CHECK(guest.outcome == Outcome::failed);
+  CHECK(guest.error_code == ErrorCode::locked);
+  CHECK(contains(guest.error, "lease"));
+  clusters.events.at = nullptr;
+  CHECK(only(clusters.run()).outcome == Outcome::ok);
+  CHECK(clusters.leases.held() == 0);
+}
+
 TEST_CASE("a sink that throws ends the run, with the guest thawed and unlocked") {
   class Thrower final : public EventSink {
    public:
