@@ -285,7 +285,23 @@ class BothSides final : public Connection {
   Destination destination_;
 };
 
+class ThisCluster final : public LocalConnection {
+ public:
+  Hypervisor& hypervisor() override { return cluster_; }
+  GuestPower& power() override { return cluster_; }
+  ImageStores& images() override { return stores_; }
+
+ private:
+  LocalShell shell_;
+  PveCluster cluster_{shell_, [](const NodeState& node) { return std::make_unique<SshShell>(node_host(node)); }};
+  StoreCache<> stores_{[](const CephAccess& access) { return std::make_unique<LibrbdStore>(access); }};
+};
+
 }  // namespace
+
+std::unique_ptr<LocalConnection> connect_here() {
+  return std::make_unique<ThisCluster>();
+}
 
 std::unique_ptr<Connection> connect(const MirrorRequest& request, EventSink& events) {
   return std::make_unique<BothSides>(request, events);

@@ -120,10 +120,13 @@ class Stage:
         return replica.endswith("/" + name.replace(f"vm-{VMID}-", f"vm-{TARGET}-") + f"-{storage}")
 
     def base(self):
-        """The newest complete point that both sides have."""
+        """The newest complete point of which both sides have every disk."""
         sources = self.images_of_source()
-        both = [point for point in self.points() if all(point in self.site.snapshots(EAST, name) for name in sources)]
-        return max(both, default=None)
+
+        def has_source(point, image):
+            return any(self.is_replica(image, name) and point in self.site.snapshots(EAST, name) for name in sources)
+        return max((point for point, images in self.points().items() if all(has_source(point, one) for one in images)),
+                   default=None)
 
 
 class Fault:
@@ -308,7 +311,9 @@ def run_cell(stage, cell, watch_timeout=WATCH_TIMEOUT):
     done = run.wait(180)
     check(done.status in (0, 1, 3, 130, 137), f"it ended with {done.status}: {done.err}")
     stage.check_points()
-    check(not before - set(stage.points()), "a recovery point is gone")
+    # A run that went on to its end may have replaced it, by a newer one.
+    check(done.status == 0 or not before - set(stage.points()), "a recovery point is gone")
+    check(not before or max(stage.points(), default="") >= max(before), "the newest recovery point is gone")
     if base and not isinstance(fault, RemoveSnapshot):
         check(stage.base() is not None and stage.base() >= base, "the common base is gone")
     expected = stage.guest.config() if stage.added else stage.config

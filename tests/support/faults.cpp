@@ -276,4 +276,12 @@ std::unique_ptr<GuestHold> FaultyHypervisor::hold_guest(HoldWay way, const std::
   });
 }
 
+Power FaultyPower::power(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  return faults_.pass(fmt::format("{} power {}", side_, vmid), [&] { return power_.power(node, vmid, stop); });
+}
+
+void FaultyPower::start(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  faults_.pass(fmt::format("{} start {}", side_, vmid), [&] { power_.start(node, vmid, stop); });
+}
+
 }  // namespace crossover::test

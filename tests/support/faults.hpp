@@ -125,4 +125,18 @@ class FaultyHypervisor final : public Hypervisor {
   Faults& faults_;
 };
 
+class FaultyPower final : public GuestPower {
+ public:
+  FaultyPower(std::string side, GuestPower& power, Faults& faults)
+      : side_(std::move(side)), power_(power), faults_(faults) {}
+
+  Power power(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
+  void start(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
+
+ private:
+  std::string side_;
+  GuestPower& power_;
+  Faults& faults_;
+};
+
 }  // namespace crossover::test

@@ -162,6 +162,24 @@ std::unique_ptr<GuestHold> MemoryHypervisor::hold_guest(HoldWay way, const std::
   return std::make_unique<MemoryGuestHold>(*this, vmid, way, answer, "");
 }
 
+Power MemoryHypervisor::power(const std::string&, std::uint32_t vmid, std::stop_token stop) {
+  check_stop(stop);
+  const std::scoped_lock lock(mutex_);
+  return inventory.guests.at(vmid).power;
+}
+
+void MemoryHypervisor::start(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  check_stop(stop);
+  const std::scoped_lock lock(mutex_);
+  GuestState& guest = inventory.guests.at(vmid);
+  const auto locked = parse_vm_config(guest.config).get("lock");
+  if (locked) {
+    throw Error(ErrorCode::command, "start", fmt::format("VM {} on {}", vmid, node),
+                fmt::format("VM is locked ({})", *locked));
+  }
+  guest.power = Power::running;
+}
+
 void MemoryHypervisor::let_go(std::uint32_t vmid) {
   const std::scoped_lock lock(mutex_);
   held_.erase(vmid);

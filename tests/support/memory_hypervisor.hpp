@@ -16,7 +16,7 @@ namespace crossover::test {
 
 /// Hypervisor whose configurations are compared and swapped as the real one's are. Thread-safe; what a test changes
 /// through the members below it changes between runs.
-class MemoryHypervisor final : public Hypervisor {
+class MemoryHypervisor final : public Hypervisor, public GuestPower {
  public:
   /// What happens when a guest is to be frozen, or paused.
   enum class Answer {
@@ -41,6 +41,9 @@ class MemoryHypervisor final : public Hypervisor {
   void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes, std::stop_token stop) override;
   std::unique_ptr<GuestHold> hold_guest(HoldWay way, const std::string& node, std::uint32_t vmid,
                                         std::chrono::milliseconds deadline, std::stop_token stop) override;
+  Power power(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
+  /// Refuses a guest that is locked, as PVE does.
+  void start(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
 
   /// Everything a survey answers; tests change it at will.
   ClusterInventory inventory;

@@ -36,6 +36,7 @@ enum class EventKind {
   verify_started,     ///< subject: pool/image@snapshot on the source; text: the same on the destination
   verify_progress,    ///< subject; bytes: compared so far; elapsed
   verify_finished,    ///< subject; bytes: compared; elapsed; text: "equal" or what differs
+  step,               ///< text: what is done now, to a replica where it is
   retrying,           ///< target_vmid; text: why; elapsed: how long it waits before
   guest_finished,     ///< target_vmid; text: "ok" or why it failed
   run_finished,       ///< (vmid 0)

@@ -107,8 +107,19 @@ class GuestRun {
       case StepKind::write_config:
         return configuration_.write();
       case StepKind::remove:
-        return RemovalRun(work_).remove();
+        return remove();
     }
+  }
+
+  void remove() {
+    const MirrorOptions& options = work_.request.options;
+    work_.report.removed = crossover::carry_out(
+        work_.plan.removals,
+        {.source = {&work_.ports.source.images, work_.plan.source_node, options.keep_local},
+         .destination = {&work_.ports.destination.images, work_.plan.target_node, options.keep_remote},
+         .parallel = work_.request.parallel,
+         .tell = [this](Event event) { work_.tell(std::move(event)); },
+         .note = [this](const std::string& warning) { work_.note(warning); }});
   }
 
   GuestWork work_;

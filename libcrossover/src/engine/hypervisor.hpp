@@ -94,4 +94,18 @@ class Hypervisor {
                                                 std::chrono::milliseconds deadline, std::stop_token stop) = 0;
 };
 
+/// Guests' power switches, of one cluster. Thread-safe. Every call throws Error, or Cancelled once its stop token
+/// is triggered.
+class GuestPower {
+ public:
+  virtual ~GuestPower() = default;
+
+  /// Whether a guest's QEMU runs now, from the node that owns it; paused counts as running.
+  virtual Power power(const std::string& node, std::uint32_t vmid, std::stop_token stop) = 0;
+
+  /// Starts a guest on the node that owns it. On return it runs, or is about to: of a guest under high availability
+  /// this only is the request. ErrorCode::command says why not, in PVE's words.
+  virtual void start(const std::string& node, std::uint32_t vmid, std::stop_token stop) = 0;
+};
+
 }  // namespace crossover

@@ -38,8 +38,8 @@ void look_at(std::span<const ImageSpec> specs, const CephAccess& access, ImageSt
   }
 }
 
-/// Looks at every image once, one round trip for each way into a cluster where the store can do that. A way that
-/// fails is a problem of its images; the side's only way is everybody's.
+}  // namespace
+
 void look_at(const std::set<ImageRef>& images, ImageStores& stores, ImageStates& states, ImageProblems& problems,
              std::map<CephAccess, std::string>& fsids) {
   std::map<CephAccess, std::vector<ImageSpec>> by_access;
@@ -59,6 +59,8 @@ void look_at(const std::set<ImageRef>& images, ImageStores& stores, ImageStates&
   }
 }
 
+namespace {
+
 /// A record that cannot be read is the plan's to complain of: it fails its guest, not the run.
 ImageRecord readable_record(const ImageState& image) {
   try {
@@ -73,7 +75,7 @@ bool is_replica(const GuestScope& scope, const ImageStates& images) {
     const auto found = images.find(disk.image);
     if (found == images.end() || !found->second) return false;
     const ImageRecord record = readable_record(*found->second);
-    return record.replica && record.replica->target_vmid == scope.vmid;
+    return record.replica && record.replica->target_vmid == scope.vmid && !record.replica->promoted;
   });
 }
 

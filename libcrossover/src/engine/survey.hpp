@@ -2,7 +2,10 @@
 /// Asking both sides everything a plan needs.
 #pragma once
 
+#include <map>
+#include <set>
 #include <stop_token>
+#include <string>
 #include <vector>
 
 #include "engine/ports.hpp"
@@ -15,6 +18,11 @@ struct Survey {
   Inventory inventory;
   std::vector<GuestScope> guests;
 };
+
+/// Looks at every image once, one round trip for each way into a cluster where the store can do that. A way that
+/// fails is a problem of its images; the only way is everybody's, and its Error is thrown.
+void look_at(const std::set<ImageRef>& images, ImageStores& stores, ImageStates& states, ImageProblems& problems,
+             std::map<CephAccess, std::string>& fsids);
 
 /// Asks both hypervisors at once, then does what survey_guests() does.
 Survey survey(const MirrorRequest& request, const Ports& ports, std::stop_token stop);

@@ -1,5 +1,6 @@
 #include "plan/mirror_plan.hpp"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -56,6 +57,7 @@ class GuestPlanner {
     try {
       if (scope_.problem) throw Stop{*scope_.problem};
       check_images();
+      check_promoted();
       check_source(guest);
       check_target();
       points_ = point_names(inventory_.replica_images, scope_.replicas);
@@ -66,7 +68,7 @@ class GuestPlanner {
       if (plan_.resumes) {
         plan_config_of_point();
       } else {
-        plan_.removals = plan_removals(request_, inventory_, plan_.disks, points_.committed, now_);
+        plan_.removals = plan_removals(request_, inventory_, plan_.disks, points_, now_);
       }
       plan_steps();
     } catch (const Stop& stopped) {
@@ -89,6 +91,25 @@ class GuestPlanner {
     const auto found = problems.find(ref);
     if (found == problems.end()) return;
     stop(found->second.code, "VM {}: {}: {}", scope_.vmid, to_string(ref.spec), found->second.text);
+  }
+
+  /// Whatever else there is to say of it: a replica that became a guest of its own is nothing to write into.
+  void check_promoted() {
+    std::vector<ImageRef> images = scope_.replicas;
+    images.insert(images.end(), scope_.target_images.begin(), scope_.target_images.end());
+    for (const ImageRef& ref : images) {
+      const ImageState* image = look(inventory_.replica_images, ref);
+      if (image == nullptr) continue;
+      const auto record = image_record(*image).replica;
+      if (!record || !record->promoted || record->target_vmid != scope_.target_vmid) continue;
+      stop(
+          ErrorCode::conflict,
+          "VM {}: replica promoted: VM {} was made a guest of its own at {}, on {:%Y-%m-%dT%H:%M:%SZ}, and was not "
+          "touched. If it is to stay, take VM {} out of this job; if it is to be a replica again, remove it with "
+          "its disks ('qm destroy {}' over there), and the next run makes a new copy",
+          scope_.vmid, scope_.target_vmid, record->promoted->point, record->promoted->time, scope_.vmid,
+          scope_.target_vmid);
+    }
   }
 
   void check_source(const GuestState& guest) {
@@ -413,7 +434,10 @@ class GuestPlanner {
     std::vector<PointIds> points = known_points(record, replica);
     std::erase_if(points, [this](const PointIds& point) { return !points_.committed.contains(point.name); });
     for (PointIds& point : points) point.bad = points_.bad.contains(point.name) || point.name == repair_.point;
-    disk.points = points;
+    for (const PointIds& point : points) {
+      // What the destination's own retention removed is not known of any more.
+      if (find_snapshot(replica, point.name, point.replica_id) != nullptr) disk.points.push_back(point);
+    }
     std::string bad_base;
     for (auto point = points.rbegin(); point != points.rend(); ++point) {
       const Snapshot* there = find_snapshot(replica, point->name, point->replica_id);

@@ -108,8 +108,8 @@ MirrorRequest parse_options(const MirrorOptions& options) {
     throw Error(ErrorCode::usage, "option", "--destination-conf", "--transport=direct goes with it, and only that");
   }
   check_word("--compress", options.compress, {"auto", "zstd", "none"});
-  request.keep_local.window = parse_keep_window("--keeplocal", options.keep_local);
-  request.keep_remote.window = parse_keep_window("--keepremote", options.keep_remote);
+  request.keep_local = parse_retention("--keeplocal", options.keep_local);
+  request.keep_remote = parse_retention("--keepremote", options.keep_remote);
   for (const std::string& rule : options.rewrite) {
     request.rewrite.push_back(read_option("--rewrite", [&] { return RewriteRule::parse(rule); }));
   }

@@ -24,6 +24,9 @@ using std::chrono::seconds;
 constexpr int flock_wait_seconds = 10;
 constexpr seconds survey_limit{60};
 constexpr seconds file_limit{30};
+constexpr seconds status_limit{30};
+/// PVE itself gives up earlier: it allows a second for each GiB of memory, and five for each network card.
+constexpr seconds start_limit{600};
 
 std::vector<std::string> perl(std::string_view script, std::vector<std::string> arguments) {
   std::vector<std::string> argv{"perl", "-e", std::string(script), "--"};
@@ -378,6 +381,22 @@ std::unique_ptr<GuestHold> PveCluster::hold_guest(HoldWay way, const std::string
   auto hold = std::make_unique<NodeGuestHold>(std::move(process), way, vmid, node);
   hold->take(deadline);
   return hold;
+}
+
+Power PveCluster::power(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  const std::string subject = fmt::format("VM {} on {}", vmid, node);
+  const CommandResult result =
+      shell(node, stop).run({"qm", "status", std::to_string(vmid)}, "", status_limit, stop);
+  const std::string said = last_line(checked(result, "ask for the status", subject));
+  if (!said.starts_with("status: ")) {
+    throw Error(ErrorCode::format, "ask for the status", subject, fmt::format("unexpected answer '{}'", said));
+  }
+  return said == "status: stopped" ? Power::stopped : Power::running;
+}
+
+void PveCluster::start(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  const CommandResult result = shell(node, stop).run({"qm", "start", std::to_string(vmid)}, "", start_limit, stop);
+  (void)checked(result, "start", fmt::format("VM {} on {}", vmid, node));
 }
 
 }  // namespace crossover

@@ -54,6 +54,8 @@ std::string_view to_string(EventKind kind) noexcept {
       return "verify_progress";
     case EventKind::verify_finished:
       return "verify_finished";
+    case EventKind::step:
+      return "step";
     case EventKind::retrying:
       return "retrying";
     case EventKind::guest_finished:

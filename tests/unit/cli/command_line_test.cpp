@@ -193,3 +193,30 @@ TEST_CASE("a check without guests is about all of them") {
   CHECK(std::get<Invocation>(parsed).command == Command::check);
   CHECK(std::get<Invocation>(parsed).options.vmid == "all");
 }
+
+TEST_CASE("what is done with replicas where they are names them") {
+  const auto points = std::get<Invocation>(parse({"points", "99100", "--json"}));
+  CHECK(points.command == Command::points);
+  CHECK(points.replica == 99100);
+  CHECK(points.json);
+  const auto recover = std::get<Invocation>(
+      parse({"recover", "99100", "--point=mirror-x-20260101T000000Z", "--start", "--dry-run"}));
+  CHECK(recover.command == Command::recover);
+  CHECK(recover.replica == 99100);
+  CHECK(recover.recover == RecoverOptions{"mirror-x-20260101T000000Z", true, true});
+  const auto prune = std::get<Invocation>(parse({"prune", "all", "--keepremote=daily=7", "--jobname=x"}));
+  CHECK(prune.command == Command::prune);
+  CHECK(prune.replicas == "all");
+  CHECK(prune.prune == PruneOptions{"daily=7", "x", false});
+  for (const std::vector<std::string>& wrong : {std::vector<std::string>{"points"},
+                                                {"points", "all"},
+                                                {"points", "99100", "99101"},
+                                                {"recover", "12"},
+                                                {"recover"},
+                                                {"recover", "99100", "--point="},
+                                                {"recover", "99100", "--keepremote=1d"},
+                                                {"prune"}}) {
+    CAPTURE(fmt::format("{}", fmt::join(wrong, " ")));
+    CHECK(std::get<Answer>(parse(wrong)).exit_status == exit_usage);
+  }
+}

@@ -194,8 +194,21 @@ TEST_CASE("an image that is not this disk's replica is not touched") {
     check_problem(stage.plan(), ErrorCode::format, {std::string(record_key)});
   }
   SUBCASE("a record of a newer version") {
-    stage.source_image("scsi1")->metadata[std::string(record_key)] = "{\"version\":2}";
+    stage.source_image("scsi1")->metadata[std::string(record_key)] = "{\"version\":3}";
     check_problem(stage.plan(), ErrorCode::unsupported, {"newer version"});
+  }
+  SUBCASE("a promoted replica, whatever else is to be said") {
+    ReplicaRecord record = stage.record("scsi1");
+    record.promoted = Promotion{"mirror-nightly-20261123T110000Z", noon};
+    stage.save("scsi1", record);
+    stage.replica_image("scsi0")->watchers = {"192.0.2.9:0/1"};
+    SUBCASE("stopped") {}
+    SUBCASE("running") {
+      stage.put_target(stage.replica_config, Power::running, "w2");
+    }
+    check_problem(stage.plan(), ErrorCode::conflict,
+                  {"VM 100: replica promoted: VM 99100", "mirror-nightly-20261123T110000Z, on 2026-11-23T12:00:00Z",
+                   "qm destroy 99100"});
   }
   SUBCASE("open elsewhere") {
     stage.replica_image("scsi0")->watchers = {"192.0.2.9:0/1", "192.0.2.10:0/1"};
