@@ -69,9 +69,9 @@ class MirrorOptions:
         compress: str = "auto",
         lock_wait: str = "60s",
         freeze_timeout: str = "10s",
+        no_agent: str = "pause",
         retries: str = "3",
         stall_timeout: str = "5m",
-        no_agent: str = "pause",
         online: bool = False,
         require_freeze: bool = False,
         overwrite: bool = False,
@@ -105,9 +105,9 @@ class MirrorOptions:
     compress: str
     lock_wait: str
     freeze_timeout: str
+    no_agent: str
     retries: str
     stall_timeout: str
-    no_agent: str
     online: bool
     require_freeze: bool
     overwrite: bool
