@@ -46,6 +46,11 @@ class StoppingRun:
     def read_so_far(self):
         return self._read(self.out)
 
+    def kill(self):
+        if self.process.poll() is None:
+            self.signal(signal.SIGKILL)
+            self.process.wait(30)
+
     def wait(self, seconds):
         try:
             self.process.wait(seconds)
