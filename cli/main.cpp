@@ -18,6 +18,7 @@
 #include "crossover/agent.hpp"
 #include "crossover/error.hpp"
 #include "crossover/migrator.hpp"
+#include "crossover/replicas.hpp"
 #include "diff_commands.hpp"
 #include "exit_status.hpp"
 #include "renderer.hpp"
@@ -160,7 +161,14 @@ int agent(const AgentOptions& options, std::stop_token stop) {
     fmt::print(stderr, "crossover: agent needs its three standard streams\n");
     return exit_nothing_done;
   }
-  serve_agent(in, out, options, std::move(stop));
+  try {
+    serve_agent(in, out, options, std::move(stop));
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::timeout) throw;
+    // A thread may hang in a call to Ceph, and would keep an orderly end from coming.
+    fmt::print(stderr, "crossover: {}\n", error.what());
+    std::_Exit(exit_failed);
+  }
   return exit_ok;
 }
 
@@ -168,6 +176,50 @@ int check(const Invocation& invocation, std::stop_token stop) {
   const CheckReport report = Migrator(invocation.options).check(std::move(stop));
   fmt::print("{}", invocation.json ? to_json(report) + "\n" : render_check(report));
   return report.ok() ? exit_ok : exit_failed;
+}
+
+int points(const Invocation& invocation, std::stop_token stop) {
+  const ReplicaReport report = Replicas().points(invocation.replica, std::move(stop));
+  fmt::print("{}", invocation.json ? to_json(report) + "\n" : render_points(report));
+  return exit_ok;
+}
+
+int recover(const Invocation& invocation, std::stop_token stop) {
+  Renderer renderer(stdout, invocation.options, invocation.debug);
+  NullSink null;
+  const RecoverReport report =
+      Replicas().recover(invocation.replica, invocation.recover,
+                         invocation.json ? static_cast<EventSink&>(null) : renderer, std::move(stop));
+  fmt::print("{}", invocation.json ? to_json(report) + "\n" : render_recovery(report));
+  if (!report.error.empty()) {
+    fmt::print(
+        stderr, "crossover: {}\n",
+        report.error.starts_with("VM ") ? report.error : fmt::format("VM {}: {}", report.vmid, report.error));
+  }
+  if (report.outcome == Outcome::conflict) return exit_conflict;
+  return report.outcome == Outcome::failed ? exit_failed : exit_ok;
+}
+
+int prune(const Invocation& invocation, std::stop_token stop) {
+  Renderer renderer(stdout, invocation.options, invocation.debug);
+  NullSink null;
+  const PruneReport report =
+      Replicas().prune(invocation.replicas, invocation.prune,
+                       invocation.json ? static_cast<EventSink&>(null) : renderer, std::move(stop));
+  fmt::print("{}", invocation.json ? to_json(report) + "\n" : render_pruned(report));
+  for (const PrunedReplica& replica : report.replicas) {
+    // What could not be removed was told as a warning already.
+    if (replica.error.empty() || (!invocation.json && !replica.warnings.empty())) continue;
+    fmt::print(
+        stderr, "crossover: {}\n",
+        replica.error.starts_with("VM ") ? replica.error : fmt::format("VM {}: {}", replica.vmid, replica.error));
+  }
+  const auto any = [&](Outcome outcome) {
+    return std::any_of(report.replicas.begin(), report.replicas.end(),
+                       [outcome](const PrunedReplica& replica) { return replica.outcome == outcome; });
+  };
+  if (any(Outcome::conflict)) return exit_conflict;
+  return any(Outcome::failed) ? exit_failed : exit_ok;
 }
 
 int diff_command(const std::vector<std::string>& words) {
@@ -211,12 +263,22 @@ int main(int argc, char** argv) {
         return check(invocation, signals.token());
       case Command::verify:
         return verify(invocation, signals.token());
+      case Command::points:
+        return points(invocation, signals.token());
+      case Command::recover:
+        return recover(invocation, signals.token());
+      case Command::prune:
+        return prune(invocation, signals.token());
       case Command::mirror:
         return mirror(invocation, signals.token());
     }
     return exit_nothing_done;
   } catch (const Cancelled&) {
-    fmt::print(stderr, "crossover: interrupted; guests are thawed and unlocked\n");
+    fmt::print(stderr, "crossover: interrupted{}\n",
+               invocation.command == Command::recover ? "; run it again to finish the recovery"
+               : invocation.command == Command::points || invocation.command == Command::prune
+                   ? ""
+                   : "; guests are thawed and unlocked");
     return exit_interrupted;
   } catch (const Error& error) {
     fmt::print(stderr, "crossover: {}\n", error.what());

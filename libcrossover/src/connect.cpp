@@ -6,8 +6,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <exception>
+#include <future>
 #include <map>
 #include <mutex>
+#include <optional>
+#include <thread>
 #include <utility>
 
 #include "agent/agent_hypervisor.hpp"
@@ -19,10 +23,11 @@
 #include "crossover/agent.hpp"
 #include "crossover/error.hpp"
 #include "engine/rate_limiter.hpp"
+#include "engine/throttled_hold.hpp"
 #include "engine/throttled_shell.hpp"
-#include "engine/throttled_sink.hpp"
 #include "pve/pve_cluster.hpp"
 #include "pve/storage_files.hpp"
+#include "rbd/librbd_leases.hpp"
 #include "rbd/librbd_store.hpp"
 #include "rbd/rbd_command_store.hpp"
 #include "ssh/local_shell.hpp"
@@ -32,22 +37,25 @@ namespace crossover {
 
 namespace {
 
+constexpr std::size_t max_held = 256;
 constexpr std::uint64_t min_agent_bytes = std::uint64_t{16} << 20;
 
 /// Stores made by `make`, one for each way into a cluster.
-template <typename Store>
+template <typename Store = ImageStore>
 class StoreCache final : public ImageStores {
  public:
   using Make = std::function<std::unique_ptr<Store>(const CephAccess&)>;
 
   explicit StoreCache(Make make) : make_(std::move(make)) {}
 
-  Store& open(const CephAccess& access) override {
+  Store& store(const CephAccess& access) {
     const std::scoped_lock lock(mutex_);
     std::unique_ptr<Store>& store = stores_[access];
     if (!store) store = make_(access);
     return *store;
   }
+
+  ImageStore& open(const CephAccess& access) override { return store(access); }
 
  private:
   Make make_;
@@ -106,7 +114,8 @@ SshHost entry_host(const MirrorRequest& request) {
   host.port = 0;
   host.ciphers = request.options.ssh_cipher;
   host.accept_new_host_keys = request.options.accept_new_host_keys;
-  host.max_sessions = connections(request) + 4;  // what is held (a freeze, a configuration) has one beside them
+  // What is held has one beside them: every disk of the guests at hand.
+  host.max_sessions = connections(request) + max_held;
   return host;
 }
 
@@ -127,7 +136,7 @@ class AgentWay final : public Way {
 
  private:
   AgentHypervisor hypervisor_;
-  StoreCache<AgentStore> stores_;
+  StoreCache<> stores_;
 };
 
 class CommandWay final : public Way {
@@ -142,7 +151,7 @@ class CommandWay final : public Way {
  private:
   std::shared_ptr<Shell> shell_;
   PveCluster cluster_;
-  StoreCache<RbdCommandStore> stores_;
+  StoreCache<> stores_;
 };
 
 /// A store of the destination that is reached from here.
@@ -151,11 +160,10 @@ class DirectStore final : public LibrbdStore {
   DirectStore(const CephAccess& access, const MemoryShare& share, std::shared_ptr<RateLimiter> limiter)
       : LibrbdStore(access, share.reads(), share.writes()), limiter_(std::move(limiter)) {}
 
-  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, const TransferProgress& from,
-                                       std::stop_token stop) override {
-    std::unique_ptr<DiffSink> sink = LibrbdStore::write_diff(image, from, stop);
-    if (!limiter_) return sink;
-    return std::make_unique<ThrottledSink>(std::move(sink), limiter_, std::move(stop));
+  std::unique_ptr<ImageHold> hold(const ImageSpec& image, std::stop_token stop) override {
+    std::unique_ptr<ImageHold> hold = LibrbdStore::hold(image, std::move(stop));
+    if (!limiter_) return hold;
+    return std::make_unique<ThrottledHold>(std::move(hold), limiter_);
   }
 
  private:
@@ -183,7 +191,7 @@ class DirectWay final : public Way {
  private:
   std::shared_ptr<Shell> shell_;
   PveCluster cluster_;
-  StoreCache<DirectStore> stores_;
+  StoreCache<> stores_;
 };
 
 /// The destination, by the way its first use finds: the agent where there is one.
@@ -217,9 +225,9 @@ class Destination final : public Hypervisor, public ImageStores {
   void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes, std::stop_token stop) override {
     side(stop).hypervisor.write_firewall(vmid, bytes, stop);
   }
-  std::unique_ptr<Freeze> freeze(const std::string& node, std::uint32_t vmid, std::chrono::milliseconds deadline,
-                                 std::stop_token stop) override {
-    return side(stop).hypervisor.freeze(node, vmid, deadline, stop);
+  std::unique_ptr<GuestHold> hold_guest(HoldWay way, const std::string& node, std::uint32_t vmid,
+                                        std::chrono::milliseconds deadline, std::stop_token stop) override {
+    return side(stop).hypervisor.hold_guest(way, node, vmid, deadline, stop);
   }
 
  private:
@@ -267,8 +275,10 @@ class BothSides final : public Connection {
         stores_([share = MemoryShare(transfer_bytes(request))](const CephAccess& access) {
           return std::make_unique<LibrbdStore>(access, share.reads(), share.writes());
         }),
+        leases_([this](const CephAccess& access) -> LibrbdStore& { return stores_.store(access); }),
         destination_(request, events) {}
 
+  Leases& leases() override { return leases_; }
   Side source() override { return {cluster_, stores_}; }
   Side destination() override { return {destination_, destination_}; }
 
@@ -276,38 +286,112 @@ class BothSides final : public Connection {
   LocalShell shell_;
   PveCluster cluster_;
   StoreCache<LibrbdStore> stores_;
+  LibrbdLeases leases_;
   Destination destination_;
 };
 
+class ThisCluster final : public LocalConnection {
+ public:
+  Hypervisor& hypervisor() override { return cluster_; }
+  GuestPower& power() override { return cluster_; }
+  ImageStores& images() override { return stores_; }
+
+ private:
+  LocalShell shell_;
+  PveCluster cluster_{shell_, [](const NodeState& node) { return std::make_unique<SshShell>(node_host(node)); }};
+  StoreCache<> stores_{[](const CephAccess& access) { return std::make_unique<LibrbdStore>(access); }};
+};
+
 }  // namespace
+
+std::unique_ptr<LocalConnection> connect_here() {
+  return std::make_unique<ThisCluster>();
+}
 
 std::unique_ptr<Connection> connect(const MirrorRequest& request, EventSink& events) {
   return std::make_unique<BothSides>(request, events);
 }
 
-void serve_agent(int in, int out, const AgentOptions& options, std::stop_token stop) {
-  const MemoryShare share(std::max(options.memory_bytes, min_agent_bytes));
-  LocalShell shell;
-  PveCluster cluster(shell, [](const NodeState& node) { return std::make_unique<SshShell>(node_host(node)); });
-  StoreCache<LibrbdStore> stores([share, &options](CephAccess access) {
-    // Monitors of its own make a cluster another one.
-    if (!options.user.empty() && access.monitors.empty()) {
-      access.user = options.user;
-      access.keyring = options.keyring;
-    }
-    return std::make_unique<LibrbdStore>(std::move(access), share.reads(), share.writes());
-  });
-  if (!options.restriction) {
-    agent::Server(in, out, {cluster, stores}, share.way).serve(std::move(stop));
-    return;
+namespace {
+
+/// What a client that may only receive has of a cluster.
+class ReceiveOnly {
+ public:
+  ReceiveOnly(const Restriction& restriction, Hypervisor& cluster, StoreCache<LibrbdStore>& stores)
+      : context_{restriction, stores, read_storage_files,
+                 [&stores](const CephAccess& access, const ImageSpec& image) {
+                   return stores.store(access).is_empty(image);
+                 },
+                 [] { return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()); }},
+        hypervisor_(cluster, context_),
+        images_(context_) {}
+
+  Side side() { return {hypervisor_, images_}; }
+
+ private:
+  agent::ReceiveContext context_;
+  agent::RestrictedHypervisor hypervisor_;
+  agent::RestrictedStores images_;
+};
+
+/// All that serves one client.
+class AgentProcess {
+ public:
+  AgentProcess(int in, int out, const AgentOptions& options)
+      : share_(std::max(options.memory_bytes, min_agent_bytes)),
+        cluster_(shell_, [](const NodeState& node) { return std::make_unique<SshShell>(node_host(node)); }),
+        stores_([share = share_, user = options.user, keyring = options.keyring](CephAccess access) {
+          // Monitors of its own make a cluster another one.
+          if (!user.empty() && access.monitors.empty()) {
+            access.user = user;
+            access.keyring = keyring;
+          }
+          return std::make_unique<LibrbdStore>(std::move(access), share.reads(), share.writes());
+        }) {
+    if (options.restriction) receive_only_.emplace(*options.restriction, cluster_, stores_);
+    server_.emplace(in, out, receive_only_ ? receive_only_->side() : Side{cluster_, stores_}, share_.way);
   }
-  const agent::ReceiveContext context{
-      *options.restriction, stores, read_storage_files,
-      [&stores](const CephAccess& access, const ImageSpec& image) { return stores.open(access).is_empty(image); },
-      [] { return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()); }};
-  agent::RestrictedHypervisor hypervisor(cluster, context);
-  agent::RestrictedStores images(context);
-  agent::Server(in, out, {hypervisor, images}, share.way).serve(std::move(stop));
+
+  void serve(std::stop_token stop) {
+    std::exception_ptr failure;
+    try {
+      server_->serve(std::move(stop));
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    // Lets go of what is held, which can hang as well.
+    server_.reset();
+    if (failure) std::rethrow_exception(failure);
+  }
+  [[nodiscard]] std::stop_token ending() const { return server_->ending(); }
+
+ private:
+  MemoryShare share_;
+  LocalShell shell_;
+  PveCluster cluster_;
+  StoreCache<LibrbdStore> stores_;
+  std::optional<ReceiveOnly> receive_only_;
+  std::optional<agent::Server> server_;
+};
+
+}  // namespace
+
+void serve_agent(int in, int out, const AgentOptions& options, std::stop_token stop) {
+  constexpr std::chrono::seconds patience{10};
+  const auto process = std::make_shared<AgentProcess>(in, out, options);
+  const std::stop_token ending = process->ending();
+  std::packaged_task<void()> serve([process, stop] { process->serve(stop); });
+  std::future<void> served = serve.get_future();
+  std::thread serving(std::move(serve));
+  while (served.wait_for(std::chrono::milliseconds(200)) != std::future_status::ready) {
+    if (!ending.stop_requested()) continue;
+    if (served.wait_for(patience) == std::future_status::ready) break;
+    serving.detach();
+    throw Error(ErrorCode::timeout, "serve", "client",
+                "it is gone, and a call to Ceph that was begun for it hangs");
+  }
+  serving.join();
+  served.get();
 }
 
 }  // namespace crossover

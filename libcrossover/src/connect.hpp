@@ -13,6 +13,7 @@ namespace crossover {
 class Connection {
  public:
   virtual ~Connection() = default;
+  virtual Leases& leases() = 0;
   virtual Side source() = 0;
   virtual Side destination() = 0;
 };
@@ -22,5 +23,17 @@ class Connection {
 /// not to be had or not wanted, through commands and the stock `rbd`. `events` hears of the latter, and has to
 /// outlive the connection.
 std::unique_ptr<Connection> connect(const MirrorRequest& request, EventSink& events);
+
+/// The cluster of this host: commands run here, or through ssh on its other nodes, and images are reached through
+/// librbd.
+class LocalConnection {
+ public:
+  virtual ~LocalConnection() = default;
+  virtual Hypervisor& hypervisor() = 0;
+  virtual GuestPower& power() = 0;
+  virtual ImageStores& images() = 0;
+};
+
+std::unique_ptr<LocalConnection> connect_here();
 
 }  // namespace crossover

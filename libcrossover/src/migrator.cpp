@@ -1,47 +1,16 @@
 #include "crossover/migrator.hpp"
 
-#include <condition_variable>
-#include <mutex>
-
 #include "connect.hpp"
 #include "crossover/error.hpp"
 #include "engine/check.hpp"
 #include "engine/mirror.hpp"
 #include "engine/verify.hpp"
+#include "serialised_sink.hpp"
+#include "system_clock.hpp"
 
 namespace crossover {
 
 namespace {
-
-class SystemClock final : public Clock {
- public:
-  std::chrono::sys_seconds now() override {
-    return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
-  }
-
-  void wait(std::chrono::milliseconds duration, std::stop_token stop) override {
-    std::mutex mutex;
-    std::condition_variable_any woken;
-    std::unique_lock lock(mutex);
-    woken.wait_for(lock, stop, duration, [] { return false; });
-    if (stop.stop_requested()) throw Cancelled{};
-  }
-};
-
-/// Events come from several threads of the engine; a sink hears one at a time.
-class SerialisedSink final : public EventSink {
- public:
-  explicit SerialisedSink(EventSink& next) : next_(next) {}
-
-  void on_event(const Event& event) override {
-    const std::scoped_lock lock(mutex_);
-    next_.on_event(event);
-  }
-
- private:
-  EventSink& next_;
-  std::mutex mutex_;
-};
 
 /// A check has items instead of events; warnings become some.
 class WarningSink final : public EventSink {
@@ -58,6 +27,10 @@ class WarningSink final : public EventSink {
 struct Migrator::Implementation {
   MirrorRequest request;
   SystemClock clock;
+
+  Ports ports_of(Connection& connection, EventSink& events) {
+    return {connection.source(), connection.destination(), connection.leases(), clock, events};
+  }
 };
 
 Migrator::Migrator(const MirrorOptions& options)
@@ -69,7 +42,7 @@ Migrator& Migrator::operator=(Migrator&&) noexcept = default;
 MirrorReport Migrator::mirror(EventSink& events, std::stop_token stop) {
   SerialisedSink serialised(events);
   const std::unique_ptr<Connection> connection = connect(implementation_->request, serialised);
-  const Ports ports{connection->source(), connection->destination(), implementation_->clock, serialised};
+  const Ports ports = implementation_->ports_of(*connection, serialised);
   return crossover::mirror(implementation_->request, ports, std::move(stop));
 }
 
@@ -77,7 +50,7 @@ VerifyReport Migrator::verify(const VerifyOptions& options, EventSink& events, s
   const VerifyRequest request = parse_options(implementation_->request.options, options);
   SerialisedSink serialised(events);
   const std::unique_ptr<Connection> connection = connect(request.mirror, serialised);
-  const Ports ports{connection->source(), connection->destination(), implementation_->clock, serialised};
+  const Ports ports = implementation_->ports_of(*connection, serialised);
   return crossover::verify(request, ports, std::move(stop));
 }
 
@@ -85,7 +58,7 @@ CheckReport Migrator::check(std::stop_token stop) {
   WarningSink warnings;
   SerialisedSink serialised(warnings);
   const std::unique_ptr<Connection> connection = connect(implementation_->request, serialised);
-  const Ports ports{connection->source(), connection->destination(), implementation_->clock, serialised};
+  const Ports ports = implementation_->ports_of(*connection, serialised);
   CheckReport report = crossover::check(implementation_->request, ports, std::move(stop));
   report.items.insert(report.items.end(), warnings.items.begin(), warnings.items.end());
   return report;

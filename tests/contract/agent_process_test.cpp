@@ -16,6 +16,7 @@
 #include "crossover/error.hpp"
 #include "rbd/librbd_store.hpp"
 #include "ssh/local_shell.hpp"
+#include "support/held.hpp"
 
 using namespace crossover;
 using namespace crossover::test;
@@ -77,7 +78,7 @@ TEST_CASE("an agent that is killed leaves a torn head, no snapshot, and the base
 
   const auto shell = std::make_shared<WatchedShell>(folder);
   AgentStore store(std::make_shared<agent::ConnectionPool>(shell), cluster->access());
-  const auto sink = store.write_diff(image, {}, {});
+  const auto sink = test::write_diff(store, image, {}, {});
   sink->size(64 * mib);
   sink->data(0, noise(8 * mib, 2));
   REQUIRE(::kill(shell->pid(), SIGKILL) == 0);
@@ -113,7 +114,7 @@ TEST_CASE("a transfer whose agent was killed goes on from its last mark") {
   const auto shell = std::make_shared<WatchedShell>(folder);
   AgentStore store(std::make_shared<agent::ConnectionPool>(shell), cluster->access());
   {
-    const auto sink = store.write_diff(image, {"the first", 0}, {});
+    const auto sink = test::write_diff(store, image, {"the first", 0}, {});
     sink->size(64 * mib);
     bool killed = false;
     const auto give = [&] {
@@ -136,7 +137,7 @@ TEST_CASE("a transfer whose agent was killed goes on from its last mark") {
     REQUIRE(count < 90);
     std::this_thread::sleep_for(std::chrono::seconds(1));
   }
-  const auto sink = store.write_diff(image, {"the first", reached}, {});
+  const auto sink = test::write_diff(store, image, {"the first", reached}, {});
   sink->size(64 * mib);
   for (std::uint64_t offset = reached; offset < 64 * mib; offset += mib) {
     sink->data(offset, std::span(content).subspan(offset, mib));
@@ -158,7 +159,7 @@ TEST_CASE("an agent that lost its client ends and lets the image go") {
   AgentStore store(std::make_shared<agent::ConnectionPool>(std::make_shared<WatchedShell>(folder)),
                    cluster->access());
   {
-    const auto sink = store.write_diff(image, {}, {});
+    const auto sink = test::write_diff(store, image, {}, {});
     sink->size(64 * mib);
     sink->data(0, noise(8 * mib, 2));
     CHECK(direct.find(image)->watchers.size() == 1);

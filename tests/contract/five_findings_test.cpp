@@ -17,6 +17,7 @@
 #include "crossover/diff_transfer.hpp"
 #include "crossover/error.hpp"
 #include "rbd/librbd_store.hpp"
+#include "support/held.hpp"
 
 using namespace crossover;
 using namespace crossover::test;
@@ -75,7 +76,7 @@ struct Findings {
   }
 
   void replicate(const std::optional<Snapshot>& from, const Snapshot& to) {
-    const auto sink = ours.write_diff(replica, {}, {});
+    const auto sink = test::write_diff(ours, replica, {}, {});
     ours.read_diff(image, from, to, 0, *sink, {});
   }
 
@@ -123,7 +124,7 @@ TEST_CASE("finding 1: fast-diff loses what a rollback changed, our listing does 
   const Snapshot s1 = at.ours.create_snapshot(at.image, "s1");
   at.cluster.write(at.image, 0, pattern(4 * mib, 2));
   const Snapshot s2 = at.ours.create_snapshot(at.image, "s2");
-  at.ours.roll_back(at.image, s1, {});
+  test::roll_back(at.ours, at.image, s1, {});
   const Snapshot s3 = at.ours.create_snapshot(at.image, "s3");
   const bool differs = at.cluster.content(at.image, "s2") != at.cluster.content(at.image, "s3");
   REQUIRE(differs);
@@ -174,10 +175,10 @@ TEST_CASE("finding 2: import-diff takes a head that is not its base, we notice i
 
   // The question that a run asks before it writes, and ends as a conflict where the answer is no.
   at.stock.must(at.replica, {"snap", "rm", "--no-progress", "--image", at.replica.name, "--snap", "b"});
-  at.ours.roll_back(at.replica, base, {});
+  test::roll_back(at.ours, at.replica, base, {});
   at.cluster.write(at.replica, 4 * mib, pattern(4096, 3));
   CHECK_FALSE(at.ours.head_unchanged_since(at.replica, base, {}));
-  at.ours.roll_back(at.replica, base, {});
+  test::roll_back(at.ours, at.replica, base, {});
   at.replicate_point(a, b);
   CHECK(at.is_same(b));
 }
@@ -206,13 +207,13 @@ TEST_CASE("finding 3: another diff onto a half-applied one corrupts, rolling bac
   SUBCASE("rolled back") {
     CHECK(at.stock_import(cut).exit_status != 0);
     CHECK_FALSE(at.ours.head_unchanged_since(at.replica, base, {}));
-    at.ours.roll_back(at.replica, base, {});
+    test::roll_back(at.ours, at.replica, base, {});
     at.replicate_point(a, c);
     CHECK(at.is_same(c));
   }
   SUBCASE("the same transfer continued, and no other one") {
     {
-      const auto sink = at.ours.write_diff(at.replica, {"a to b", 0}, {});
+      const auto sink = test::write_diff(at.ours, at.replica, {"a to b", 0}, {});
       sink->size(32 * mib);
       sink->data(8 * mib, pattern(2 * mib, 2));
       sink->mark();
@@ -223,9 +224,9 @@ TEST_CASE("finding 3: another diff onto a half-applied one corrupts, rolling bac
     const auto reached = parse_progress(metadata.at(std::string(progress_key)));
     REQUIRE(reached);
     CHECK(*reached == TransferProgress{"a to b", 10 * mib});
-    CHECK(code_of([&] { at.ours.write_diff(at.replica, {"a to c", reached->offset}, {}); }) == "conflict");
+    CHECK(code_of([&] { test::write_diff(at.ours, at.replica, {"a to c", reached->offset}, {}); }) == "conflict");
     {
-      const auto sink = at.ours.write_diff(at.replica, *reached, {});
+      const auto sink = test::write_diff(at.ours, at.replica, *reached, {});
       at.ours.read_diff(at.image, a, b, reached->offset, *sink, {});
     }
     at.ours.create_snapshot(at.replica, "b");
@@ -285,7 +286,7 @@ TEST_CASE("finding 5: an automatic lock is given away to who writes, ours is not
     guest.check(rbd_is_exclusive_lock_owner(guest.get(), &owns), "look at lock");
     CHECK(owns == 1);
     // We do not write what somebody has open.
-    CHECK(code_of([&] { at.ours.write_diff(at.replica, {}, {}); }) == "in_use");
+    CHECK(code_of([&] { test::write_diff(at.ours, at.replica, {}, {}); }) == "in_use");
     CHECK(at.stock_import(stream).exit_status == 0);
     const auto content = at.cluster.content(at.replica, "a");
     const bool was_written = std::equal(content.begin(), content.begin() + mib, pattern(mib, 1).begin());
@@ -293,7 +294,7 @@ TEST_CASE("finding 5: an automatic lock is given away to who writes, ours is not
   }
   at.stock.must(at.replica, {"snap", "rm", "--no-progress", "--image", at.replica.name, "--snap", "a"});
 
-  const auto sink = at.ours.write_diff(at.replica, {}, {});
+  const auto sink = test::write_diff(at.ours, at.replica, {}, {});
   sink->size(32 * mib);
   CHECK(at.stock_import(stream).exit_status == 30);
   CHECK_FALSE(at.replica_has("a"));

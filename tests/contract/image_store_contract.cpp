@@ -20,6 +20,7 @@
 #include "contract/store_harness.hpp"
 #include "crossover/error.hpp"
 #include "plan/transfer_progress.hpp"
+#include "support/held.hpp"
 
 using namespace crossover;
 using namespace crossover::test;
@@ -120,7 +121,7 @@ class InterruptingSink final : public DiffSink {
 Snapshot replicate(StoreHarness& source, const ImageSpec& image, const std::optional<Snapshot>& from,
                    const Snapshot& to, StoreHarness& target, const ImageSpec& replica) {
   {
-    const auto sink = target.store().write_diff(replica, {}, {});
+    const auto sink = test::write_diff(target.store(), replica, {}, {});
     source.store().read_diff(image, from, to, 0, *sink, {});
   }
   return target.store().create_snapshot(replica, to.name);
@@ -394,7 +395,7 @@ TEST_CASE("a diff is refused for snapshots that are not what they were") {
     CHECK(code_of([&] { store.read_diff(image, two, two, 0, sink, {}); }) == "usage");
     CHECK(code_of([&] { store.read_diff(harness.new_image(), {}, two, 0, sink, {}); }) == "not_found");
     CHECK(code_of([&] { store.head_unchanged_since(image, one, {}); }) == "conflict");
-    CHECK(code_of([&] { store.roll_back(image, one, {}); }) == "conflict");
+    CHECK(code_of([&] { test::roll_back(store, image, one, {}); }) == "conflict");
     CHECK(sink.ends == 0);
   });
 }
@@ -604,7 +605,7 @@ TEST_CASE("a head that was rolled back reads as its snapshot") {
     harness.write(image, 100 * mib, pattern(70000, 3));
     const Snapshot base = store.create_snapshot(image, "one");
     harness.write(image, 200 * mib, pattern(6000, 2));
-    store.roll_back(image, base, {});
+    test::roll_back(store, image, base, {});
     // The stock command would have to fetch what is listed.
     const bool can_tell = harness.name() != "rbd command";
     CHECK(store.head_unchanged_since(image, base, {}) == can_tell);
@@ -622,10 +623,10 @@ TEST_CASE("a head is rolled back, size included") {
     const auto before = harness.content(image, "");
     harness.write(image, 0, pattern(4096, 2));
     harness.resize(image, 2 * mib);
-    store.roll_back(image, one, {});
+    test::roll_back(store, image, one, {});
     const bool is_same = harness.content(image, "") == before;
     CHECK(is_same);
-    store.roll_back(image, one, {});
+    test::roll_back(store, image, one, {});
     CHECK(store.find(image)->layout.size_bytes == 8 * mib);
   });
 }
@@ -640,7 +641,7 @@ TEST_CASE("changes around a rollback are not missed") {
     const Snapshot s1 = source.store().create_snapshot(image, "s1");
     source.write(image, 0, pattern(4 * mib, 2));
     const Snapshot s2 = source.store().create_snapshot(image, "s2");
-    source.store().roll_back(image, s1, {});
+    test::roll_back(source.store(), image, s1, {});
     const Snapshot s3 = source.store().create_snapshot(image, "s3");
     const ImageSpec replica = make_image(target, layout);
     replicate(source, image, std::nullopt, s2, target, replica);
@@ -656,6 +657,56 @@ TEST_CASE("changes around a rollback are not missed") {
   });
 }
 
+TEST_CASE("an image that is held is looked at, written, marked and cut off through its hold") {
+  each_store([](StoreHarness& harness) {
+    const ImageSpec image = make_image(harness, plain(8 * mib));
+    harness.write(image, 0, pattern(mib, 1));
+    const Snapshot one = harness.store().create_snapshot(image, "one");
+    const std::unique_ptr<ImageHold> hold = harness.store().hold(image, {});
+    CHECK(hold->state().watchers.empty());
+    CHECK(hold->state().snapshots == std::vector{one});
+    hold->set_metadata("crossover.test", "a");
+    hold->set_metadata("crossover.other", "b");
+    hold->remove_metadata("crossover.other");
+    hold->remove_metadata("crossover.never");
+    CHECK(hold->state().metadata.at("crossover.test") == "a");
+    CHECK_FALSE(hold->state().metadata.contains("crossover.other"));
+    const auto bytes = pattern(mib, 2);
+    {
+      const auto sink = hold->write_diff({}, {});
+      sink->size(4 * mib);
+      sink->data(mib, bytes);
+      sink->finish();
+    }
+    const Snapshot two = hold->create_snapshot("two");
+    CHECK(two.size_bytes == 4 * mib);
+    CHECK(two.id > one.id);
+    CHECK(code_of([&] { hold->create_snapshot("two"); }) == "already_exists");
+    hold->roll_back(one, {});
+    CHECK(hold->state().layout.size_bytes == 8 * mib);
+    {
+      // One after another.
+      const auto sink = hold->write_diff({}, {});
+      sink->size(8 * mib);
+      sink->zero(0, 4096);
+      sink->finish();
+    }
+    const Snapshot three = hold->create_snapshot("three");
+    CHECK(harness.store().find(image)->snapshots == std::vector{one, two, three});
+    std::vector<std::byte> expected = pattern(mib, 1);
+    expected.resize(8 * mib);
+    std::fill_n(expected.begin(), 4096, std::byte{0});
+    const bool is_same = harness.content(image, "three") == expected;
+    CHECK(is_same);
+  });
+}
+
+TEST_CASE("an image that is not there is not held") {
+  each_store([](StoreHarness& harness) {
+    CHECK(code_of([&] { harness.store().hold(harness.new_image(), {}); }) == "not_found");
+  });
+}
+
 TEST_CASE("a transfer that broke off is repeated") {
   each_store([](StoreHarness& harness) {
     ImageStore& store = harness.store();
@@ -664,7 +715,7 @@ TEST_CASE("a transfer that broke off is repeated") {
     harness.write(image, 0, pattern(8 * mib, 1));
     const Snapshot one = store.create_snapshot(image, "one");
     {
-      const auto sink = store.write_diff(replica, {}, {});
+      const auto sink = test::write_diff(store, replica, {}, {});
       sink->size(8 * mib);
       sink->data(0, pattern(mib, 9));
       sink->data(mib, pattern(4 * mib, 9));
@@ -684,7 +735,7 @@ TEST_CASE("a sink refuses what is out of order or out of the image") {
     const ImageSpec image = make_image(harness, plain(mib));
     const auto bytes = pattern(4096, 1);
     const auto refuses = [&](const std::function<void(DiffSink&)>& action) {
-      const auto sink = harness.store().write_diff(image, {}, {});
+      const auto sink = test::write_diff(harness.store(), image, {}, {});
       return code_of([&] { action(*sink); });
     };
     CHECK(refuses([&](DiffSink& sink) { sink.data(0, bytes); }) == "usage");
@@ -710,7 +761,7 @@ TEST_CASE("a sink refuses what is out of order or out of the image") {
             sink.data(8192, bytes);
             sink.zero(8192 + 4095, 1);
           }) == "usage");
-    CHECK(code_of([&] { harness.store().write_diff(harness.new_image(), {}, {}); }) == "not_found");
+    CHECK(code_of([&] { test::write_diff(harness.store(), harness.new_image(), {}, {}); }) == "not_found");
   });
 }
 
@@ -770,7 +821,7 @@ TEST_CASE("a diff is written from an offset on only if its progress says so") {
     const ImageSpec image = make_image(harness, plain(4 * mib));
     const auto write_from = [&](const TransferProgress& from, std::uint64_t offset) {
       return code_of([&] {
-        const auto sink = store.write_diff(image, from, {});
+        const auto sink = test::write_diff(store, image, from, {});
         sink->size(4 * mib);
         sink->data(offset, pattern(4096, 1));
         sink->finish();
@@ -824,13 +875,13 @@ TEST_CASE("a transfer is cancelled") {
     before.request_stop();
     RecordingSink sink;
     CHECK_THROWS_AS(store.read_diff(image, std::nullopt, one, 0, sink, before.get_token()), Cancelled);
-    CHECK_THROWS_AS(store.write_diff(image, {}, before.get_token()), Cancelled);
-    CHECK_THROWS_AS(store.roll_back(image, one, before.get_token()), Cancelled);
+    CHECK_THROWS_AS(test::write_diff(store, image, {}, before.get_token()), Cancelled);
+    CHECK_THROWS_AS(test::roll_back(store, image, one, before.get_token()), Cancelled);
     CHECK_THROWS_AS(store.head_unchanged_since(image, one, before.get_token()), Cancelled);
 
     const ImageSpec replica = make_image(harness, plain(8 * mib));
     std::stop_source writing;
-    const auto target = store.write_diff(replica, {}, writing.get_token());
+    const auto target = test::write_diff(store, replica, {}, writing.get_token());
     target->size(8 * mib);
     target->data(0, pattern(mib, 1));
     writing.request_stop();
@@ -887,7 +938,7 @@ TEST_CASE("random chains of changes arrive whole, from every store in every stor
       }
       if (!snapshots.empty() && up_to(4) == 0) {
         const Snapshot& back = snapshots[up_to(snapshots.size() - 1)];
-        source.store().roll_back(image, back, {});
+        test::roll_back(source.store(), image, back, {});
         size = back.size_bytes;
       }
       const Snapshot next = source.store().create_snapshot(image, "step-" + std::to_string(step));

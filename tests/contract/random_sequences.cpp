@@ -23,6 +23,7 @@
 #include "contract/agent_harness.hpp"
 #include "contract/ceph_harness.hpp"
 #include "crossover/error.hpp"
+#include "support/held.hpp"
 
 using namespace crossover;
 using namespace crossover::test;
@@ -248,7 +249,7 @@ class Sequence {
     ImageStore& store = target.store();
     tell("{}, {} bytes, by {}", name, size_, target.name());
     if (!base_) store.create(replica_, replica_layout());
-    source_.read_diff(image_, base_, point, 0, *store.write_diff(replica_, {}, {}), {});
+    source_.read_diff(image_, base_, point, 0, *test::write_diff(store, replica_, {}, {}), {});
     const Snapshot made = store.create_snapshot(replica_, name);
     compare(made, cluster_.content(image_, name), cluster_.content(replica_, name));
     base_ = point;

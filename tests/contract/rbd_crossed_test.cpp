@@ -21,6 +21,7 @@
 #include "rbd/librbd_store.hpp"
 #include "rbd/rbd_command_store.hpp"
 #include "ssh/local_shell.hpp"
+#include "support/held.hpp"
 
 using namespace crossover;
 using namespace crossover::test;
@@ -118,7 +119,7 @@ void check_crossed(LabCluster& cluster, const ImageSpec& image, std::uint64_t si
     words.insert(words.end(), {"--path", "-"});
     const std::string exported = stock.must(image, words);
     {
-      const auto sink = ours.write_diff(into_ours, {}, {});
+      const auto sink = test::write_diff(ours, into_ours, {}, {});
       Applier applier(*sink);
       DiffDecoder decoder(applier);
       decoder.feed(std::as_bytes(std::span(exported)));
@@ -129,7 +130,7 @@ void check_crossed(LabCluster& cluster, const ImageSpec& image, std::uint64_t si
     CHECK(ours_is_same);
 
     {
-      const auto sink = command.write_diff(by_command, {}, {});
+      const auto sink = test::write_diff(command, by_command, {}, {});
       command.read_diff(image, from, to, 0, *sink, {});
     }
     const bool command_is_same = cluster.content(by_command, "") == expected;
@@ -221,8 +222,8 @@ TEST_CASE("an image another client has open is not written") {
     const Snapshot one = store.create_snapshot(image, "one");
     const rbd::Image guest = cluster->open(image, rbd::Image::Mode::write);
     CHECK(store.find(image)->watchers.size() == 1);
-    for (const auto& action : std::vector<std::function<void()>>{[&] { store.write_diff(image, {}, {}); },
-                                                                 [&] { store.roll_back(image, one, {}); }}) {
+    for (const auto& action : std::vector<std::function<void()>>{[&] { test::write_diff(store, image, {}, {}); },
+                                                                 [&] { test::roll_back(store, image, one, {}); }}) {
       try {
         action();
         FAIL("it was allowed");
@@ -233,6 +234,37 @@ TEST_CASE("an image another client has open is not written") {
     }
     // Snapshots are made of guests that run.
     CHECK(store.create_snapshot(image, "two").id > one.id);
+  }
+}
+
+TEST_CASE("an image that is held is nobody else's to write or to roll back") {
+  LabCluster* cluster = lab_cluster();
+  if (cluster == nullptr) return;
+  for (const auto& harness : harnesses()) {
+    // The stock command holds nothing.
+    if (harness->name().starts_with("memory") || harness->name().find("command") != std::string::npos) continue;
+    CAPTURE(harness->name());
+    ImageStore& store = harness->store();
+    const ImageSpec image = cluster->new_image();
+    store.create(image, plain(mib));
+    const Snapshot one = store.create_snapshot(image, "one");
+    {
+      const std::unique_ptr<ImageHold> hold = store.hold(image, {});
+      LibrbdStore other(cluster->access());
+      CHECK(other.find(image)->watchers.size() == 1);
+      CHECK_THROWS_AS(other.hold(image, {}), Error);
+      const rbd::Image guest = cluster->open(image, rbd::Image::Mode::write);
+      const std::string bytes(4096, 'x');
+      CHECK(rbd_write(guest.get(), 0, bytes.size(), bytes.data()) == -EROFS);
+      CHECK(rbd_snap_rollback(guest.get(), "one") == -EROFS);
+      // Snapshots are not kept out: the holder makes them for who asks.
+      CHECK(rbd_snap_create(guest.get(), "user") == 0);
+    }
+    CHECK(store.find(image)->watchers.empty());
+    const rbd::Image guest = cluster->open(image, rbd::Image::Mode::write);
+    const std::string bytes(4096, 'x');
+    CHECK(rbd_write(guest.get(), 0, bytes.size(), bytes.data()) == 4096);
+    CHECK(one.id != 0);
   }
 }
 
@@ -314,7 +346,7 @@ TEST_CASE("throughput of reading a diff" * doctest::skip()) {
       const double theirs = seconds_since(start);
       start = Clock::now();
       {
-        const auto target = store.write_diff(replica, {}, {});
+        const auto target = test::write_diff(store, replica, {}, {});
         store.read_diff(image, from, to, 0, *target, {});
       }
       const double through = seconds_since(start);

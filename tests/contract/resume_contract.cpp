@@ -19,6 +19,7 @@
 #include "contract/memory_harness.hpp"
 #include "crossover/error.hpp"
 #include "engine/marking_sink.hpp"
+#include "support/held.hpp"
 #include "support/no_hypervisor.hpp"
 #include "support/one_store.hpp"
 #include "support/socket_shell.hpp"
@@ -167,7 +168,7 @@ class Stage {
  private:
   void send(const ImageSpec& replica, const std::optional<Snapshot>& base, const Snapshot& end,
             const TransferProgress& from) {
-    MarkingSink sink(far_.write_diff(replica, from, {}), {.bytes = mib / 2});
+    MarkingSink sink(test::write_diff(far_, replica, from, {}), {.bytes = mib / 2});
     source_.store().read_diff(image_, base, end, from.offset, sink, {});
   }
 

@@ -88,7 +88,7 @@ def sending(site):
 def test_cut_link(site, counter, job):
     """A dead link is noticed after a minute of silence, and the guest has nothing of it."""
     config = counter.config()
-    run = in_transfer(site, counter, job)
+    run = in_transfer(site, counter, job, "--retries=0")
     site.lab("net", "cut")
     site.check_at_ease(counter, config)
     done = run.wait(100)

@@ -72,7 +72,7 @@ def run_cut(site, guest, job, how, at):
     """A run over a slow link that is cut when about `at` bytes have crossed it. Returns how many had."""
     site.lab("net", "limit", "100mbit")
     before = wire_bytes(site)
-    run = site.start_mirror(f"{guest.vmid}:{TARGET}", job=job)
+    run = site.start_mirror(f"{guest.vmid}:{TARGET}", "--retries=0", job=job)
     wait_for(lambda: wire_bytes(site) - before > at, 120, "half of it is sent")
     done = cut(site, run, how)
     assert done.status != 0, done

@@ -33,26 +33,27 @@ class FaultySink final : public DiffSink {
   Faults& faults_;
 };
 
-/// A killed run's guest is thawed on its own node: destroying what is frozen is no call.
-class FaultyFreeze final : public Freeze {
+/// A killed run's guest goes on by what its own node does: destroying what holds it is no call.
+class FaultyGuestHold final : public GuestHold {
  public:
-  FaultyFreeze(std::string name, std::unique_ptr<Freeze> next, Faults& faults)
+  FaultyGuestHold(std::string name, std::unique_ptr<GuestHold> next, Faults& faults)
       : name_(std::move(name)), next_(std::move(next)), faults_(faults) {}
 
-  std::chrono::milliseconds thaw() override {
-    return faults_.pass(name_, [&] { return next_->thaw(); });
+  [[nodiscard]] const std::string& already() const override { return next_->already(); }
+  std::chrono::milliseconds release() override {
+    return faults_.pass(name_, [&] { return next_->release(); });
   }
 
  private:
   std::string name_;
-  std::unique_ptr<Freeze> next_;
+  std::unique_ptr<GuestHold> next_;
   Faults& faults_;
 };
 
 /// The same for a configuration that is held.
-class FaultyHold final : public ConfigHold {
+class FaultyConfigHold final : public ConfigHold {
  public:
-  FaultyHold(std::string name, std::unique_ptr<ConfigHold> next, Faults& faults)
+  FaultyConfigHold(std::string name, std::unique_ptr<ConfigHold> next, Faults& faults)
       : name_(std::move(name)), next_(std::move(next)), faults_(faults) {}
 
   void release() override {
@@ -62,6 +63,40 @@ class FaultyHold final : public ConfigHold {
  private:
   std::string name_;
   std::unique_ptr<ConfigHold> next_;
+  Faults& faults_;
+};
+
+class FaultyImageHold final : public ImageHold {
+ public:
+  FaultyImageHold(std::function<std::string(std::string_view)> name, std::unique_ptr<ImageHold> next,
+                  Faults& faults)
+      : name_(std::move(name)), next_(std::move(next)), faults_(faults) {}
+
+  ImageState state() override {
+    return faults_.pass(name_("state"), [&] { return next_->state(); });
+  }
+  void set_metadata(const std::string& key, const std::string& value) override {
+    faults_.pass(name_("set_metadata"), [&] { next_->set_metadata(key, value); });
+  }
+  void remove_metadata(const std::string& key) override {
+    faults_.pass(name_("remove_metadata"), [&] { next_->remove_metadata(key); });
+  }
+  void roll_back(const Snapshot& snapshot, std::stop_token stop) override {
+    faults_.pass(name_("roll_back"), [&] { next_->roll_back(snapshot, stop); });
+  }
+  std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {
+    const std::string what = name_("write_diff");
+    return faults_.pass(what, [&]() -> std::unique_ptr<DiffSink> {
+      return std::make_unique<FaultySink>(what, next_->write_diff(from, stop), faults_);
+    });
+  }
+  Snapshot create_snapshot(const std::string& name) override {
+    return faults_.pass(name_("create_snapshot"), [&] { return next_->create_snapshot(name); });
+  }
+
+ private:
+  std::function<std::string(std::string_view)> name_;
+  std::unique_ptr<ImageHold> next_;
   Faults& faults_;
 };
 
@@ -163,8 +198,12 @@ void FaultyStore::remove_snapshot(const ImageSpec& image, const Snapshot& snapsh
   faults_.pass(name("remove_snapshot", image), [&] { store_.remove_snapshot(image, snapshot); });
 }
 
-void FaultyStore::roll_back(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) {
-  faults_.pass(name("roll_back", image), [&] { store_.roll_back(image, snapshot, stop); });
+std::unique_ptr<ImageHold> FaultyStore::hold(const ImageSpec& image, std::stop_token stop) {
+  return faults_.pass(name("hold", image), [&]() -> std::unique_ptr<ImageHold> {
+    return std::make_unique<FaultyImageHold>(
+        [this, image](std::string_view operation) { return name(operation, image); }, store_.hold(image, stop),
+        faults_);
+  });
 }
 
 void FaultyStore::set_metadata(const ImageSpec& image, const std::string& key, const std::string& value) {
@@ -195,14 +234,6 @@ void FaultyStore::hash_blocks(const ImageSpec& image, const Snapshot& snapshot, 
   faults_.pass(name("hash_blocks", image), [&] { store_.hash_blocks(image, snapshot, blocks, take, stop); });
 }
 
-std::unique_ptr<DiffSink> FaultyStore::write_diff(const ImageSpec& image, const TransferProgress& from,
-                                                  std::stop_token stop) {
-  const std::string what = name("write_diff", image);
-  return faults_.pass(what, [&]() -> std::unique_ptr<DiffSink> {
-    return std::make_unique<FaultySink>(what, store_.write_diff(image, from, stop), faults_);
-  });
-}
-
 std::string FaultyHypervisor::name(std::string_view operation, std::uint32_t vmid) const {
   return fmt::format("{} {} {}", side_, operation, vmid);
 }
@@ -226,8 +257,8 @@ ConfigVersion FaultyHypervisor::write_config(const std::string& node, std::uint3
 std::unique_ptr<ConfigHold> FaultyHypervisor::hold_config(const std::string& node, std::uint32_t vmid,
                                                           const ConfigVersion& expected, const std::string& bytes) {
   return faults_.pass(name("hold_config", vmid), [&]() -> std::unique_ptr<ConfigHold> {
-    return std::make_unique<FaultyHold>(name("release_config", vmid),
-                                        hypervisor_.hold_config(node, vmid, expected, bytes), faults_);
+    return std::make_unique<FaultyConfigHold>(name("release_config", vmid),
+                                              hypervisor_.hold_config(node, vmid, expected, bytes), faults_);
   });
 }
 
@@ -236,12 +267,21 @@ void FaultyHypervisor::write_firewall(std::uint32_t vmid, const std::optional<st
   faults_.pass(name("write_firewall", vmid), [&] { hypervisor_.write_firewall(vmid, bytes, stop); });
 }
 
-std::unique_ptr<Freeze> FaultyHypervisor::freeze(const std::string& node, std::uint32_t vmid,
-                                                 std::chrono::milliseconds deadline, std::stop_token stop) {
-  return faults_.pass(name("freeze", vmid), [&]() -> std::unique_ptr<Freeze> {
-    return std::make_unique<FaultyFreeze>(name("thaw", vmid), hypervisor_.freeze(node, vmid, deadline, stop),
-                                          faults_);
+std::unique_ptr<GuestHold> FaultyHypervisor::hold_guest(HoldWay way, const std::string& node, std::uint32_t vmid,
+                                                        std::chrono::milliseconds deadline, std::stop_token stop) {
+  const bool freeze = way == HoldWay::freeze;
+  return faults_.pass(name(freeze ? "freeze" : "pause", vmid), [&]() -> std::unique_ptr<GuestHold> {
+    return std::make_unique<FaultyGuestHold>(name(freeze ? "thaw" : "resume", vmid),
+                                             hypervisor_.hold_guest(way, node, vmid, deadline, stop), faults_);
   });
+}
+
+Power FaultyPower::power(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  return faults_.pass(fmt::format("{} power {}", side_, vmid), [&] { return power_.power(node, vmid, stop); });
+}
+
+void FaultyPower::start(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  faults_.pass(fmt::format("{} start {}", side_, vmid), [&] { power_.start(node, vmid, stop); });
 }
 
 }  // namespace crossover::test

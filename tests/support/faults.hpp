@@ -81,7 +81,7 @@ class FaultyStore final : public ImageStore {
   void remove(const ImageSpec& image) override;
   Snapshot create_snapshot(const ImageSpec& image, const std::string& name) override;
   void remove_snapshot(const ImageSpec& image, const Snapshot& snapshot) override;
-  void roll_back(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
+  std::unique_ptr<ImageHold> hold(const ImageSpec& image, std::stop_token stop) override;
   void set_metadata(const ImageSpec& image, const std::string& key, const std::string& value) override;
   void remove_metadata(const ImageSpec& image, const std::string& key) override;
   bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
@@ -91,8 +91,6 @@ class FaultyStore final : public ImageStore {
                    DiffSink& sink, std::stop_token stop) override;
   void hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
                    const std::function<void(const BlockHash&)>& take, std::stop_token stop) override;
-  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, const TransferProgress& from,
-                                       std::stop_token stop) override;
 
  private:
   [[nodiscard]] std::string name(std::string_view operation, const ImageSpec& image) const;
@@ -116,14 +114,28 @@ class FaultyHypervisor final : public Hypervisor {
   std::unique_ptr<ConfigHold> hold_config(const std::string& node, std::uint32_t vmid,
                                           const ConfigVersion& expected, const std::string& bytes) override;
   void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes, std::stop_token stop) override;
-  std::unique_ptr<Freeze> freeze(const std::string& node, std::uint32_t vmid, std::chrono::milliseconds deadline,
-                                 std::stop_token stop) override;
+  std::unique_ptr<GuestHold> hold_guest(HoldWay way, const std::string& node, std::uint32_t vmid,
+                                        std::chrono::milliseconds deadline, std::stop_token stop) override;
 
  private:
   [[nodiscard]] std::string name(std::string_view operation, std::uint32_t vmid) const;
 
   std::string side_;
   Hypervisor& hypervisor_;
+  Faults& faults_;
+};
+
+class FaultyPower final : public GuestPower {
+ public:
+  FaultyPower(std::string side, GuestPower& power, Faults& faults)
+      : side_(std::move(side)), power_(power), faults_(faults) {}
+
+  Power power(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
+  void start(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
+
+ private:
+  std::string side_;
+  GuestPower& power_;
   Faults& faults_;
 };
 

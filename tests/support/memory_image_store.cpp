@@ -88,6 +88,33 @@ class MemoryImageStore::Sink final : public DiffSink {
   std::uint64_t size_bytes_ = 0;
 };
 
+/// Only looks for other clients.
+class MemoryImageStore::Hold final : public ImageHold {
+ public:
+  Hold(MemoryImageStore& store, ImageSpec spec) : store_(store), spec_(std::move(spec)) {}
+
+  ImageState state() override {
+    std::optional<ImageState> state = store_.find(spec_);
+    if (!state) throw Error(ErrorCode::not_found, "look at image", to_string(spec_), "it is gone");
+    return *std::move(state);
+  }
+  void set_metadata(const std::string& key, const std::string& value) override {
+    store_.set_metadata(spec_, key, value);
+  }
+  void remove_metadata(const std::string& key) override { store_.remove_metadata(spec_, key); }
+  void roll_back(const Snapshot& snapshot, std::stop_token stop) override {
+    store_.roll_back(spec_, snapshot, std::move(stop));
+  }
+  std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {
+    return store_.write_diff(spec_, from, std::move(stop));
+  }
+  Snapshot create_snapshot(const std::string& name) override { return store_.create_snapshot(spec_, name); }
+
+ private:
+  MemoryImageStore& store_;
+  ImageSpec spec_;
+};
+
 MemoryImageStore::MemoryImageStore(std::string fsid, std::uint64_t available_bytes)
     : fsid_(std::move(fsid)), available_bytes_(available_bytes) {}
 
@@ -259,6 +286,14 @@ void MemoryImageStore::remove_snapshot(const ImageSpec& spec, const Snapshot& wa
     throw Error(ErrorCode::conflict, "remove snapshot", to_string(spec) + "@" + wanted.name, "it is protected");
   }
   snapshots.erase(std::find_if(snapshots.begin(), snapshots.end(), has_name));
+}
+
+std::unique_ptr<ImageHold> MemoryImageStore::hold(const ImageSpec& spec, std::stop_token stop) {
+  check_stop(stop);
+  const std::lock_guard lock(mutex_);
+  enter("hold");
+  require_unwatched(image(spec, "hold image"), spec, "hold image");
+  return std::make_unique<Hold>(*this, spec);
 }
 
 void MemoryImageStore::roll_back(const ImageSpec& spec, const Snapshot& wanted, std::stop_token stop) {

@@ -35,7 +35,7 @@ class MemoryImageStore final : public ImageStore {
   void remove(const ImageSpec& image) override;
   Snapshot create_snapshot(const ImageSpec& image, const std::string& name) override;
   void remove_snapshot(const ImageSpec& image, const Snapshot& snapshot) override;
-  void roll_back(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
+  std::unique_ptr<ImageHold> hold(const ImageSpec& image, std::stop_token stop) override;
   void set_metadata(const ImageSpec& image, const std::string& key, const std::string& value) override;
   void remove_metadata(const ImageSpec& image, const std::string& key) override;
   bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
@@ -45,8 +45,6 @@ class MemoryImageStore final : public ImageStore {
                    DiffSink& sink, std::stop_token stop) override;
   void hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
                    const std::function<void(const BlockHash&)>& take, std::stop_token stop) override;
-  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, const TransferProgress& from,
-                                       std::stop_token stop) override;
 
   /// The `nth` call from now (1: the next one) of an operation throws `error` instead of being done. Operations are
   /// the members' names, and of a sink "size", "data", "zero", "mark" and "finish".
@@ -69,6 +67,7 @@ class MemoryImageStore final : public ImageStore {
 
  private:
   class Sink;
+  class Hold;
   static constexpr std::uint64_t block_bytes = 4096;
   using Block = std::array<std::byte, block_bytes>;
   /// By number. Blocks are shared between head and snapshots and never changed; one that is not there is zeroes
@@ -88,6 +87,9 @@ class MemoryImageStore final : public ImageStore {
     std::map<std::string, std::string> metadata;
     std::vector<std::string> watchers;
   };
+
+  void roll_back(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop);
+  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, const TransferProgress& from, std::stop_token stop);
 
   // All of these want the lock held.
   void enter(const std::string& operation);

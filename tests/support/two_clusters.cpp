@@ -64,6 +64,7 @@ TwoClusters::TwoClusters()
   options.destination = "w1";
   options.pool = "copy";
   options.online = true;
+  options.retries = "0";
   options.parallel = "1";  // so that the calls of a run have an order
 }
 
@@ -147,7 +148,7 @@ auto TwoClusters::over_ports(EventSink& sink, const Action& action) {
   FaultyHypervisor destination_cluster("destination", far_cluster, faults);
   OneStore source_stores(source_store);
   OneStore replica_stores(replica_store);
-  return action(Ports{{source_cluster, source_stores}, {destination_cluster, replica_stores}, clock, sink});
+  return action(Ports{{source_cluster, source_stores}, {destination_cluster, replica_stores}, leases, clock, sink});
 }
 
 MirrorReport TwoClusters::run() {
@@ -166,6 +167,35 @@ VerifyReport TwoClusters::verify(const VerifyOptions& what) {
   VerifyRequest request = parse_options(options, what);
   request.mirror.marks = marks;
   return over_ports(events, [&](const Ports& ports) { return crossover::verify(request, ports, faults.stop()); });
+}
+
+template <typename Action>
+auto TwoClusters::over_replica_ports(const Action& action) {
+  events.events.clear();
+  FaultyStore store("destination", replica_images, faults);
+  FaultyHypervisor cluster("destination", destination, faults);
+  FaultyPower power("destination", destination, faults);
+  OneStore stores(store);
+  return action(ReplicaPorts{cluster, power, stores, clock, events});
+}
+
+ReplicaReport TwoClusters::points(std::uint32_t vmid) {
+  return over_replica_ports([&](const ReplicaPorts& ports) {
+    const Replica replica = find_replica(survey_replicas({vmid}, ports, faults.stop()), vmid);
+    return report_of(replica, clock.now());
+  });
+}
+
+RecoverReport TwoClusters::recover(std::uint32_t vmid, const RecoverOptions& how) {
+  return over_replica_ports([&](const ReplicaPorts& ports) {
+    return crossover::recover(parse_options(vmid, how), ports, faults.stop());
+  });
+}
+
+PruneReport TwoClusters::prune(const std::string& vmids, const PruneOptions& what) {
+  return over_replica_ports([&](const ReplicaPorts& ports) {
+    return crossover::prune(parse_options(vmids, what), ports, faults.stop());
+  });
 }
 
 std::string TwoClusters::dump() const {

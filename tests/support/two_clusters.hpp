@@ -15,10 +15,13 @@
 #include "crossover/report.hpp"
 #include "crossover/restriction.hpp"
 #include "engine/mirror.hpp"
+#include "engine/prune.hpp"
+#include "engine/recover.hpp"
 #include "engine/verify.hpp"
 #include "support/faults.hpp"
 #include "support/memory_hypervisor.hpp"
 #include "support/memory_image_store.hpp"
+#include "support/memory_leases.hpp"
 
 namespace crossover::test {
 
@@ -40,12 +43,14 @@ class RecordingSink final : public EventSink {
   void on_event(const Event& event) override {
     const std::scoped_lock lock(mutex_);
     events.push_back(event);
+    if (at) at(event);
   }
 
   /// Kinds of the events in order, without progress (which depends on time) and debugging.
   [[nodiscard]] std::vector<std::string> kinds() const;
 
   std::vector<Event> events;
+  std::function<void(const Event&)> at;  ///< called with each event, if it is set
 
  private:
   std::mutex mutex_;
@@ -86,6 +91,11 @@ class TwoClusters {
   /// A comparison, in the same way.
   VerifyReport verify(const VerifyOptions& what = {});
 
+  /// What can be done on the destination alone, in the same way: no call reaches the source.
+  ReplicaReport points(std::uint32_t vmid);
+  RecoverReport recover(std::uint32_t vmid, const RecoverOptions& how = {});
+  PruneReport prune(const std::string& vmids, const PruneOptions& what);
+
   /// Everything on both sides that a run could change, as text.
   [[nodiscard]] std::string dump() const;
 
@@ -94,6 +104,7 @@ class TwoClusters {
   MemoryHypervisor source;
   MemoryHypervisor destination;
   ManualClock clock;
+  MemoryLeases leases;
   RecordingSink events;
   Faults faults;
   MirrorOptions options;
@@ -104,6 +115,8 @@ class TwoClusters {
  private:
   template <typename Action>
   auto over_ports(EventSink& sink, const Action& action);
+  template <typename Action>
+  auto over_replica_ports(const Action& action);
 };
 
 }  // namespace crossover::test

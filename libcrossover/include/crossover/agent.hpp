@@ -28,6 +28,9 @@ struct AgentOptions {
 /// `stop` is triggered; everything that was begun and not finished is then undone or left recognisable as
 /// unfinished.
 ///
+/// When the client is gone a call to Ceph that hangs is waited for 10 seconds; then Error{timeout} is thrown and a
+/// thread left behind, so that all a process can do is to end. Its client's watch on an image goes with it.
+///
 /// Nothing else may be written to `out`, and the process has to ignore SIGPIPE. Throws Error{format} if the client
 /// does not speak the protocol, Error{io} if it is gone.
 void serve_agent(int in, int out, const AgentOptions& options = {}, std::stop_token stop = {});

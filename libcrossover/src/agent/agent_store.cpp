@@ -1,9 +1,8 @@
 #include "agent/agent_store.hpp"
 
-#include <fmt/format.h>
-
 #include <utility>
 
+#include "agent/agent_hold.hpp"
 #include "crossover/error.hpp"
 #include "engine/block_hashes.hpp"
 
@@ -16,51 +15,6 @@ namespace {
 
 /// Hashes in one answer: about 600 KiB.
 constexpr std::uint64_t max_hashes = 8192;
-
-/// Sends one diff over a connection of its own.
-class AgentSink final : public DiffSink {
- public:
-  AgentSink(agent::ConnectionPool::Lease connection, const std::string& subject, const std::stop_token& stop,
-            const agent::SendWindow& window)
-      : connection_(std::move(connection)), subject_(subject) {
-    watch_.emplace(**connection_, stop);
-    sender_.emplace([this](std::span<const std::byte> bytes) { (*connection_)->send(bytes); }, subject, stop,
-                    window);
-  }
-
-  ~AgentSink() override {
-    if (connection_) (*connection_)->give_up();
-  }
-
-  void size(std::uint64_t size_bytes) override { sender().size(size_bytes); }
-  void data(std::uint64_t offset, std::span<const std::byte> bytes) override { sender().data(offset, bytes); }
-  void zero(std::uint64_t offset, std::uint64_t length_bytes) override { sender().zero(offset, length_bytes); }
-  void mark() override { sender().mark(); }
-
-  void finish() override {
-    sender().finish();
-    const auto theirs = agent::member_of<std::string>((*connection_)->answer(), "digest", "write diff");
-    const std::string ours = stream::to_hex(sender_->digest());
-    if (theirs != ours) {
-      throw Error(ErrorCode::format, "write diff", subject_,
-                  fmt::format("what arrived has the digest {}, what was sent {}", theirs, ours));
-    }
-    sender_.reset();
-    watch_.reset();
-    connection_.reset();
-  }
-
- private:
-  agent::TransferSender& sender() {
-    if (!sender_) throw Error(ErrorCode::usage, "write diff", subject_, "content after the end");
-    return *sender_;
-  }
-
-  std::optional<agent::ConnectionPool::Lease> connection_;
-  std::string subject_;
-  std::optional<agent::Connection::Watch> watch_;
-  std::optional<agent::TransferSender> sender_;  // last: its threads use the connection
-};
 
 }  // namespace
 
@@ -121,10 +75,11 @@ void AgentStore::remove_snapshot(const ImageSpec& image, const Snapshot& snapsho
   call("remove_snapshot", std::move(request));
 }
 
-void AgentStore::roll_back(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) {
-  Json request = about(image);
-  request["snapshot"] = snapshot;
-  call("roll_back", std::move(request), stop);
+std::unique_ptr<ImageHold> AgentStore::hold(const ImageSpec& image, std::stop_token stop) {
+  // Others are needed while it is held.
+  agent::ConnectionPool::Lease connection = pool_->acquire_extra(stop);
+  connection->call("hold", about(image), stop);
+  return agent::make_agent_hold(std::move(connection), to_string(image), window_, std::move(stop));
 }
 
 void AgentStore::set_metadata(const ImageSpec& image, const std::string& key, const std::string& value) {
@@ -200,15 +155,6 @@ void AgentStore::receive(const std::string& operation, Json request, DiffSink& s
   }
   if (stop.stop_requested()) throw Cancelled{};
   sink.finish();
-}
-
-std::unique_ptr<DiffSink> AgentStore::write_diff(const ImageSpec& image, const TransferProgress& from,
-                                                 std::stop_token stop) {
-  agent::ConnectionPool::Lease connection = pool_->acquire(stop);
-  Json request = about(image);
-  request["from"] = from;
-  connection->call("write_diff", std::move(request), stop);
-  return std::make_unique<AgentSink>(std::move(connection), to_string(image), stop, window_);
 }
 
 }  // namespace crossover

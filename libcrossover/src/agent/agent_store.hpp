@@ -32,7 +32,8 @@ class AgentStore final : public ImageStore {
   void remove(const ImageSpec& image) override;
   Snapshot create_snapshot(const ImageSpec& image, const std::string& name) override;
   void remove_snapshot(const ImageSpec& image, const Snapshot& snapshot) override;
-  void roll_back(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
+  /// Has a connection of its own; a sink that is destroyed before it was finished closes it.
+  std::unique_ptr<ImageHold> hold(const ImageSpec& image, std::stop_token stop) override;
   void set_metadata(const ImageSpec& image, const std::string& key, const std::string& value) override;
   void remove_metadata(const ImageSpec& image, const std::string& key) override;
   bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
@@ -42,9 +43,6 @@ class AgentStore final : public ImageStore {
                    DiffSink& sink, std::stop_token stop) override;
   void hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
                    const std::function<void(const BlockHash&)>& take, std::stop_token stop) override;
-  /// The sink has a connection of its own until it was finished; destroyed before that, it closes the connection.
-  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, const TransferProgress& from,
-                                       std::stop_token stop) override;
 
  private:
   agent::Json call(const std::string& operation, agent::Json request, const std::stop_token& stop = {});

@@ -47,10 +47,12 @@ void Inbox::read_frames() {
   for (;;) {
     const std::span<std::byte> room = frames.room();
     const std::span<std::byte> into = room.empty() ? buffer : room;
-    const std::optional<std::size_t> came = in_transfer ? stream_.read(into, silence_) : stream_.read(into);
+    const bool was_expected = expected_;
+    const std::optional<std::size_t> came = stream_.read(into, silence_);
     if (!came) {
+      if (!in_transfer && !(was_expected && expected_)) continue;
       throw Error(ErrorCode::timeout, "read from", "client",
-                  fmt::format("it said nothing for {} s in the middle of a transfer",
+                  fmt::format("it said nothing for {} s in the middle of a transfer, or while it held an image",
                               std::chrono::duration_cast<std::chrono::seconds>(silence_).count()),
                   true);
     }

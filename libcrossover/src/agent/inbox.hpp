@@ -2,6 +2,7 @@
 /// What the client says, read ahead.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -30,9 +31,12 @@ class Inbox {
   using Message = std::variant<stream::AgentHello, Json, stream::TransferRecord, End>;
 
   /// Holds at most `max_bytes` of content, or one block. Triggers `ending` when the input ends, for then nobody
-  /// waits for what is being done. Both have to outlive it. Between the size and the end of a transfer a client
-  /// that says nothing for `silence` is gone.
+  /// waits for what is being done. Both have to outlive it. Between the size and the end of a transfer, and
+  /// while something is expected, a client that says nothing for `silence` is gone.
   Inbox(FdStream& stream, std::stop_source& ending, std::uint64_t max_bytes, std::chrono::milliseconds silence);
+
+  /// Whether the client has reason to say something from now on. A silence that began before does not count.
+  void expect(bool something) noexcept { expected_ = something; }
 
   /// The next message; an End comes again and again.
   Message take();
@@ -46,6 +50,7 @@ class Inbox {
   std::stop_source& ending_;
   std::uint64_t max_bytes_;
   std::chrono::milliseconds silence_;
+  std::atomic<bool> expected_ = false;
   std::mutex mutex_;  // guards what follows
   std::condition_variable_any changed_;
   std::deque<Message> messages_;

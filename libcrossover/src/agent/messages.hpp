@@ -8,22 +8,30 @@
 ///     remove                access, image
 ///     create_snapshot       access, image, name                      Snapshot
 ///     remove_snapshot       access, image, snapshot
-///     roll_back             access, image, snapshot
 ///     set_metadata          access, image, key, value
 ///     remove_metadata       access, image, key
 ///     head_unchanged_since  access, image, snapshot                  boolean
 ///     read_diff             access, image, from or null, to, offset  null, then a transfer
 ///     read_ranges           access, image, snapshot, ranges          null, then a transfer
 ///     hash_blocks           access, image, snapshot, blocks          list of BlockHash
-///     write_diff            access, image, from                      null; a transfer; {"digest"}
+///     hold                  access, image                            null; held until release, or this ends
+///     release
+///     ping
+///     held_state                                                     ImageState
+///     held_set_metadata     key, value
+///     held_remove_metadata  key
+///     held_roll_back        snapshot
+///     held_write_diff       from                                     null; a transfer; {"digest"}
+///     held_create_snapshot  name                                     Snapshot
 ///     survey                versions: boolean                        ClusterInventory
 ///     read_config           node, vmid                               ConfigVersion or null
 ///     write_config          node, vmid, expected or null, bytes      ConfigVersion
 ///     write_firewall        vmid, bytes or null
-///     freeze                node, vmid, deadline_ms                  null; frozen until thaw, or this ends
-///     thaw                                                           milliseconds it was frozen
+///     hold_guest            pause: boolean, node, vmid, deadline_ms  its state if it did not run anyway, else "";
+///                                                                    held until release_guest, or this ends
+///     release_guest                                                  milliseconds it was held
 ///
-/// Values are objects with the members of the library's types.
+/// Values are objects with the members of the library's types. A connection holds one image at a time.
 #pragma once
 
 #include <nlohmann/json.hpp>

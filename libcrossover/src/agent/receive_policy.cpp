@@ -75,13 +75,17 @@ Vmid own_vmid(const ImageSpec& image, const std::vector<RbdStorage>& storages, c
 
 bool is_unfinished_copy(const ImageState& image) {
   const auto record = image_record(image).replica;
-  return record && record->points.empty() && record->state != ReplicaState::complete &&
+  return record && !record->promoted && record->points.empty() && record->state != ReplicaState::complete &&
          std::none_of(image.metadata.begin(), image.metadata.end(),
                       [](const auto& entry) { return entry.first.starts_with(point_key_prefix); });
 }
 
 bool is_unclaimed(const ImageState& image) {
   return image.metadata.empty();
+}
+
+void require_not_promoted(const std::optional<ReplicaRecord>& record, const std::string& subject) {
+  require(!record || !record->promoted, subject, "it was recovered and is no replica any more");
 }
 
 std::string ReceivePolicy::subject(const ImageState& image) const {
@@ -95,7 +99,9 @@ void ReceivePolicy::check_record(const ImageState& image, const std::string& val
   changed.metadata[std::string(record_key)] = value;
   const ImageRecord before = image_record(image);
   const ImageRecord after = image_record(changed);
+  require_not_promoted(before.replica, about);
   require(after.replica && after.replica->target_vmid == vmid_, about, "its record would not be that of a replica");
+  require(!after.replica->promoted, about, "'crossover recover' on the destination promotes a replica");
   require(after.source == before.source, about, "what it is the source of is not for the client to say");
   require(before.replica || (is_unclaimed(image) && image.snapshots.empty() && image.watchers.empty()), about,
           "it is there already and no record says that it is a replica");
@@ -115,12 +121,13 @@ void ReceivePolicy::check_record(const ImageState& image, const std::string& val
 void ReceivePolicy::check_completion(const ImageState& image, const std::string& point,
                                      const std::string& value) const {
   const std::string about = subject(image) + ", " + point;
+  const auto record = image_record(image).replica;
+  require_not_promoted(record, about);
   const auto present = image.metadata.find(std::string(point_key_prefix) + point);
   if (present != image.metadata.end()) {
     require(present->second == value, about, "the recovery point is complete");
     return;
   }
-  const auto record = image_record(image).replica;
   require(record && record->state == ReplicaState::applied && record->end_snapshot == point, about,
           "it is not the recovery point that was sent");
   require(std::any_of(image.snapshots.begin(), image.snapshots.end(),

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,9 @@ bool is_unfinished_copy(const ImageState& image);
 
 /// True if nothing says what the image is.
 bool is_unclaimed(const ImageState& image);
+
+/// Throws refusal() if the record is that of a replica which was made a guest of its own.
+void require_not_promoted(const std::optional<ReplicaRecord>& record, const std::string& subject);
 
 /// The checks of one guest's images. Each throws refusal() if what is asked could cost a complete recovery point,
 /// or bring something to the destination that does not belong there.

@@ -26,11 +26,19 @@ void RestrictedHypervisor::require_allowed(std::uint32_t vmid) const {
   throw refusal(subject_of(vmid), fmt::format("it is none of the {}", to_string(context_.restriction)));
 }
 
-void RestrictedHypervisor::require_replica(std::uint32_t vmid, const std::string& bytes) const {
+bool RestrictedHypervisor::is_stopped(std::uint32_t vmid, const std::stop_token& stop) const {
+  const ClusterInventory cluster = inner_.survey(SurveyDetail::guests, stop);
+  const auto guest = cluster.guests.find(vmid);
+  return guest != cluster.guests.end() && guest->second.power == Power::stopped;
+}
+
+void RestrictedHypervisor::require_replica(std::uint32_t vmid, const std::string& bytes,
+                                           const std::stop_token& stop) const {
   const VmConfig config = parse_vm_config(bytes);
   const auto refuse = [vmid](const std::string& cause) { throw refusal(subject_of(vmid), cause); };
   if (const auto lock = config.get("lock"); lock && lock != "migrate") refuse("it is locked (" + *lock + ")");
   const ClusterInventory cluster = context_.storages();
+  bool stopped = false;
   for (const Drive& drive : drives_of(config)) {
     if (drive.is_cdrom() || drive.is_cloudinit()) continue;
     const Volume volume = drive.volume();
@@ -45,8 +53,11 @@ void RestrictedHypervisor::require_replica(std::uint32_t vmid, const std::string
     if (!record || record->target_vmid != vmid) {
       refuse(fmt::format("it is no replica, no record says so of {}", to_string(image)));
     }
-    if (!state->watchers.empty()) {
-      refuse(fmt::format("{} is open, by {}", to_string(image), fmt::join(state->watchers, ", ")));
+    require_not_promoted(record, to_string(image));
+    if (!state->watchers.empty() && !stopped) {
+      // A run holds the images itself; a guest that runs has them open, too.
+      stopped = is_stopped(vmid, stop);
+      if (!stopped) refuse(fmt::format("{} is open, by {}", to_string(image), fmt::join(state->watchers, ", ")));
     }
   }
 }
@@ -86,7 +97,7 @@ ConfigVersion RestrictedHypervisor::write_config(const std::string& node, std::u
   require_allowed(vmid);
   // What is expected is compared with what is there when it is replaced.
   const std::string present = expected ? expected->bytes : "";
-  require_replica(vmid, present);
+  require_replica(vmid, present, stop);
   ReceivePolicy(context_.restriction, {}, vmid).check_config(bytes, present);
   return inner_.write_config(node, vmid, expected, bytes, std::move(stop));
 }
@@ -103,14 +114,15 @@ void RestrictedHypervisor::write_firewall(std::uint32_t vmid, const std::optiona
   const ClusterInventory cluster = inner_.survey(SurveyDetail::guests, stop);
   const auto guest = cluster.guests.find(vmid);
   if (guest == cluster.guests.end()) throw refusal(subject_of(vmid), "there is none");
-  require_replica(vmid, guest->second.config);
+  require_replica(vmid, guest->second.config, stop);
   inner_.write_firewall(vmid, bytes, std::move(stop));
 }
 
-std::unique_ptr<Freeze> RestrictedHypervisor::freeze(const std::string& /*node*/, std::uint32_t vmid,
-                                                     std::chrono::milliseconds /*deadline*/,
-                                                     std::stop_token /*stop*/) {
-  throw refusal(subject_of(vmid), "only a source is frozen");
+std::unique_ptr<GuestHold> RestrictedHypervisor::hold_guest(HoldWay /*way*/, const std::string& /*node*/,
+                                                            std::uint32_t vmid,
+                                                            std::chrono::milliseconds /*deadline*/,
+                                                            std::stop_token /*stop*/) {
+  throw refusal(subject_of(vmid), "only a source's guest is frozen or paused");
 }
 
 }  // namespace crossover::agent

@@ -12,8 +12,9 @@
 namespace crossover::agent {
 
 /// The cluster as a client needs to know it for replicas of its own: of other guests only that their VMIDs are
-/// taken. It configures the guests of the restriction's VMIDs, if their disks are replicas and nothing has them
-/// open, and nothing else. Thread-safe. Everything that is refused is Error{permission}.
+/// taken. It configures the guests of the restriction's VMIDs, if their disks are replicas that were not recovered
+/// and nothing has them open or the guest is stopped, and nothing else. Thread-safe. Everything that is refused is
+/// Error{permission}.
 class RestrictedHypervisor final : public Hypervisor {
  public:
   RestrictedHypervisor(Hypervisor& inner, const ReceiveContext& context) : inner_(inner), context_(context) {}
@@ -27,12 +28,13 @@ class RestrictedHypervisor final : public Hypervisor {
   std::unique_ptr<ConfigHold> hold_config(const std::string& node, std::uint32_t vmid,
                                           const ConfigVersion& expected, const std::string& bytes) override;
   void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes, std::stop_token stop) override;
-  std::unique_ptr<Freeze> freeze(const std::string& node, std::uint32_t vmid, std::chrono::milliseconds deadline,
-                                 std::stop_token stop) override;
+  std::unique_ptr<GuestHold> hold_guest(HoldWay way, const std::string& node, std::uint32_t vmid,
+                                        std::chrono::milliseconds deadline, std::stop_token stop) override;
 
  private:
   void require_allowed(std::uint32_t vmid) const;
-  void require_replica(std::uint32_t vmid, const std::string& config) const;
+  void require_replica(std::uint32_t vmid, const std::string& config, const std::stop_token& stop) const;
+  bool is_stopped(std::uint32_t vmid, const std::stop_token& stop) const;
 
   Hypervisor& inner_;
   const ReceiveContext& context_;

@@ -11,6 +11,75 @@ namespace crossover::agent {
 
 namespace {
 
+void require(bool allowed, const std::string& subject, const std::string& cause) {
+  if (!allowed) throw refusal(subject, cause);
+}
+
+/// Looks at the image before each change, as its record says what may be done to it.
+class RestrictedHold final : public ImageHold {
+ public:
+  /// `is_empty` tells whether nothing was ever written to the image.
+  RestrictedHold(std::unique_ptr<ImageHold> inner, ImageSpec image, ReceivePolicy policy,
+                 std::function<bool()> is_empty, std::function<std::chrono::sys_seconds()> now)
+      : inner_(std::move(inner)),
+        image_(std::move(image)),
+        policy_(policy),
+        is_empty_(std::move(is_empty)),
+        now_(std::move(now)) {}
+
+  ImageState state() override { return inner_->state(); }
+
+  void set_metadata(const std::string& key, const std::string& value) override {
+    const ImageState state = inner_->state();
+    if (key == record_key) {
+      policy_.check_record(state, value, now_());
+      require(!is_unclaimed(state) || is_empty_(), to_string(image_),
+              "it is not empty and no record says that it is a replica");
+    } else {
+      require(key.starts_with(point_key_prefix), to_string(image_), "its metadata has no " + key);
+      policy_.check_completion(state, key.substr(point_key_prefix.size()), value);
+    }
+    inner_->set_metadata(key, value);
+  }
+
+  void remove_metadata(const std::string& key) override {
+    require(key == progress_key, to_string(image_), "'crossover prune' on the destination removes recovery points");
+    require_not_promoted(image_record(inner_->state()).replica, to_string(image_));
+    inner_->remove_metadata(key);
+  }
+
+  void roll_back(const Snapshot& snapshot, std::stop_token stop) override {
+    require_applying();
+    inner_->roll_back(snapshot, std::move(stop));
+  }
+
+  std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {
+    require_applying();
+    return inner_->write_diff(from, std::move(stop));
+  }
+
+  Snapshot create_snapshot(const std::string& name) override {
+    const auto record = image_record(inner_->state()).replica;
+    require_not_promoted(record, to_string(image_));
+    require(record && record->state == ReplicaState::applied && record->end_snapshot == name,
+            to_string(image_) + "@" + name, "it is not the recovery point that was sent");
+    return inner_->create_snapshot(name);
+  }
+
+ private:
+  void require_applying() {
+    const auto record = image_record(inner_->state()).replica;
+    require_not_promoted(record, to_string(image_));
+    require(record && record->state == ReplicaState::applying, to_string(image_), "no transfer to it was begun");
+  }
+
+  std::unique_ptr<ImageHold> inner_;
+  ImageSpec image_;
+  ReceivePolicy policy_;
+  std::function<bool()> is_empty_;
+  std::function<std::chrono::sys_seconds()> now_;
+};
+
 class RestrictedStore final : public ImageStore {
  public:
   RestrictedStore(const ReceiveContext& context, CephAccess access, std::vector<RbdStorage> storages)
@@ -59,10 +128,8 @@ class RestrictedStore final : public ImageStore {
 
   Snapshot create_snapshot(const ImageSpec& image, const std::string& name) override {
     if (const auto state = look(image)) {
-      const auto record = image_record(*state).replica;
-      require(record ? record->state == ReplicaState::applied && record->end_snapshot == name
-                     : is_unclaimed(*state) && parse_snapshot_name(name).has_value(),
-              to_string(image) + "@" + name, "it is not the recovery point that was sent");
+      require(is_unclaimed(*state) && parse_snapshot_name(name), to_string(image) + "@" + name,
+              "a recovery point is made by whoever holds the image");
     }
     return inner_.create_snapshot(image, name);
   }
@@ -77,31 +144,28 @@ class RestrictedStore final : public ImageStore {
     inner_.remove_snapshot(image, snapshot);
   }
 
-  void roll_back(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override {
-    require_applying(image);
-    inner_.roll_back(image, snapshot, std::move(stop));
-  }
-
-  void set_metadata(const ImageSpec& image, const std::string& key, const std::string& value) override {
+  std::unique_ptr<ImageHold> hold(const ImageSpec& image, std::stop_token stop) override {
     const Vmid vmid = require_own(image);
     if (const auto state = inner_.find(image)) {
-      const ReceivePolicy policy(context_.restriction, storages_, vmid);
-      if (key == record_key) {
-        policy.check_record(*state, value, context_.now());
-        require(!is_unclaimed(*state) || context_.is_empty(access_, image), to_string(image),
-                "it is not empty and no record says that it is a replica");
-      } else {
-        require(key.starts_with(point_key_prefix), to_string(image), "its metadata has no " + key);
-        policy.check_completion(*state, key.substr(point_key_prefix.size()), value);
-      }
+      const auto record = image_record(*state).replica;
+      require_not_promoted(record, to_string(image));
+      require(is_unclaimed(*state) || (record && record->target_vmid == vmid), to_string(image),
+              "no record says that it is a replica");
     }
-    inner_.set_metadata(image, key, value);
+    return std::make_unique<RestrictedHold>(
+        inner_.hold(image, std::move(stop)), image, ReceivePolicy(context_.restriction, storages_, vmid),
+        [this, image] { return context_.is_empty(access_, image); }, context_.now);
   }
 
-  void remove_metadata(const ImageSpec& image, const std::string& key) override {
+  void set_metadata(const ImageSpec& image, const std::string& /*key*/, const std::string& /*value*/) override {
     require_own(image);
-    require(key == progress_key, to_string(image), "'crossover prune' on the destination removes recovery points");
-    inner_.remove_metadata(image, key);
+    // Between a look and a change of it a recovery could begin: that holds the image, too.
+    throw refusal(to_string(image), "its metadata is written by whoever holds it");
+  }
+
+  void remove_metadata(const ImageSpec& image, const std::string& /*key*/) override {
+    require_own(image);
+    throw refusal(to_string(image), "'crossover prune' on the destination removes recovery points");
   }
 
   bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override {
@@ -125,17 +189,7 @@ class RestrictedStore final : public ImageStore {
     inner_.hash_blocks(image, snapshot, blocks, take, std::move(stop));
   }
 
-  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, const TransferProgress& from,
-                                       std::stop_token stop) override {
-    require_applying(image);
-    return inner_.write_diff(image, from, std::move(stop));
-  }
-
  private:
-  static void require(bool allowed, const std::string& subject, const std::string& cause) {
-    if (!allowed) throw refusal(subject, cause);
-  }
-
   Vmid require_own(const ImageSpec& image) const { return own_vmid(image, storages_, context_.restriction); }
 
   /// What is there of an image of the client's own. What is not there is for the store to say.
@@ -151,13 +205,6 @@ class RestrictedStore final : public ImageStore {
   /// Removing it loses nothing: everything in it is still in the head.
   bool is_in_unclaimed_head(const ImageSpec& image, const ImageState& state, const Snapshot& snapshot) {
     return is_unclaimed(state) && state.watchers.empty() && inner_.head_unchanged_since(image, snapshot, {});
-  }
-
-  void require_applying(const ImageSpec& image) {
-    const auto state = look(image);
-    if (!state) return;
-    const auto record = image_record(*state).replica;
-    require(record && record->state == ReplicaState::applying, to_string(image), "no transfer to it was begun");
   }
 
   const ReceiveContext& context_;

@@ -21,7 +21,7 @@ struct ReceiveContext {
   Restriction restriction;
   ImageStores& stores;
   std::function<ClusterInventory()> storages;  ///< the cluster's storages and the names of their files
-  /// True if nothing was ever written to the image. It has no watchers.
+  /// True if nothing was ever written to the image. Nobody but the client has it open.
   std::function<bool(const CephAccess&, const ImageSpec&)> is_empty;
   std::function<std::chrono::sys_seconds()> now;
 };

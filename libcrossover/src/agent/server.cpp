@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <condition_variable>
+#include <mutex>
 #include <utility>
+#include <vector>
 
 #include "agent/transfer_sender.hpp"
 #include "crossover/error.hpp"
@@ -25,8 +28,13 @@ std::uint32_t vmid_of(const Json& request) {
 
 }  // namespace
 
-Server::Server(int in, int out, Side side, std::uint64_t ahead_bytes, std::chrono::milliseconds silence)
-    : stream_(in, out, ending_.get_token()), side_(side), inbox_(stream_, ending_, ahead_bytes, silence) {}
+Server::Server(int in, int out, Side side, std::uint64_t ahead_bytes, std::chrono::milliseconds silence,
+               std::chrono::milliseconds beat)
+    : stream_(in, out, ending_.get_token()),
+      side_(side),
+      inbox_(stream_, ending_, ahead_bytes, silence),
+      beat_(beat),
+      beating_([this](const std::stop_token& destroyed) { this->beat(destroyed); }) {}
 
 Server::~Server() {
   // Ends the reading thread.
@@ -38,19 +46,37 @@ void Server::serve(std::stop_token stop) {
   try {
     if (!greet()) return;
     for (;;) {
+      inbox_.expect(hold_ != nullptr);
       const Inbox::Message message = inbox_.take();
+      inbox_.expect(false);
       if (const auto* end = std::get_if<Inbox::End>(&message)) {
         if (end->why) std::rethrow_exception(end->why);
         return;
       }
       const auto* request = std::get_if<Json>(&message);
       if (request == nullptr) throw Error(ErrorCode::format, "serve", "client", "a transfer nobody asked for");
-      if (!handle(*request)) return;
+      busy_ = true;
+      const bool goes_on = handle(*request);
+      busy_ = false;
+      if (!goes_on) return;
     }
   } catch (const Cancelled&) {
   } catch (const Error& error) {
     if (error.code() == ErrorCode::format) answer_error(error);
     throw;
+  }
+}
+
+void Server::beat(const std::stop_token& destroyed) {
+  std::mutex mutex;
+  std::condition_variable_any never;
+  const std::vector<std::byte> frame = stream::render_frame(stream::FrameType::busy, "");
+  try {
+    for (std::unique_lock lock(mutex); !destroyed.stop_requested();) {
+      never.wait_for(lock, destroyed, beat_, [&destroyed] { return destroyed.stop_requested(); });
+      if (busy_ && !destroyed.stop_requested()) stream_.write(frame);
+    }
+  } catch (...) {  // NOLINT(bugprone-empty-catch): whoever answers the request meets the same
   }
 }
 
@@ -83,6 +109,8 @@ bool Server::handle(const Json& request) {
 
 std::optional<Json> Server::dispatch(const std::string& operation, const Json& request) {
   if (request.contains("access")) return images(operation, request);
+  if (operation == "ping") return Json(nullptr);
+  if (operation == "release" || operation.starts_with("held_")) return held(operation, request);
   return hypervisor(operation, request);
 }
 
@@ -97,7 +125,6 @@ std::optional<Json> Server::images(const std::string& operation, const Json& req
   const auto snapshot = [&request] { return argument<Snapshot>(request, "snapshot"); };
   if (operation == "create_snapshot") return store.create_snapshot(image, argument<std::string>(request, "name"));
   if (operation == "head_unchanged_since") return store.head_unchanged_since(image, snapshot(), stop);
-  if (operation == "write_diff") return write_diff(store, image, argument<TransferProgress>(request, "from"));
   if (operation == "read_diff") {
     read_diff(store, image, request);
     return std::nullopt;
@@ -119,8 +146,9 @@ std::optional<Json> Server::images(const std::string& operation, const Json& req
     store.remove(image);
   } else if (operation == "remove_snapshot") {
     store.remove_snapshot(image, snapshot());
-  } else if (operation == "roll_back") {
-    store.roll_back(image, snapshot(), stop);
+  } else if (operation == "hold") {
+    if (hold_) throw Error(ErrorCode::usage, operation, "", "this connection holds an image already");
+    hold_ = store.hold(image, stop);
   } else if (operation == "set_metadata") {
     store.set_metadata(image, argument<std::string>(request, "key"), argument<std::string>(request, "value"));
   } else if (operation == "remove_metadata") {
@@ -150,8 +178,27 @@ void Server::read_ranges(ImageStore& store, const ImageSpec& image, const Json& 
   store.read_ranges(image, snapshot, ranges, sender, ending_.get_token());
 }
 
-Json Server::write_diff(ImageStore& store, const ImageSpec& image, const TransferProgress& from) {
-  const std::unique_ptr<DiffSink> sink = store.write_diff(image, from, ending_.get_token());
+Json Server::held(const std::string& operation, const Json& request) {
+  if (!hold_) throw Error(ErrorCode::usage, operation, "", "this connection holds no image");
+  if (operation == "held_state") return hold_->state();
+  if (operation == "held_write_diff") return write_diff(argument<TransferProgress>(request, "from"));
+  if (operation == "held_create_snapshot") return hold_->create_snapshot(argument<std::string>(request, "name"));
+  if (operation == "held_set_metadata") {
+    hold_->set_metadata(argument<std::string>(request, "key"), argument<std::string>(request, "value"));
+  } else if (operation == "held_remove_metadata") {
+    hold_->remove_metadata(argument<std::string>(request, "key"));
+  } else if (operation == "held_roll_back") {
+    hold_->roll_back(argument<Snapshot>(request, "snapshot"), ending_.get_token());
+  } else if (operation == "release") {
+    hold_.reset();
+  } else {
+    throw Error(ErrorCode::unsupported, "serve", operation, "there is no such operation");
+  }
+  return nullptr;
+}
+
+Json Server::write_diff(const TransferProgress& from) {
+  const std::unique_ptr<DiffSink> sink = hold_->write_diff(from, ending_.get_token());
   answer(nullptr);
   // What the client sends from now on is of no use once this has failed.
   broken_ = true;
@@ -188,10 +235,10 @@ Json Server::hypervisor(const std::string& operation, const Json& request) {
     return hypervisor.survey(argument<bool>(request, "versions") ? SurveyDetail::versions : SurveyDetail::guests,
                              stop);
   }
-  if (operation == "thaw") {
-    const std::unique_ptr<Freeze> freeze = std::move(freeze_);
-    if (!freeze) throw Error(ErrorCode::usage, "thaw", "", "no guest is frozen");
-    return freeze->thaw().count();
+  if (operation == "release_guest") {
+    const std::unique_ptr<GuestHold> hold = std::move(guest_hold_);
+    if (!hold) throw Error(ErrorCode::usage, operation, "", "no guest is held");
+    return hold->release().count();
   }
   if (operation == "read_config") {
     return hypervisor.read_config(argument<std::string>(request, "node"), vmid_of(request), stop);
@@ -218,11 +265,12 @@ Json Server::hypervisor(const std::string& operation, const Json& request) {
     hold->release();
     return nullptr;
   }
-  if (operation == "freeze") {
-    if (freeze_) throw Error(ErrorCode::usage, "freeze", "", "this connection has a frozen guest already");
-    freeze_ = hypervisor.freeze(argument<std::string>(request, "node"), vmid_of(request),
-                                std::chrono::milliseconds(argument<std::int64_t>(request, "deadline_ms")), stop);
-    return nullptr;
+  if (operation == "hold_guest") {
+    if (guest_hold_) throw Error(ErrorCode::usage, operation, "", "this connection holds a guest already");
+    guest_hold_ = hypervisor.hold_guest(
+        argument<bool>(request, "pause") ? HoldWay::pause : HoldWay::freeze, argument<std::string>(request, "node"),
+        vmid_of(request), std::chrono::milliseconds(argument<std::int64_t>(request, "deadline_ms")), stop);
+    return guest_hold_->already();
   }
   throw Error(ErrorCode::unsupported, "serve", operation, "there is no such operation");
 }

@@ -31,7 +31,8 @@ class Importer final : public DiffRecordHandler {
   void header(DiffFormat /*format*/, const DiffHeader& header) override {
     header_ = header;
     check_snapshots(look());
-    sink_ = store_.write_diff(image_, {}, stop_);
+    hold_ = store_.hold(image_, stop_);
+    sink_ = hold_->write_diff({}, stop_);
     // Stock streams carry zeroes as data.
     splitter_ = std::make_unique<ZeroSplitter>(*sink_);
     torn_ = true;
@@ -52,7 +53,7 @@ class Importer final : public DiffRecordHandler {
   void commit() {
     sink_->finish();
     if (stop_.stop_requested()) throw Cancelled{};
-    if (header_.end_snapshot) store_.create_snapshot(image_, *header_.end_snapshot);
+    if (header_.end_snapshot) hold_->create_snapshot(*header_.end_snapshot);
     tell(header_.size_bytes);
   }
 
@@ -110,6 +111,7 @@ class Importer final : public DiffRecordHandler {
   const DiffProgress& progress_;
   const std::stop_token& stop_;
   DiffHeader header_;
+  std::unique_ptr<ImageHold> hold_;
   std::unique_ptr<DiffSink> sink_;
   std::unique_ptr<ZeroSplitter> splitter_;
   bool torn_ = false;

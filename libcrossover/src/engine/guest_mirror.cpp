@@ -1,51 +1,177 @@
 #include "engine/guest_mirror.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "crossover/error.hpp"
+#include "engine/guest_lease.hpp"
 #include "engine/guest_report.hpp"
 #include "engine/guest_run.hpp"
+#include "engine/retry.hpp"
 #include "engine/survey.hpp"
 
 namespace crossover {
 
 namespace {
 
-/// The guest's plan after all that happened since the run's survey.
-GuestPlan plan_again(const MirrorRequest& request, const GuestPlan& before, const Ports& ports,
-                     const std::stop_token& stop) {
-  try {
-    MirrorRequest alone = request;
-    alone.vmids = {.all = false, .guests = {{before.vmid, before.target_vmid}}};
-    alone.tag.clear();
-    const Survey found = survey(alone, ports, stop);
-    return plan_guest(alone, found.inventory, found.guests.at(0), ports.clock.now());
-  } catch (const Error& error) {
-    GuestPlan plan = before;
-    plan.resumes = false;
-    plan.steps.clear();
-    plan.problem = Problem{error.code(), error.what()};
-    return plan;
+class GuestMirror {
+ public:
+  GuestMirror(const MirrorRequest& request, GuestPlan plan, std::vector<LeasedImage> disks, const Repair& repair,
+              const Ports& ports, TransferSlots& slots, MirrorTotals& totals, std::stop_token stop)
+      : request_(request),
+        plan_(std::move(plan)),
+        disks_(std::move(disks)),
+        repair_(repair),
+        ports_(ports),
+        slots_(slots),
+        totals_(totals),
+        stop_(std::move(stop)) {}
+
+  GuestReport run() {
+    tell({.kind = EventKind::guest_started, .subject = plan_.name});
+    tell({.kind = EventKind::target_checked});
+    ++(plan_.running ? totals_.guests_running : totals_.guests_stopped);
+    GuestReport report = plan_.problem && !may_pass() ? tell_and_report_problem() : run_leased();
+    if (resumed_) report.resumed = resumed_;
+    report.warnings.insert(report.warnings.begin(), earlier_warnings_.begin(), earlier_warnings_.end());
+    ++(report.outcome == Outcome::ok ? totals_.guests_ok : totals_.guests_failed);
+    tell({.kind = EventKind::guest_finished,
+          .text = report.outcome == Outcome::ok ? std::string("ok") : report.error});
+    return report;
   }
-}
+
+ private:
+  void tell(Event event) const {
+    event.vmid = plan_.vmid;
+    event.target_vmid = plan_.target_vmid;
+    event.host = plan_.target_node;
+    ports_.events.on_event(event);
+  }
+
+  /// What the plan leaves out and warns of, once.
+  void tell_of_plan() {
+    if (std::exchange(told_, true)) return;
+    for (const LeftOut& left_out : plan_.left_out) {
+      tell({.kind = EventKind::left_out, .subject = left_out.key, .text = left_out.reason});
+    }
+    for (const std::string& warning : plan_.warnings) tell({.kind = EventKind::warning, .text = warning});
+  }
+
+  GuestReport tell_and_report_problem() {
+    tell_of_plan();
+    return report_of(plan_);
+  }
+
+  GuestReport failed(const Error& error) const {
+    GuestReport report = report_of(plan_);
+    set_error(report, error);
+    return report;
+  }
+
+  /// Whoever has a replica open may be another run, or what is left of one.
+  [[nodiscard]] bool may_pass() const { return plan_.problem && plan_.problem->code == ErrorCode::in_use; }
+
+  GuestReport run_leased() {
+    std::optional<GuestLease> lease;
+    try {
+      lease.emplace(ports_, plan_.vmid, disks_, request_.lock_wait, stop_);
+      if (lease->waited() || may_pass()) look_again();
+    } catch (const Error& error) {
+      return failed(error);
+    }
+    try {
+      return try_often(lease->stop());
+    } catch (const Cancelled&) {
+      if (stop_.stop_requested() || !lease->lost()) throw;
+      return failed(Error(ErrorCode::locked, "mirror", fmt::format("VM {}", plan_.vmid),
+                          "the lease on its disks could not be renewed in time, so the run was ended; the next one "
+                          "goes on from there",
+                          true));
+    }
+  }
+
+  GuestReport try_often(const std::stop_token& stop) {
+    for (std::size_t attempt = 0;; ++attempt) {
+      GuestReport report = attempt == 0 ? run_plan(stop) : run_again(stop);
+      const bool broke = report.retryable &&
+                         (report.error_code == ErrorCode::unreachable || report.error_code == ErrorCode::timeout);
+      if (report.outcome == Outcome::ok || !broke || attempt == request_.retries) return report;
+      keep_warnings(report);
+      const std::chrono::milliseconds pause = pause_before(attempt);
+      earlier_warnings_.push_back(report.error + "; tried again");
+      tell({.kind = EventKind::retrying, .text = report.error, .elapsed = pause});
+      ports_.clock.wait(pause, stop);
+    }
+  }
+
+  GuestReport run_again(const std::stop_token& stop) {
+    try {
+      look_again();
+    } catch (const Error& error) {
+      return failed(error);
+    }
+    return run_plan(stop);
+  }
+
+  /// Carries the plan out, and after one that completes an earlier run's point the one for a new point.
+  GuestReport run_plan(const std::stop_token& stop) {
+    if (plan_.problem) return tell_and_report_problem();
+    if (!plan_.resumes) {
+      tell_of_plan();
+      return run_guest(request_, plan_, ports_, slots_, totals_, stop);
+    }
+    GuestReport report = run_guest(request_, plan_, ports_, slots_, totals_, stop);
+    resumed_ = report.resumed;
+    if (report.outcome != Outcome::ok) return report;
+    keep_warnings(report);
+    return run_again(stop);
+  }
+
+  /// Those that the next plan does not give again.
+  void keep_warnings(const GuestReport& report) {
+    for (const std::string& warning : report.warnings) {
+      if (std::find(plan_.warnings.begin(), plan_.warnings.end(), warning) == plan_.warnings.end()) {
+        earlier_warnings_.push_back(warning);
+      }
+    }
+  }
+
+  /// Plans the guest after all that happened since the run's survey.
+  void look_again() {
+    MirrorRequest alone = request_;
+    alone.vmids = {.all = false, .guests = {{plan_.vmid, plan_.target_vmid}}};
+    alone.tag.clear();
+    const Survey found = settled_survey(alone, ports_, stop_);
+    plan_ = plan_guest(alone, found.inventory, found.guests.at(0), ports_.clock.now(), repair_);
+  }
+
+  const MirrorRequest& request_;
+  GuestPlan plan_;
+  std::vector<LeasedImage> disks_;
+  const Repair& repair_;
+  const Ports& ports_;
+  TransferSlots& slots_;
+  MirrorTotals& totals_;
+  std::stop_token stop_;
+  std::optional<ResumedPoint> resumed_;
+  std::vector<std::string> earlier_warnings_;
+  bool told_ = false;
+};
 
 }  // namespace
 
 GuestReport mirror_guest(const MirrorRequest& request, const Inventory& inventory, const GuestScope& scope,
-                         const Ports& ports, TransferSlots& slots, MirrorTotals& totals, std::stop_token stop) {
-  const GuestPlan plan = plan_guest(request, inventory, scope, ports.clock.now());
+                         const Ports& ports, TransferSlots& slots, MirrorTotals& totals, std::stop_token stop,
+                         const Repair& repair) {
+  GuestPlan plan = plan_guest(request, inventory, scope, ports.clock.now(), repair);
   if (request.options.dry_run) return report_of(plan);
-  GuestReport report = run_guest(request, plan, ports, slots, totals, nullptr, stop);
-  if (!plan.resumes || report.outcome != Outcome::ok) return report;
-  const GuestPlan next = plan_again(request, plan, ports, stop);
-  GuestReport last = run_guest(request, next, ports, slots, totals, &*report.resumed, std::move(stop));
-  // Both say what the plans warn of.
-  std::erase_if(report.warnings, [&](const std::string& warning) {
-    return std::find(last.warnings.begin(), last.warnings.end(), warning) != last.warnings.end();
-  });
-  last.warnings.insert(last.warnings.begin(), report.warnings.begin(), report.warnings.end());
-  return last;
+  return GuestMirror(request, std::move(plan), leased_images(scope, inventory.source_images), repair, ports, slots,
+                     totals, std::move(stop))
+      .run();
 }
 
 }  // namespace crossover

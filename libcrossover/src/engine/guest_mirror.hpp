@@ -1,5 +1,5 @@
 /// \file
-/// One guest's part of a run.
+/// One guest's whole run, from its plan to its report.
 #pragma once
 
 #include <stop_token>
@@ -11,10 +11,12 @@
 
 namespace crossover {
 
-/// Plans a guest's run and carries it out. Where a run was cut in the middle of a recovery point, that point is
-/// completed first; then the guest is looked at again and gets a new one as always. In a dry run it only plans. See
-/// run_guest().
+/// Plans the guest from what the run's survey found, takes the lease on its disks, and carries the plan out. A
+/// point that an earlier run began is completed first, and a new one made after that. Where a connection breaks the
+/// guest is looked at again and gone on with, as often as the request says. Every failure is in the report. Tells
+/// of the guest's beginning and end, and adds to `totals`. Throws Cancelled only.
 GuestReport mirror_guest(const MirrorRequest& request, const Inventory& inventory, const GuestScope& scope,
-                         const Ports& ports, TransferSlots& slots, MirrorTotals& totals, std::stop_token stop);
+                         const Ports& ports, TransferSlots& slots, MirrorTotals& totals, std::stop_token stop,
+                         const Repair& repair = {});
 
 }  // namespace crossover

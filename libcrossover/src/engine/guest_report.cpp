@@ -10,6 +10,13 @@ bool is_conflict(ErrorCode code) {
   return code == ErrorCode::conflict || code == ErrorCode::in_use || code == ErrorCode::already_exists;
 }
 
+void set_error(GuestReport& report, const Error& error) {
+  report.outcome = is_conflict(error.code()) && !error.retryable() ? Outcome::conflict : Outcome::failed;
+  report.error_code = error.code();
+  report.error = error.what();
+  report.retryable = error.retryable();
+}
+
 GuestReport report_of(const GuestPlan& plan) {
   GuestReport report;
   report.vmid = plan.vmid;

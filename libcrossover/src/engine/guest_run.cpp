@@ -19,72 +19,37 @@ namespace {
 class GuestRun {
  public:
   GuestRun(const MirrorRequest& request, const GuestPlan& plan, const Ports& ports, TransferSlots& slots,
-           MirrorTotals& totals, const ResumedPoint* resumed, std::stop_token stop)
+           MirrorTotals& totals, std::stop_token stop)
       : work_{request, plan, ports, totals, std::move(stop)},
         source_(work_),
         replica_(work_, source_, slots),
-        configuration_(work_),
-        resumed_(resumed) {}
+        configuration_(work_) {}
 
   GuestReport run() {
     const GuestPlan& plan = work_.plan;
     work_.report = report_of(plan);
-    if (resumed_ != nullptr) {
-      work_.report.resumed = *resumed_;
-    } else {
-      work_.tell({.kind = EventKind::guest_started, .subject = plan.name});
-      work_.tell({.kind = EventKind::target_checked});
-    }
-    if (plan.resumes) {
-      work_.tell({.kind = EventKind::point_resumed, .subject = plan.snapshot});
-    } else {
-      tell_of_plan();
-      count_guest();
-    }
+    if (plan.resumes) work_.tell({.kind = EventKind::point_resumed, .subject = plan.snapshot});
     try {
-      if (plan.problem) throw Error(plan.problem->code, "mirror", "", plan.problem->text);
       source_.wait_for_foreign_lock();
       for (std::size_t first = 0; first < plan.steps.size();) first = carry_out_from(first);
       work_.report.outcome = Outcome::ok;
-      // The run that follows ends the guest's.
-      if (plan.resumes) return std::move(work_.report);
-      ++work_.totals.guests_ok;
     } catch (const Error& error) {
-      fail(error);
+      // Before the snapshots nothing of the guest's was changed, so that a human can decide.
+      const bool can_wait = !replica_.torn() && !source_.snapshots_made();
+      set_error(work_.report, error);
+      if (!can_wait) work_.report.outcome = Outcome::failed;
       undo();
     } catch (...) {
       undo();
       throw;
     }
-    work_.tell({.kind = EventKind::guest_finished,
-                .text = work_.report.outcome == Outcome::ok ? std::string("ok") : work_.report.error});
     return std::move(work_.report);
   }
 
  private:
-  void tell_of_plan() const {
-    for (const LeftOut& left_out : work_.plan.left_out) {
-      work_.tell({.kind = EventKind::left_out, .subject = left_out.key, .text = left_out.reason});
-    }
-    for (const std::string& warning : work_.plan.warnings) work_.warn(warning);
-  }
-
-  void count_guest() { ++(work_.plan.running ? work_.totals.guests_running : work_.totals.guests_stopped); }
-
-  void fail(const Error& error) {
-    // Before the snapshots nothing of the guest's was changed, so that a human can decide.
-    const bool undecided =
-        is_conflict(error.code()) && !error.retryable() && !replica_.torn() && !source_.snapshots_made();
-    work_.report.outcome = undecided ? Outcome::conflict : Outcome::failed;
-    work_.report.error_code = error.code();
-    work_.report.error = work_.plan.problem ? work_.plan.problem->text : error.what();
-    if (work_.plan.resumes) count_guest();
-    ++work_.totals.guests_failed;
-  }
-
   /// On every way out that is not success, in order. A replica whose head is torn stays locked.
   void undo() {
-    source_.undo();
+    source_.undo(replica_.recorded());
     if (!replica_.torn()) configuration_.undo();
   }
 
@@ -125,10 +90,12 @@ class GuestRun {
         return source_.lock();
       case StepKind::freeze:
         return source_.freeze();
+      case StepKind::pause:
+        return source_.pause();
       case StepKind::snapshot:
         return source_.snapshot();
-      case StepKind::thaw:
-        return source_.thaw();
+      case StepKind::let_go:
+        return source_.let_go();
       case StepKind::unlock_source:
         return source_.unlock();
       case StepKind::record_point:
@@ -140,22 +107,32 @@ class GuestRun {
       case StepKind::write_config:
         return configuration_.write();
       case StepKind::remove:
-        return RemovalRun(work_).remove();
+        return remove();
     }
+  }
+
+  void remove() {
+    const MirrorOptions& options = work_.request.options;
+    work_.report.removed = crossover::carry_out(
+        work_.plan.removals,
+        {.source = {&work_.ports.source.images, work_.plan.source_node, options.keep_local},
+         .destination = {&work_.ports.destination.images, work_.plan.target_node, options.keep_remote},
+         .parallel = work_.request.parallel,
+         .tell = [this](Event event) { work_.tell(std::move(event)); },
+         .note = [this](const std::string& warning) { work_.note(warning); }});
   }
 
   GuestWork work_;
   SourcePoint source_;
   ReplicaPoint replica_;
   ReplicaConfiguration configuration_;
-  const ResumedPoint* resumed_;
 };
 
 }  // namespace
 
 GuestReport run_guest(const MirrorRequest& request, const GuestPlan& plan, const Ports& ports, TransferSlots& slots,
-                      MirrorTotals& totals, const ResumedPoint* resumed, std::stop_token stop) {
-  return GuestRun(request, plan, ports, slots, totals, resumed, std::move(stop)).run();
+                      MirrorTotals& totals, std::stop_token stop) {
+  return GuestRun(request, plan, ports, slots, totals, std::move(stop)).run();
 }
 
 }  // namespace crossover

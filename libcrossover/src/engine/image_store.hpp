@@ -67,6 +67,37 @@ struct BlockHash {
   bool operator==(const BlockHash&) const = default;
 };
 
+/// One image, open for writing and kept from everybody else for as long as this object lives: nobody else can write
+/// to its head or roll it back. What others do to its snapshots and metadata is not kept out; an image without the
+/// exclusive-lock feature, and one that is written by the stock command, is only looked at for other clients. For one
+/// thread at a time. Every call throws Error; after one that is not the image's own fault (ErrorCode::unreachable),
+/// and after a sink that was not finished, all that is left to do is to destroy it.
+class ImageHold {
+ public:
+  virtual ~ImageHold() = default;
+
+  /// A look at the image. Its watchers are those beside this hold.
+  virtual ImageState state() = 0;
+
+  /// As ImageStore's.
+  virtual void set_metadata(const std::string& key, const std::string& value) = 0;
+  virtual void remove_metadata(const std::string& key) = 0;
+
+  /// Makes the head read as the snapshot does, size included. Safe to repeat after an interruption.
+  virtual void roll_back(const Snapshot& snapshot, std::stop_token stop) = 0;
+
+  /// A sink that writes a diff to the head, from `from.offset` on; it must not outlive the hold, and there is one at a
+  /// time. It makes no snapshot. With an id it may keep the progress in the image's metadata when it is marked
+  /// (librbd does, the stock command does not); without one, or at offset 0, it first forgets any progress that
+  /// stands there, where it keeps one. At another offset ErrorCode::conflict unless the metadata say that the
+  /// transfer of that id came as far.
+  virtual std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) = 0;
+
+  /// Makes a snapshot of the head, which nobody else can have written to since the hold began.
+  /// ErrorCode::already_exists if the name is taken.
+  virtual Snapshot create_snapshot(const std::string& name) = 0;
+};
+
 /// Images of one cluster, seen with one user's rights. Thread-safe: different images may be used from different
 /// threads at once, one image from one thread. Every call throws Error; those with a stop token throw Cancelled
 /// once it is triggered.
@@ -104,8 +135,8 @@ class ImageStore {
   /// snapshot that is gone already is no error.
   virtual void remove_snapshot(const ImageSpec& image, const Snapshot& snapshot) = 0;
 
-  /// Makes the head read as the snapshot does, size included. Safe to repeat after an interruption.
-  virtual void roll_back(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) = 0;
+  /// Keeps an image from everybody else. ErrorCode::in_use if another client has it open for writing.
+  virtual std::unique_ptr<ImageHold> hold(const ImageSpec& image, std::stop_token stop) = 0;
 
   /// Sets or replaces one metadata value; keys begin with "crossover.".
   virtual void set_metadata(const ImageSpec& image, const std::string& key, const std::string& value) = 0;
@@ -134,13 +165,6 @@ class ImageStore {
   /// ErrorCode::unsupported for a sample that would cost as much as the whole.
   virtual void hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
                            const std::function<void(const BlockHash&)>& take, std::stop_token stop) = 0;
-
-  /// A sink that writes a diff to the image's head, from `from.offset` on. It makes no snapshot. With an id it may
-  /// keep the progress in the image's metadata when it is marked (librbd does, the stock command does not); without
-  /// one, or at offset 0, it first forgets any progress that stands there, where it keeps one. At another offset
-  /// ErrorCode::conflict unless the metadata say that the transfer of that id came as far.
-  virtual std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, const TransferProgress& from,
-                                               std::stop_token stop) = 0;
 };
 
 }  // namespace crossover

@@ -4,9 +4,27 @@
 
 #include "engine/guest_mirror.hpp"
 #include "engine/in_parallel.hpp"
+#include "engine/retry.hpp"
 #include "engine/survey.hpp"
 
 namespace crossover {
+
+namespace {
+
+Survey survey_often(const MirrorRequest& request, const Ports& ports, const std::stop_token& stop) {
+  for (std::size_t attempt = 0;; ++attempt) {
+    try {
+      return survey(request, ports, stop);
+    } catch (const Error& error) {
+      if (!is_connectivity(error) || attempt == request.retries) throw;
+      const std::chrono::milliseconds pause = pause_before(attempt);
+      ports.events.on_event({.kind = EventKind::retrying, .text = error.what(), .elapsed = pause});
+      ports.clock.wait(pause, stop);
+    }
+  }
+}
+
+}  // namespace
 
 MirrorReport mirror(const MirrorRequest& request, const Ports& ports, std::stop_token stop) {
   using std::chrono::steady_clock;
@@ -18,7 +36,7 @@ MirrorReport mirror(const MirrorRequest& request, const Ports& ports, std::stop_
   report.started = ports.clock.now();
   ports.events.on_event({.kind = EventKind::run_started});
 
-  const Survey found = survey(request, ports, stop);
+  const Survey found = survey_often(request, ports, stop);
   report.guests.resize(found.guests.size());
   TransferSlots slots(request.parallel);
   std::mutex totals;

@@ -8,6 +8,7 @@
 #include "crossover/events.hpp"
 #include "engine/hypervisor.hpp"
 #include "engine/image_store.hpp"
+#include "engine/leases.hpp"
 
 namespace crossover {
 
@@ -37,6 +38,7 @@ struct Side {
 struct Ports {
   Side source;
   Side destination;
+  Leases& leases;  ///< on the source's images
   Clock& clock;
   EventSink& events;
 };

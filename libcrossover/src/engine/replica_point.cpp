@@ -1,7 +1,6 @@
 #include "engine/replica_point.hpp"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <utility>
@@ -11,6 +10,7 @@
 #include "engine/counting_sink.hpp"
 #include "engine/marking_sink.hpp"
 #include "engine/source_record.hpp"
+#include "engine/stall_guard.hpp"
 
 namespace crossover {
 
@@ -31,6 +31,7 @@ std::string without_password(const std::string& config) {
 
 ReplicaPoint::ReplicaPoint(GuestWork& work, const SourcePoint& source, TransferSlots& slots)
     : work_(work), source_(source), slots_(slots) {
+  holds_.resize(work.plan.disks.size());
   records_.reserve(work.plan.disks.size());
   for (const DiskPlan& disk : work.plan.disks) {
     marked_.push_back(disk.has_progress ? 1 : 0);
@@ -39,9 +40,26 @@ ReplicaPoint::ReplicaPoint(GuestWork& work, const SourcePoint& source, TransferS
   }
 }
 
-void ReplicaPoint::save_record(std::size_t index) {
+ImageHold& ReplicaPoint::hold(std::size_t index) {
+  std::unique_ptr<ImageHold>& hold = holds_[index];
+  if (hold) return *hold;
   const DiskPlan& disk = work_.plan.disks[index];
-  work_.destination(disk).set_metadata(disk.replica.spec, std::string(record_key), render_record(records_[index]));
+  try {
+    hold = work_.destination(disk).hold(disk.replica.spec, work_.stop);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::in_use) throw;
+    // What a dead writer left was waited for; whoever it is now has a reason.
+    throw Error(error.code(), "check replica", error.subject(), error.cause());
+  }
+  if (image_record(hold->state()) != disk.replica_record) {
+    throw Error(ErrorCode::conflict, "check replica", to_string(disk.replica.spec),
+                "its record changed since it was read; run again", true);
+  }
+  return *hold;
+}
+
+void ReplicaPoint::save_record(std::size_t index) {
+  holds_[index]->set_metadata(std::string(record_key), render_record(records_[index]));
 }
 
 void ReplicaPoint::create_image(std::size_t index) {
@@ -51,29 +69,31 @@ void ReplicaPoint::create_image(std::size_t index) {
     if (!work_.plan.not_resumed.empty()) {
       work_.note(fmt::format("the first copy of {} begins anew: {}", to_string(disk.replica.spec), given_up(disk)));
     }
-    remove_unfinished(disk);
+    remove_unfinished(index);
   }
   store.create(disk.replica.spec, disk.layout);
-  const auto created = store.find(disk.replica.spec);
-  if (!created) throw Error(ErrorCode::conflict, "create image", to_string(disk.replica.spec), "it vanished");
+  holds_[index] = store.hold(disk.replica.spec, work_.stop);
+  const ImageState created = holds_[index]->state();
   ReplicaRecord record;
   record.source = disk.identity;
   record.source_image = to_string(disk.disk.image.spec);
   record.job = work_.request.job_name;
   record.target_vmid = work_.plan.target_vmid;
-  record.image_id = created->id;
-  record.pool_id = created->pool_id;
+  record.image_id = created.id;
+  record.pool_id = created.pool_id;
   records_[index] = {record, std::nullopt};
   save_record(index);
 }
 
-void ReplicaPoint::remove_unfinished(const DiskPlan& disk) {
+void ReplicaPoint::remove_unfinished(std::size_t index) {
+  const DiskPlan& disk = work_.plan.disks[index];
   ImageStore& store = work_.destination(disk);
-  const auto image = store.find(disk.replica.spec);
-  if (!image) return;
-  check_unchanged(disk, *image);
-  if (!disk.replica_record.replica) require_empty(disk, store, *image);
-  for (const Snapshot& snapshot : image->snapshots) store.remove_snapshot(disk.replica.spec, snapshot);
+  if (!store.find(disk.replica.spec)) return;
+  const ImageState image = hold(index).state();
+  // What is open cannot be removed.
+  holds_[index].reset();
+  if (!disk.replica_record.replica) require_empty(disk, store, image);
+  for (const Snapshot& snapshot : image.snapshots) store.remove_snapshot(disk.replica.spec, snapshot);
   store.remove(disk.replica.spec);
 }
 
@@ -102,27 +122,11 @@ void ReplicaPoint::require_empty(const DiskPlan& disk, ImageStore& store, const 
   store.remove_snapshot(spec, head);
 }
 
-void ReplicaPoint::check_unchanged(const DiskPlan& disk, const ImageState& image) const {
-  const std::string subject = to_string(disk.replica.spec);
-  if (image_record(image) != disk.replica_record) {
-    throw Error(ErrorCode::conflict, "check replica", subject, "its record changed since it was read; run again",
-                true);
-  }
-  if (!image.watchers.empty()) {
-    throw Error(ErrorCode::in_use, "check replica", subject,
-                fmt::format("it is open elsewhere, by {}", fmt::join(image.watchers, ", ")));
-  }
-}
-
 void ReplicaPoint::check_head(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   const std::string subject = to_string(disk.replica.spec);
-  ImageStore& store = work_.destination(disk);
-  const auto image = store.find(disk.replica.spec);
-  if (!image) throw Error(ErrorCode::conflict, "check replica", subject, "it is gone");
-  check_unchanged(disk, *image);
-  if (image->layout.size_bytes != disk.replica_newest->size_bytes ||
-      !store.head_unchanged_since(disk.replica.spec, *disk.replica_newest, work_.stop)) {
+  if (hold(index).state().layout.size_bytes != disk.replica_newest->size_bytes ||
+      !work_.destination(disk).head_unchanged_since(disk.replica.spec, *disk.replica_newest, work_.stop)) {
     throw Error(ErrorCode::conflict, "check replica", subject,
                 fmt::format("it was written to since its newest recovery point {}; it was not touched. If what was "
                             "written is not wanted, 'rbd snap rollback {}@{}' on the destination drops it",
@@ -132,10 +136,7 @@ void ReplicaPoint::check_head(std::size_t index) {
 
 void ReplicaPoint::check_cut(std::size_t index) {
   torn_ = true;
-  const DiskPlan& disk = work_.plan.disks[index];
-  const auto image = work_.destination(disk).find(disk.replica.spec);
-  if (!image) throw Error(ErrorCode::conflict, "check replica", to_string(disk.replica.spec), "it is gone");
-  check_unchanged(disk, *image);
+  hold(index);
 }
 
 std::string ReplicaPoint::given_up(const DiskPlan& disk) const {
@@ -155,16 +156,18 @@ void ReplicaPoint::roll_back(std::size_t index) {
       "{} is rolled back to {}: {}", to_string(disk.replica.spec), disk.replica_base->name,
       is_after_bad_point ? disk.replica_newest->name + " was found to differ from the source" : given_up(disk)));
   // Until the next point is complete the head is nobody's recovery point.
+  ImageHold& held = hold(index);
   records_[index].replica->state = ReplicaState::applying;
   records_[index].replica->end_snapshot.clear();
   records_[index].replica->transfer.clear();
   records_[index].replica->point.reset();
   save_record(index);
   torn_ = true;
-  work_.destination(disk).roll_back(disk.replica.spec, *disk.replica_base, work_.stop);
+  held.roll_back(*disk.replica_base, work_.stop);
 }
 
 void ReplicaPoint::record_point() {
+  recorded_ = true;
   torn_ = true;
   PointConfig point;
   for (const DiskPlan& disk : work_.plan.disks) point.images.push_back(to_string(disk.replica.spec));
@@ -193,28 +196,10 @@ void ReplicaPoint::transfer(std::size_t index) {
     work_.tell({.kind = EventKind::transfer_resumed, .subject = subject, .full = disk.full, .bytes = disk.offset});
   }
   const auto begin = steady_clock::now();
-  const auto elapsed = [&] { return duration_cast<milliseconds>(steady_clock::now() - begin); };
   ReplicaRecord& record = *records_[index].replica;
   try {
-    {
-      auto marking = std::make_unique<MarkingSink>(
-          work_.destination(disk).write_diff(disk.replica.spec, {record.transfer, disk.offset}, work_.stop),
-          work_.request.marks);
-      const MarkingSink& marks = *marking;
-      CountingSink sink(std::move(marking), [&](std::uint64_t bytes) {
-        work_.tell({.kind = EventKind::transfer_progress,
-                    .subject = subject,
-                    .full = disk.full,
-                    .bytes = bytes,
-                    .elapsed = elapsed()});
-      });
-      work_.source(disk).read_diff(disk.disk.image.spec, disk.source_base, source_.end(index), disk.offset, sink,
-                                   work_.stop);
-      if (marks.marks() > 0) marked_[index] = 1;
-      disk_report.stream_bytes = sink.bytes();
-    }
-    disk_report.stream_bytes += send_repair(index);
-    disk_report.duration = elapsed();
+    disk_report.stream_bytes = send(index) + send_repair(index);
+    disk_report.duration = duration_cast<milliseconds>(steady_clock::now() - begin);
     record.state = ReplicaState::applied;
     save_record(index);
   } catch (const Error&) {
@@ -233,10 +218,39 @@ void ReplicaPoint::transfer(std::size_t index) {
               .elapsed = disk_report.duration});
 }
 
+std::uint64_t ReplicaPoint::send(std::size_t index) {
+  const DiskPlan& disk = work_.plan.disks[index];
+  const std::string subject = work_.point_name(disk.disk.image);
+  const auto begin = steady_clock::now();
+  StallGuard guard(work_.request.stall_timeout, work_.stop);
+  try {
+    auto marking = std::make_unique<MarkingSink>(
+        holds_[index]->write_diff({records_[index].replica->transfer, disk.offset}, guard.stop()),
+        work_.request.marks);
+    const MarkingSink& marks = *marking;
+    CountingSink sink(std::move(marking), [&](std::uint64_t bytes) {
+      guard.progress();
+      work_.tell({.kind = EventKind::transfer_progress,
+                  .subject = subject,
+                  .full = disk.full,
+                  .bytes = bytes,
+                  .elapsed = duration_cast<milliseconds>(steady_clock::now() - begin)});
+    });
+    work_.source(disk).read_diff(disk.disk.image.spec, disk.source_base, source_.end(index), disk.offset, sink,
+                                 guard.stop());
+    if (marks.marks() > 0) marked_[index] = 1;
+    return sink.bytes();
+  } catch (const Cancelled&) {
+    if (work_.stop.stop_requested() || !guard.stalled()) throw;
+    throw Error(ErrorCode::timeout, "send", subject,
+                fmt::format("nothing moved for {} s", work_.request.stall_timeout.count()), true);
+  }
+}
+
 std::uint64_t ReplicaPoint::send_repair(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   if (disk.repair.empty()) return 0;
-  CountingSink sink(work_.destination(disk).write_diff(disk.replica.spec, {}, work_.stop), [](std::uint64_t) {});
+  CountingSink sink(holds_[index]->write_diff({}, work_.stop), [](std::uint64_t) {});
   work_.source(disk).read_ranges(disk.disk.image.spec, source_.end(index), disk.repair, sink, work_.stop);
   return sink.bytes();
 }
@@ -250,8 +264,7 @@ void ReplicaPoint::count_transfer(const DiskPlan& disk, const DiskReport& disk_r
 void ReplicaPoint::commit() {
   std::vector<Snapshot> made(work_.plan.disks.size());
   work_.for_disks([&](const DiskPlan& disk, std::size_t i) {
-    made[i] = disk.replica_end ? *disk.replica_end
-                               : work_.destination(disk).create_snapshot(disk.replica.spec, work_.plan.snapshot);
+    made[i] = disk.replica_end ? *disk.replica_end : holds_[i]->create_snapshot(work_.plan.snapshot);
     const std::uint64_t expected = source_.end(i).size_bytes;
     if (made[i].size_bytes != expected) {
       throw Error(ErrorCode::conflict, "commit", work_.point_name(disk.replica),
@@ -261,13 +274,11 @@ void ReplicaPoint::commit() {
   for (std::size_t i = 0; i < work_.plan.disks.size(); ++i) {
     const auto& point = records_[i].replica->point;
     if (!point) continue;
-    const DiskPlan& first = work_.plan.disks[i];
-    work_.destination(first).set_metadata(first.replica.spec, std::string(point_key_prefix) + work_.plan.snapshot,
-                                          render_point(*point));
+    holds_[i]->set_metadata(std::string(point_key_prefix) + work_.plan.snapshot, render_point(*point));
   }
-  work_.for_disks([&](const DiskPlan& disk, std::size_t i) {
+  work_.for_disks([&](const DiskPlan& /*disk*/, std::size_t i) {
     if (marked_[i] != 0) {
-      work_.destination(disk).remove_metadata(disk.replica.spec, std::string(progress_key));
+      holds_[i]->remove_metadata(std::string(progress_key));
     }
     ReplicaRecord& record = *records_[i].replica;
     record.state = ReplicaState::complete;
@@ -276,6 +287,7 @@ void ReplicaPoint::commit() {
     std::erase_if(record.points, [&](const PointIds& old) { return is_to_be_removed(i, old); });
     record.points.push_back({work_.plan.snapshot, source_.end(i).id, made[i].id});
     save_record(i);
+    holds_[i].reset();
     work_.report.disks[i].committed = true;
   });
   torn_ = false;

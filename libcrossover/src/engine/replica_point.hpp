@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,7 @@
 namespace crossover {
 
 /// The steps of a run that are done to the replica's images. Those of one disk may be taken for several disks at
-/// once.
+/// once. From its first step to the commit each image is held.
 class ReplicaPoint {
  public:
   /// `source` has made the point's snapshots by the time record_point() is called.
@@ -34,18 +35,24 @@ class ReplicaPoint {
   /// follow.
   void commit();
 
+  /// Whether a record may tell of the point's snapshots on the source: they have to stay.
+  [[nodiscard]] bool recorded() const noexcept { return recorded_; }
   /// Whether a replica's head may be no recovery point.
   [[nodiscard]] bool torn() const noexcept { return torn_; }
 
  private:
+  /// The hold on a disk's image; takes it if it is not held yet. What the plan was made from may be minutes old:
+  /// ErrorCode::conflict if the image's record is not what it was.
+  ImageHold& hold(std::size_t disk);
   void save_record(std::size_t disk);
   /// The plan was made from a look that may be minutes old: looks again before anything is removed.
-  void remove_unfinished(const DiskPlan& disk);
+  void remove_unfinished(std::size_t disk);
   /// No record says whose the image is: it may go only if there is nothing in it.
   void require_empty(const DiskPlan& disk, ImageStore& store, const ImageState& image) const;
-  void check_unchanged(const DiskPlan& disk, const ImageState& image) const;
   /// Why what is on a replica beyond its base is dropped.
   [[nodiscard]] std::string given_up(const DiskPlan& disk) const;
+  /// Sends what changed. Returns the bytes sent. ErrorCode::timeout if nothing moves for too long.
+  std::uint64_t send(std::size_t disk);
   /// Sends what was found to differ, from the new snapshot. Returns the bytes sent.
   std::uint64_t send_repair(std::size_t disk);
   void count_transfer(const DiskPlan& disk, const DiskReport& disk_report);
@@ -54,8 +61,10 @@ class ReplicaPoint {
   GuestWork& work_;
   const SourcePoint& source_;
   TransferSlots& slots_;
+  std::vector<std::unique_ptr<ImageHold>> holds_;
   std::vector<ImageRecord> records_;  // as they stand on the replicas' images
   std::vector<char> marked_;          // whether a transfer's progress may stand on the replicas' images
+  bool recorded_ = false;
   std::atomic<bool> torn_ = false;
 };
 

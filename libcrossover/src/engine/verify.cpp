@@ -6,8 +6,8 @@
 
 #include "crossover/error.hpp"
 #include "engine/compare_blocks.hpp"
+#include "engine/guest_mirror.hpp"
 #include "engine/guest_report.hpp"
-#include "engine/guest_run.hpp"
 #include "engine/in_parallel.hpp"
 #include "engine/survey.hpp"
 
@@ -152,10 +152,9 @@ class GuestVerify {
       alone.vmids = {.all = false, .guests = {{scope_.vmid, scope_.target_vmid}}};
       alone.tag.clear();
       const Survey found = survey(alone, ports_, stop_);
-      const GuestPlan plan = plan_guest(alone, found.inventory, found.guests.at(0), ports_.clock.now(), repair);
       MirrorTotals totals;
       result_.repair =
-          alone.options.dry_run ? report_of(plan) : run_guest(alone, plan, ports_, slots_, totals, nullptr, stop_);
+          mirror_guest(alone, found.inventory, found.guests.at(0), ports_, slots_, totals, stop_, repair);
     } catch (const Error& error) {
       result_.error_code = error.code();
       result_.error = error.what();
@@ -187,9 +186,7 @@ VerifyReport verify(const VerifyRequest& request, const Ports& ports, std::stop_
   if (!request.sample.empty()) {
     report.seed = request.seed.value_or(static_cast<std::uint64_t>(report.started.time_since_epoch().count()));
   }
-  MirrorRequest looking = request.mirror;
-  looking.options.dry_run = true;  // a run that is writing does not change the points
-  const Survey found = survey(looking, ports, stop);
+  const Survey found = survey(request.mirror, ports, stop);
   report.guests.resize(found.guests.size());
   TransferSlots slots(request.mirror.parallel);
   in_parallel(found.guests.size(), request.mirror.parallel, [&](std::size_t index) {

@@ -1,5 +1,6 @@
 #include "plan/mirror_plan.hpp"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -58,6 +59,7 @@ class GuestPlanner {
       if (scope_.problem) throw Stop{*scope_.problem};
       check_restriction();
       check_images();
+      check_promoted();
       check_source(guest);
       check_target();
       points_ = point_names(inventory_.replica_images, scope_.replicas);
@@ -68,7 +70,7 @@ class GuestPlanner {
       if (plan_.resumes) {
         plan_config_of_point();
       } else {
-        plan_.removals = plan_removals(request_, inventory_, plan_.disks, points_.committed, now_);
+        plan_.removals = plan_removals(request_, inventory_, plan_.disks, points_, now_);
         if (inventory_.destination.restriction) leave_removals_to_destination();
       }
       plan_steps();
@@ -92,6 +94,25 @@ class GuestPlanner {
     const auto found = problems.find(ref);
     if (found == problems.end()) return;
     stop(found->second.code, "VM {}: {}: {}", scope_.vmid, to_string(ref.spec), found->second.text);
+  }
+
+  /// Whatever else there is to say of it: a replica that became a guest of its own is nothing to write into.
+  void check_promoted() {
+    std::vector<ImageRef> images = scope_.replicas;
+    images.insert(images.end(), scope_.target_images.begin(), scope_.target_images.end());
+    for (const ImageRef& ref : images) {
+      const ImageState* image = look(inventory_.replica_images, ref);
+      if (image == nullptr) continue;
+      const auto record = image_record(*image).replica;
+      if (!record || !record->promoted || record->target_vmid != scope_.target_vmid) continue;
+      stop(
+          ErrorCode::conflict,
+          "VM {}: replica promoted: VM {} was made a guest of its own at {}, on {:%Y-%m-%dT%H:%M:%SZ}, and was not "
+          "touched. If it is to stay, take VM {} out of this job; if it is to be a replica again, remove it with "
+          "its disks ('qm destroy {}' over there), and the next run makes a new copy",
+          scope_.vmid, scope_.target_vmid, record->promoted->point, record->promoted->time, scope_.vmid,
+          scope_.target_vmid);
+    }
   }
 
   void check_source(const GuestState& guest) {
@@ -119,19 +140,25 @@ class GuestPlanner {
   }
 
   void plan_freeze() {
-    if (!plan_.running) {
-      plan_.consistency = "stopped";
-      return;
-    }
+    plan_.no_agent = request_.no_agent;
+    const bool has_disks = !scope_.disks.replicated.empty();
+    plan_.consistency = !plan_.running ? "stopped" : has_disks ? "frozen" : "no disks";
+    if (!plan_.running || !has_disks) return;
     const std::string agent = scope_.config.get("agent").value_or("");
     if (!agent_enabled(agent)) {
-      plan_.consistency = "not frozen: no guest agent is configured";
+      plan_.not_frozen = "no guest agent is configured";
     } else if (agent_option(agent, "freeze-fs", "freeze-fs-on-backup") == "0") {
-      plan_.consistency = "not frozen: the guest's agent option freeze-fs is off";
-    } else {
-      plan_.freeze = true;
-      plan_.consistency = "frozen";
+      plan_.not_frozen = "the guest's agent option freeze-fs is off";
     }
+    if (plan_.not_frozen.empty()) return;
+    if (request_.no_agent == NoAgent::fail) {
+      stop(ErrorCode::unsupported,
+           "VM {}: it cannot be frozen: {}; --no-agent=pause or crash mirrors it all the same", scope_.vmid,
+           plan_.not_frozen);
+    }
+    const bool pause = request_.no_agent == NoAgent::pause;
+    plan_.consistency = consistency_without_freeze(plan_.not_frozen, pause, scope_.disks.replicated.size());
+    if (!pause) plan_.warnings.push_back(plan_.consistency);
   }
 
   /// "1", "enabled=1", "1,type=virtio": the value without a name is `enabled`.
@@ -336,6 +363,7 @@ class GuestPlanner {
     if (replica == nullptr) {
       disk.full = true;
     } else if (was_just_created(disk, *replica)) {
+      check_unwatched(disk, *replica);
       plan_again(disk, *replica);
     } else {
       disk.replica_record = image_record(*replica);
@@ -386,7 +414,7 @@ class GuestPlanner {
     const auto& record = disk.source_record.source;
     if (!record || !record->jobs.contains(request_.job_label)) return false;
     return record->jobs.at(request_.job_label).creating == to_string(disk.replica.spec) && image.metadata.empty() &&
-           image.watchers.empty() && has_only_our_snapshots(image);
+           has_only_our_snapshots(image);
   }
 
   bool has_only_our_snapshots(const ImageState& image) const {
@@ -425,20 +453,28 @@ class GuestPlanner {
            "for its own; rename one so that their letters and digits differ, with --jobname",
            scope_.vmid, name, source->jobs.at(request_.job_label).job);
     }
-    if (!image.watchers.empty()) {
-      stop(ErrorCode::in_use, "VM {}: {} on the destination is open elsewhere, by {}; it was not touched",
-           scope_.vmid, name, fmt::join(image.watchers, ", "));
-    }
+    check_unwatched(disk, image);
+  }
+
+  void check_unwatched(const DiskPlan& disk, const ImageState& image) const {
+    if (image.watchers.empty()) return;
+    stop(ErrorCode::in_use, "VM {}: {} on the destination is open elsewhere, by {}; it was not touched",
+         scope_.vmid, to_string(disk.replica.spec), fmt::join(image.watchers, ", "));
   }
 
   void choose_base(DiskPlan& disk, const ImageState& source, const ImageState& replica) {
     const ReplicaRecord& record = *disk.replica_record.replica;
     std::vector<PointIds> points = known_points(record, replica);
     std::erase_if(points, [this](const PointIds& point) { return !points_.committed.contains(point.name); });
-    disk.points = points;
-    for (PointIds& point : points) point.bad = points_.bad.contains(point.name) || point.name == repair_.point;
-    // Through a restricted agent a point stays in the record as it is, until the destination itself removes it.
-    if (!inventory_.destination.restriction) disk.points = points;
+    for (PointIds& point : points) {
+      const bool own_mark = point.bad;
+      point.bad = points_.bad.contains(point.name) || point.name == repair_.point;
+      // What the destination's own retention removed is not known of any more.
+      if (find_snapshot(replica, point.name, point.replica_id) == nullptr) continue;
+      disk.points.push_back(point);
+      // Through a restricted agent nobody marks a point: each disk's record keeps the marks that it has.
+      if (inventory_.destination.restriction) disk.points.back().bad = own_mark;
+    }
     std::string bad_base;
     for (auto point = points.rbegin(); point != points.rend(); ++point) {
       const Snapshot* there = find_snapshot(replica, point->name, point->replica_id);
@@ -664,9 +700,12 @@ class GuestPlanner {
       });
       const bool lock = !request_.options.no_lock;
       if (lock) add(StepKind::lock_source);
-      if (plan_.freeze) add(StepKind::freeze);
+      const bool freeze = plan_.running && plan_.not_frozen.empty();
+      const bool pause = plan_.running && !freeze && plan_.no_agent == NoAgent::pause;
+      if (freeze) add(StepKind::freeze);
+      if (pause) add(StepKind::pause);
       add(StepKind::snapshot);
-      if (plan_.freeze) add(StepKind::thaw);
+      if (freeze || pause) add(StepKind::let_go);
       if (lock && !request_.options.keep_source_lock) add(StepKind::unlock_source);
       add(StepKind::record_point);
       each_disk(StepKind::transfer, [](const DiskPlan&) { return true; });
@@ -693,6 +732,11 @@ class GuestPlanner {
 GuestPlan plan_guest(const MirrorRequest& request, const Inventory& inventory, const GuestScope& scope,
                      std::chrono::sys_seconds now, const Repair& repair) {
   return GuestPlanner(request, inventory, scope, now, repair).run();
+}
+
+std::string consistency_without_freeze(const std::string& why, bool paused, std::size_t disks) {
+  if (paused) return "paused: " + why;
+  return "not frozen: " + why + (disks > 1 ? "; its disks may differ by milliseconds" : "");
 }
 
 std::string describe(const GuestPlan& plan, const Step& step) {
@@ -722,14 +766,19 @@ std::string describe(const GuestPlan& plan, const Step& step) {
     case StepKind::lock_source:
       return fmt::format("lock VM {} on {} (backup)", plan.vmid, plan.source_node);
     case StepKind::freeze:
-      return fmt::format("freeze the file systems of VM {}", plan.vmid);
+      return fmt::format("freeze the file systems of VM {}; if that cannot be done, {}", plan.vmid,
+                         plan.no_agent == NoAgent::pause   ? "pause it"
+                         : plan.no_agent == NoAgent::crash ? "go on without"
+                                                           : "fail");
+    case StepKind::pause:
+      return fmt::format("pause VM {}", plan.vmid);
     case StepKind::snapshot: {
       std::string images;
       for (const DiskPlan& disk : plan.disks) images += (images.empty() ? "" : ", ") + image(disk.disk.image);
       return fmt::format("make the snapshot {} of {}", plan.snapshot, images);
     }
-    case StepKind::thaw:
-      return fmt::format("thaw VM {}", plan.vmid);
+    case StepKind::let_go:
+      return fmt::format("{} VM {}", plan.not_frozen.empty() ? "thaw" : "resume", plan.vmid);
     case StepKind::unlock_source:
       return fmt::format("unlock VM {}", plan.vmid);
     case StepKind::record_point:

@@ -72,6 +72,26 @@ std::size_t parallel_count(const std::string& text) {
   return static_cast<std::size_t>(*count);
 }
 
+std::size_t retry_count(const std::string& text) {
+  constexpr std::uint64_t most = 1000;
+  const auto count = text::all_digits(text) ? text::to_uint64(text) : std::nullopt;
+  if (!count || *count > most) {
+    throw Error(ErrorCode::usage, "option", "--retries", fmt::format("'{}' is no number from 0 to {}", text, most));
+  }
+  return static_cast<std::size_t>(*count);
+}
+
+NoAgent no_agent_policy(const MirrorOptions& options) {
+  const std::string& word = options.no_agent;
+  check_word("--no-agent", word, {"pause", "crash", "fail"});
+  if (options.require_freeze && word == "crash") {
+    throw Error(ErrorCode::usage, "option", "--require-freeze",
+                "--no-agent=crash says the opposite; give one of them");
+  }
+  if (options.require_freeze || word == "fail") return NoAgent::fail;
+  return word == "crash" ? NoAgent::crash : NoAgent::pause;
+}
+
 std::chrono::seconds positive_duration(std::string_view option, const std::string& text) {
   const std::chrono::seconds length = parse_keep_window(option, text).length;
   if (length.count() == 0)
@@ -108,8 +128,8 @@ MirrorRequest parse_options(const MirrorOptions& options) {
   request.source_user = ceph_user("source", options.source_user, options.source_keyring);
   request.destination_user = ceph_user("destination", options.destination_user, options.destination_keyring);
   check_word("--compress", options.compress, {"auto", "zstd", "none"});
-  request.keep_local.window = parse_keep_window("--keeplocal", options.keep_local);
-  request.keep_remote.window = parse_keep_window("--keepremote", options.keep_remote);
+  request.keep_local = parse_retention("--keeplocal", options.keep_local);
+  request.keep_remote = parse_retention("--keepremote", options.keep_remote);
   for (const std::string& rule : options.rewrite) {
     request.rewrite.push_back(read_option("--rewrite", [&] { return RewriteRule::parse(rule); }));
   }
@@ -130,7 +150,10 @@ MirrorRequest parse_options(const MirrorOptions& options) {
                   fmt::format("it is in bytes a second, at least {}", format_bytes(min_bandwidth)));
     }
   }
+  request.retries = retry_count(options.retries);
+  request.stall_timeout = parse_keep_window("--stall-timeout", options.stall_timeout).length;
   request.freeze_timeout = positive_duration("--freeze-timeout", options.freeze_timeout);
+  request.no_agent = no_agent_policy(options);
   return request;
 }
 

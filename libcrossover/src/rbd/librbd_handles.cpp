@@ -129,6 +129,8 @@ IoContext::IoContext(std::shared_ptr<Cluster> cluster, const std::string& pool, 
     : cluster_(std::move(cluster)) {
   check(rados_ioctx_create(cluster_->get(), pool.c_str(), &context_), "open pool", pool);
   rados_ioctx_set_namespace(context_, rados_namespace.c_str());
+  // A full cluster says so instead of letting writes wait for space for ever, and lets removals through.
+  rados_set_pool_full_try(context_);
 }
 
 IoContext::~IoContext() {

@@ -15,6 +15,7 @@
 #include "engine/range_filter.hpp"
 #include "rbd/image_layout.hpp"
 #include "rbd/librbd_capacity.hpp"
+#include "rbd/librbd_hold.hpp"
 #include "rbd/librbd_lister.hpp"
 #include "rbd/librbd_state.hpp"
 #include "rbd/rbd_error.hpp"
@@ -160,19 +161,7 @@ void LibrbdStore::remove(const ImageSpec& image) {
 }
 
 Snapshot LibrbdStore::create_snapshot(const ImageSpec& spec, const std::string& name) {
-  const Image image = open(spec, Image::Mode::write);
-  const std::string subject = to_string(spec) + "@" + name;
-  int result = rbd_snap_create(image.get(), name.c_str());
-  if (result < 0) throw error_of_return(result, "create snapshot", subject);
-  Snapshot snapshot;
-  snapshot.name = name;
-  result = rbd_snap_get_id(image.get(), name.c_str(), &snapshot.id);
-  if (result < 0) throw error_of_return(result, "create snapshot", subject);
-  // The head may have been resized meanwhile; the snapshot says what it has.
-  for (const Snapshot& listed : rbd::list_snapshots(image)) {
-    if (listed.id == snapshot.id) return listed;
-  }
-  throw Error(ErrorCode::not_found, "create snapshot", subject, "it was removed right after it was made");
+  return rbd::create_snapshot(open(spec, Image::Mode::write), name);
 }
 
 void LibrbdStore::remove_snapshot(const ImageSpec& spec, const Snapshot& snapshot) {
@@ -191,26 +180,17 @@ void LibrbdStore::remove_snapshot(const ImageSpec& spec, const Snapshot& snapsho
   if (result < 0 && result != -ENOENT) throw error_of_return(result, "remove snapshot", subject);
 }
 
-void LibrbdStore::roll_back(const ImageSpec& spec, const Snapshot& snapshot, std::stop_token stop) {
+std::unique_ptr<ImageHold> LibrbdStore::hold(const ImageSpec& spec, std::stop_token stop) {
   check_stop(stop);
-  const Image image = open(spec, Image::Mode::write);
-  image.require_snapshot(snapshot, "roll back");
-  image.require_unwatched("roll back");
-  // librbd does not ask its progress callback whether to go on: a rollback runs to its end.
-  const int result = rbd_snap_rollback(image.get(), snapshot.name.c_str());
-  if (result < 0) throw error_of_return(result, "roll back", to_string(spec) + "@" + snapshot.name);
-  check_stop(stop);
+  return rbd::hold_image(open(spec, Image::Mode::write), writes_);
 }
 
 void LibrbdStore::set_metadata(const ImageSpec& spec, const std::string& key, const std::string& value) {
-  const Image image = open(spec, Image::Mode::write);
-  image.check(rbd_metadata_set(image.get(), key.c_str(), value.c_str()), "set metadata");
+  rbd::set_metadata(open(spec, Image::Mode::write), key, value);
 }
 
 void LibrbdStore::remove_metadata(const ImageSpec& spec, const std::string& key) {
-  const Image image = open(spec, Image::Mode::write);
-  const int result = rbd_metadata_remove(image.get(), key.c_str());
-  if (result != -ENOENT) image.check(result, "remove metadata");
+  rbd::remove_metadata(open(spec, Image::Mode::write), key);
 }
 
 bool LibrbdStore::head_unchanged_since(const ImageSpec& spec, const Snapshot& snapshot, std::stop_token stop) {
@@ -304,12 +284,6 @@ void LibrbdStore::protect_snapshot(const ImageSpec& spec, const std::string& nam
 
 std::string LibrbdStore::default_pool() {
   return cluster()->setting("rbd_default_pool");
-}
-
-std::unique_ptr<DiffSink> LibrbdStore::write_diff(const ImageSpec& image, const TransferProgress& from,
-                                                  std::stop_token stop) {
-  check_stop(stop);
-  return rbd::make_librbd_writer(open(image, Image::Mode::write), from, writes_, std::move(stop));
 }
 
 }  // namespace crossover

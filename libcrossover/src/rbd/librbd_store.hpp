@@ -33,7 +33,7 @@ class LibrbdStore : public ImageStore {
   void remove(const ImageSpec& image) override;
   Snapshot create_snapshot(const ImageSpec& image, const std::string& name) override;
   void remove_snapshot(const ImageSpec& image, const Snapshot& snapshot) override;
-  void roll_back(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
+  std::unique_ptr<ImageHold> hold(const ImageSpec& image, std::stop_token stop) override;
   void set_metadata(const ImageSpec& image, const std::string& key, const std::string& value) override;
   void remove_metadata(const ImageSpec& image, const std::string& key) override;
   bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
@@ -43,8 +43,6 @@ class LibrbdStore : public ImageStore {
                    DiffSink& sink, std::stop_token stop) override;
   void hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
                    const std::function<void(const BlockHash&)>& take, std::stop_token stop) override;
-  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, const TransferProgress& from,
-                                       std::stop_token stop) override;
 
   // What is asked for beyond the port: by streams of the stock command, and by a restricted agent.
 
@@ -57,9 +55,11 @@ class LibrbdStore : public ImageStore {
   /// The pool Ceph's commands take where none is named.
   std::string default_pool();
 
+  /// An image's pool and namespace.
+  rbd::IoContext context(const ImageSpec& image);
+
  private:
   std::shared_ptr<rbd::Cluster> cluster();
-  rbd::IoContext context(const ImageSpec& image);
   rbd::Image open(const ImageSpec& image, rbd::Image::Mode mode);
 
   CephAccess access_;

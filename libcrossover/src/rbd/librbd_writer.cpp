@@ -157,8 +157,8 @@ class WriteQueue {
 
 class LibrbdWriter final : public DiffSink {
  public:
-  LibrbdWriter(Image image, TransferProgress from, const WriteWindow& window, std::stop_token stop)
-      : image_(std::move(image)),
+  LibrbdWriter(const Image& image, TransferProgress from, const WriteWindow& window, std::stop_token stop)
+      : image_(image),
         object_bytes_(image_.object_bytes()),
         queue_(image_, window),
         gatherer_(std::min(object_bytes_, max_write_bytes),
@@ -168,12 +168,6 @@ class LibrbdWriter final : public DiffSink {
         stop_(std::move(stop)),
         id_(std::move(from.id)),
         position_(from.offset) {
-    image_.require_unwatched("write diff");
-    if ((image_.features() & image_feature::exclusive_lock) != 0) {
-      image_.check(rbd_lock_acquire(image_.get(), RBD_LOCK_MODE_EXCLUSIVE), "lock image");
-      // Who opened the image between the two looks has lost the lock to us by now, but would be written under.
-      image_.require_unwatched("write diff");
-    }
     if (from.offset == 0) {
       forget_progress();
     } else {
@@ -302,7 +296,7 @@ class LibrbdWriter final : public DiffSink {
     position_ = offset + length;
   }
 
-  Image image_;
+  const Image& image_;
   std::uint64_t object_bytes_;
   WriteQueue queue_;
   DataGatherer gatherer_;
@@ -317,9 +311,9 @@ class LibrbdWriter final : public DiffSink {
 
 }  // namespace
 
-std::unique_ptr<DiffSink> make_librbd_writer(Image image, const TransferProgress& from, const WriteWindow& window,
+std::unique_ptr<DiffSink> make_librbd_writer(const Image& image, const TransferProgress& from, const WriteWindow& window,
                                              std::stop_token stop) {
-  return std::make_unique<LibrbdWriter>(std::move(image), from, window, std::move(stop));
+  return std::make_unique<LibrbdWriter>(image, from, window, std::move(stop));
 }
 
 }  // namespace crossover::rbd

@@ -17,11 +17,10 @@ struct WriteWindow {
   std::size_t max_writes = 128;
 };
 
-/// A sink that writes to the image's head. It refuses an image that another client has open for writing, and holds
-/// the exclusive lock explicitly while it lives, since a lock taken automatically is given away to who asks. The
-/// progress of marks is saved through the same handle, from the thread that calls the sink: a mark's as soon as
-/// everything before it is on stable storage and the next call comes, or the sink goes.
-std::unique_ptr<DiffSink> make_librbd_writer(Image image, const TransferProgress& from, const WriteWindow& window,
+/// A sink that writes to the head of an image that is open for writing and outlives it. The progress of marks is
+/// saved through the same handle, from the thread that calls the sink: a mark's as soon as everything before it is on
+/// stable storage and the next call comes, or the sink goes.
+std::unique_ptr<DiffSink> make_librbd_writer(const Image& image, const TransferProgress& from, const WriteWindow& window,
                                              std::stop_token stop);
 
 }  // namespace crossover::rbd

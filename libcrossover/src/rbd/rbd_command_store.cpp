@@ -50,6 +50,39 @@ void check_stop(const std::stop_token& stop) {
 
 }  // namespace
 
+class RbdCommandStore::Hold final : public ImageHold {
+ public:
+  Hold(RbdCommandStore& store, ImageSpec image) : store_(store), image_(std::move(image)) {
+    store_.require_unwatched(image_, "hold image");
+  }
+
+  ImageState state() override {
+    std::optional<ImageState> state = store_.find(image_);
+    if (!state) throw Error(ErrorCode::not_found, "look at image", to_string(image_), "it is gone");
+    return *std::move(state);
+  }
+  void set_metadata(const std::string& key, const std::string& value) override {
+    store_.set_metadata(image_, key, value);
+  }
+  void remove_metadata(const std::string& key) override { store_.remove_metadata(image_, key); }
+  void roll_back(const Snapshot& snapshot, std::stop_token stop) override {
+    store_.roll_back(image_, snapshot, std::move(stop));
+  }
+  std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {
+    return store_.write_diff(image_, from, std::move(stop));
+  }
+  Snapshot create_snapshot(const std::string& name) override {
+    store_.require_unwatched(image_, "create snapshot");
+    const Snapshot made = store_.create_snapshot(image_, name);
+    store_.require_unwatched(image_, "create snapshot");
+    return made;
+  }
+
+ private:
+  RbdCommandStore& store_;
+  ImageSpec image_;
+};
+
 RbdCommandStore::RbdCommandStore(std::shared_ptr<Shell> shell, CephAccess access)
     : shell_(std::move(shell)), access_(std::move(access)) {}
 
@@ -241,6 +274,11 @@ void RbdCommandStore::remove_snapshot(const ImageSpec& image, const Snapshot& sn
   const std::vector<std::string> words{"snap",     "rm",        "--image",
                                        image.name, "--snap-id", std::to_string(snapshot.id)};
   rbd(image, words, "remove snapshot", whole_image, {}, ENOENT);
+}
+
+std::unique_ptr<ImageHold> RbdCommandStore::hold(const ImageSpec& image, std::stop_token stop) {
+  check_stop(stop);
+  return std::make_unique<Hold>(*this, image);
 }
 
 void RbdCommandStore::roll_back(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) {

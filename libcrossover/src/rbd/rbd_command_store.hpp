@@ -35,7 +35,8 @@ class RbdCommandStore final : public ImageStore {
   void remove(const ImageSpec& image) override;
   Snapshot create_snapshot(const ImageSpec& image, const std::string& name) override;
   void remove_snapshot(const ImageSpec& image, const Snapshot& snapshot) override;
-  void roll_back(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
+  /// Only looks for other clients, now and again before and after everything that rests on there being none.
+  std::unique_ptr<ImageHold> hold(const ImageSpec& image, std::stop_token stop) override;
   void set_metadata(const ImageSpec& image, const std::string& key, const std::string& value) override;
   void remove_metadata(const ImageSpec& image, const std::string& key) override;
   bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
@@ -47,11 +48,13 @@ class RbdCommandStore final : public ImageStore {
   /// Reads all of the image, whatever is selected of it, and refuses a sample.
   void hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
                    const std::function<void(const BlockHash&)>& take, std::stop_token stop) override;
-  /// Goes on where another implementation came to, and keeps no progress of its own.
-  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, const TransferProgress& from,
-                                       std::stop_token stop) override;
 
  private:
+  class Hold;
+
+  void roll_back(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop);
+  /// Goes on where another implementation came to, and keeps no progress of its own.
+  std::unique_ptr<DiffSink> write_diff(const ImageSpec& image, const TransferProgress& from, std::stop_token stop);
   CommandResult run(const std::vector<std::string>& argv, std::chrono::milliseconds limit,
                     std::stop_token stop = {});
   /// Runs `rbd` on an image and throws for an exit status that is neither 0 nor `accepted`.

@@ -22,27 +22,33 @@
 ///     1 request    client   up to 64 MiB  JSON {"id", "op", and what the operation takes}
 ///     2 answer     server   up to 64 MiB  JSON {"id", "result"} or {"id", "error": {"code", "operation",
 ///                                         "subject", "cause", "retryable"}}
+///     3 busy       server   0             the request is being worked on
 ///     16 size      both     8             u64 the image's size at the end of the diff
 ///     17 data      both     25 to 24+4Mi  see below
 ///     18 zero      both     16            u64 offset, u64 length
 ///     19 end       both     24            u64 number of data and zero frames, 16 bytes digest
 ///     20 mark      both     24            the same, of the frames so far
 ///
+/// While a server works on a request, a transfer included, it sends a busy frame every five seconds, between other
+/// frames. A client that hears nothing for 45 seconds while it waits for an answer takes the server for gone.
+///
 /// One request at a time: its answer comes before the next request. Strings in JSON are bytes, each written as
 /// the code point of its number (U+0000 to U+00FF), for configurations and metadata need not be UTF-8.
 ///
 /// **A transfer** is size, then data and zero frames in ascending order without overlaps, then end. The client
-/// sends one after the answer to "write_diff"; the server then answers a second time, with its own digest in hex,
-/// when everything is on stable storage. The server sends one after the answer to "read_diff". A side that fails
-/// in the middle of a transfer sends no end; a server sends an answer with the error and, if it was writing, ends.
-/// A client that goes away in the middle leaves a torn head and no snapshot.
+/// sends one after the answer to "held_write_diff"; the server then answers a second time, with its own digest in
+/// hex, when everything is on stable storage. The server sends one after the answer to "read_diff". A side that
+/// fails in the middle of a transfer sends no end; a server sends an answer with the error and, if it was writing,
+/// ends. A client that goes away in the middle leaves a torn head and no snapshot.
 ///
 /// **Marks** stand between data and zero frames: when everything before one is on stable storage, whoever writes
 /// may record that the transfer came as far. A mark whose count or digest is not what came ends the transfer, as a
 /// wrong end does. One that goes on where another ended has neither frames nor a digest of what lies before.
 ///
 /// Who sends a transfer and has nothing to send for five seconds sends a mark. A server that hears nothing for 45
-/// seconds between size and end takes the client for gone: a host that lost its power says no goodbye.
+/// seconds between size and end, or while it holds an image and waits for a request, takes the client for gone: a
+/// host that lost its power says no goodbye. Who holds an image and has nothing to ask sends a "ping" every ten
+/// seconds.
 ///
 /// **Data** is u64 offset, u64 XXH3-64 of the raw bytes, u32 raw length (1 to 4 MiB), u8 codec, u8 and u16
 /// reserved, then the bytes as the codec has them; they are never longer than the raw ones. The codec is a set of
@@ -66,7 +72,7 @@
 namespace crossover::stream {
 
 inline constexpr std::string_view agent_magic = "crossover-agent\n";
-inline constexpr std::uint32_t agent_protocol_version = 3;
+inline constexpr std::uint32_t agent_protocol_version = 4;
 inline constexpr std::size_t max_block_bytes = std::size_t{4} << 20;
 inline constexpr std::size_t max_control_bytes = std::size_t{64} << 20;
 inline constexpr std::size_t frame_header_bytes = 8;
@@ -86,6 +92,7 @@ std::string render_hello(const AgentHello& hello);
 enum class FrameType : std::uint8_t {
   request = 1,
   answer = 2,
+  busy = 3,
   size = 16,
   data = 17,
   zero = 18,

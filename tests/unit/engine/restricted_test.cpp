@@ -75,7 +75,7 @@ struct Abuse : Stage {
   ImageRecord record(const ImageSpec& image) { return image_record(state(image)); }
 
   void write_record(const ImageSpec& image, const ImageRecord& changed) {
-    store().set_metadata(image, std::string(record_key), render_record(changed));
+    hold(image)->set_metadata(std::string(record_key), render_record(changed));
   }
 
   /// As a run does before it sends: the head is not the newest point any more.
@@ -102,7 +102,13 @@ struct Abuse : Stage {
     CHECK(clusters.dump() == before);
   }
 
+  /// Past the agent, as a program on the destination does.
+  void write_record_there(const ImageSpec& image, const ImageRecord& changed) {
+    clusters.replica_images.set_metadata(image, std::string(record_key), render_record(changed));
+  }
+
   ImageStore& store() { return stores.open(access()); }
+  std::unique_ptr<ImageHold> hold(const ImageSpec& image) { return store().hold(image, {}); }
   CephAccess access() {
     return storage_access(clusters.destination.inventory, *clusters.destination.inventory.storages.rbd("copy"));
   }
@@ -223,14 +229,51 @@ TEST_CASE("a point that differs cannot be repaired through a restricted agent, a
   CHECK(stage.clusters.dump() == before);
 }
 
+TEST_CASE_FIXTURE(Abuse,
+                  "a point that was found to be bad stays so, on the disks that say it, and nothing starts there") {
+  ImageRecord marked = record(second);
+  marked.replica->points[1].bad = true;
+  write_record_there(second, marked);
+  clusters.write_at_random();
+  const std::string point = run_well();
+  const auto points_of = [&](const ImageSpec& image) { return record(image).replica->points; };
+  REQUIRE(points_of(first).size() == 3);
+  REQUIRE(points_of(second).size() == 3);
+  for (const PointIds& one : points_of(first)) CHECK_FALSE(one.bad);
+  CHECK_FALSE(points_of(second)[0].bad);
+  CHECK(points_of(second)[1].bad);
+  CHECK_FALSE(points_of(second)[2].bad);
+  CHECK(clusters.replica_images.content(second, point) ==
+        clusters.source_images.content(clusters.image_of(100, "scsi1"), point));
+  CHECK(std::any_of(only(last).steps.begin(), only(last).steps.end(), [&](const std::string& step) {
+    return contains(step, "roll ") && contains(step, "back to " + points[0]);
+  }));
+}
+
+TEST_CASE_FIXTURE(Abuse, "what the destination's own retention removed is not known of any more") {
+  for (const ImageSpec& image : {first, second}) {
+    clusters.replica_images.remove_snapshot(image, snapshot(image, 0));
+  }
+  clusters.replica_images.remove_metadata(first, std::string(point_key_prefix) + points[0]);
+  const std::string point = run_well();
+  for (const ImageSpec& image : {first, second}) {
+    const std::vector<PointIds> known = record(image).replica->points;
+    REQUIRE(known.size() == 2);
+    CHECK(known[0].name == points[1]);
+    CHECK(known[1].name == point);
+  }
+}
+
 TEST_CASE_FIXTURE(Abuse, "recovery points cannot be removed, nor the images they are on") {
   for (const ImageSpec& image : {first, second}) {
     for (const std::size_t point : {0, 1}) {
       refused("'crossover prune'", [&] { store().remove_snapshot(image, snapshot(image, point)); });
-      refused("'crossover prune'",
-              [&] { store().remove_metadata(image, std::string(point_key_prefix) + points[point]); });
+      const std::string config_key = std::string(point_key_prefix) + points[point];
+      refused("'crossover prune'", [&] { store().remove_metadata(image, config_key); });
+      refused("'crossover prune'", [&] { hold(image)->remove_metadata(config_key); });
     }
     refused("'crossover prune'", [&] { store().remove_metadata(image, std::string(record_key)); });
+    refused("'crossover prune'", [&] { hold(image)->remove_metadata(std::string(record_key)); });
     refused("'crossover prune'", [&] { store().remove(image); });
     // Not while something is under way either.
     begin_transfer(image);
@@ -269,8 +312,11 @@ TEST_CASE_FIXTURE(Abuse, "what is recorded of recovery points stays") {
     refused("no recovery point",
             [&] { change(image, [](ImageRecord& r) { r.replica->end_snapshot = "mirror-x"; }); });
   }
-  CHECK_THROWS_AS(store().set_metadata(first, std::string(record_key), "{"), Error);
-  refused("has no crossover.progress", [&] { store().set_metadata(first, "crossover.progress", "x"); });
+  CHECK_THROWS_AS(hold(first)->set_metadata(std::string(record_key), "{"), Error);
+  refused("has no crossover.progress", [&] { hold(first)->set_metadata("crossover.progress", "x"); });
+  // Nor is anything written beside the checks that a hold makes.
+  refused("whoever holds it",
+          [&] { store().set_metadata(first, std::string(record_key), render_record(record(first))); });
 }
 
 TEST_CASE_FIXTURE(Abuse, "new points come after those that are there, and not from the future") {
@@ -288,16 +334,18 @@ TEST_CASE_FIXTURE(Abuse, "new points come after those that are there, and not fr
     write_record(first, changed);
   });
   refused("not the recovery point that was sent",
-          [&] { store().create_snapshot(first, "mirror-default-20261123T150000Z"); });
+          [&] { hold(first)->create_snapshot("mirror-default-20261123T150000Z"); });
+  refused("whoever holds the image", [&] { store().create_snapshot(first, "mirror-default-20261123T150000Z"); });
   begin_transfer(first);
   refused("not the recovery point that was sent",
-          [&] { store().create_snapshot(first, "mirror-default-20261123T150000Z"); });
+          [&] { hold(first)->create_snapshot("mirror-default-20261123T150000Z"); });
+  refused("whoever holds the image", [&] { store().create_snapshot(first, "mirror-default-20261123T150000Z"); });
 }
 
 TEST_CASE_FIXTURE(Abuse, "a recovery point's configuration is neither replaced nor made up") {
   const PointConfig good = parse_point(state(first).metadata.at(std::string(point_key_prefix) + points[1]));
   const auto complete = [&](const std::string& name, const PointConfig& point) {
-    store().set_metadata(first, std::string(point_key_prefix) + name, render_point(point));
+    hold(first)->set_metadata(std::string(point_key_prefix) + name, render_point(point));
   };
   PointConfig other = good;
   other.config += "name: other\n";
@@ -312,7 +360,7 @@ TEST_CASE_FIXTURE(Abuse, "a recovery point's configuration is neither replaced n
   applied.replica->state = ReplicaState::applied;
   write_record(first, applied);
   refused("no snapshot", [&] { complete(next, good); });
-  store().create_snapshot(first, next);
+  hold(first)->create_snapshot(next);
   for (const char* line : {"args: -x\n", "hookscript: local:snippets/a.pl\n", "[PENDING]\nargs: -x\n"}) {
     PointConfig evil = good;
     evil.config += line;
@@ -338,8 +386,8 @@ TEST_CASE_FIXTURE(Abuse, "a recovery point's configuration is neither replaced n
 TEST_CASE_FIXTURE(Abuse, "the head is written and rolled back only where a transfer was begun") {
   Nowhere sink;
   for (const ImageSpec& image : {first, second}) {
-    refused("no transfer to it was begun", [&] { store().roll_back(image, snapshot(image, 0), {}); });
-    refused("no transfer to it was begun", [&] { store().write_diff(image, {}, {}); });
+    refused("no transfer to it was begun", [&] { hold(image)->roll_back(snapshot(image, 0), {}); });
+    refused("no transfer to it was begun", [&] { hold(image)->write_diff({}, {}); });
     refused("not for the client to read", [&] { store().read_diff(image, {}, snapshot(image, 0), 0, sink, {}); });
     refused("not for the client to read", [&] { store().read_ranges(image, snapshot(image, 0), {}, sink, {}); });
   }
@@ -366,12 +414,11 @@ TEST_CASE_FIXTURE(Abuse, "no other image can be reached, by any operation") {
     refused(part, [&] { store().remove(image); });
     refused(part, [&] { store().create_snapshot(image, any.name); });
     refused(part, [&] { store().remove_snapshot(image, any); });
-    refused(part, [&] { store().roll_back(image, any, {}); });
+    refused(part, [&] { store().hold(image, {}); });
     refused(part, [&] { store().set_metadata(image, std::string(record_key), "{}"); });
     refused(part, [&] { store().remove_metadata(image, "crossover.progress"); });
     refused(part, [&] { store().head_unchanged_since(image, any, {}); });
     refused(part, [&] { store().hash_blocks(image, any, {}, [](const BlockHash&) {}, {}); });
-    refused(part, [&] { store().write_diff(image, {}, {}); });
   }
   ImageLayout elsewhere;
   elsewhere.data_pool = "other";
@@ -410,12 +457,63 @@ TEST_CASE_FIXTURE(Abuse, "somebody else's image of an allowed VMID is not claime
   claim.replica->end_snapshot.clear();
   refused("it is not empty", [&] { write_record(theirs, claim); });
   refused("no first copy", [&] { store().remove(theirs); });
-  refused("no transfer", [&] { store().write_diff(theirs, {}, {}); });
-  refused("no transfer", [&] { store().roll_back(theirs, {}, {}); });
+  refused("no transfer", [&] { hold(theirs)->write_diff({}, {}); });
+  refused("no transfer", [&] { hold(theirs)->roll_back({}, {}); });
+  refused("not the recovery point", [&] { hold(theirs)->create_snapshot("mirror-default-20261123T150000Z"); });
   const Snapshot kept = clusters.replica_images.create_snapshot(theirs, "mirror-default-20261101T000000Z");
   clusters.replica_images.write(theirs, 0, std::vector<std::byte>(4096, std::byte{2}));
   refused("'crossover prune'", [&] { store().remove_snapshot(theirs, kept); });
   refused("already", [&] { write_record(theirs, claim); });
+  clusters.replica_images.set_metadata(theirs, "crossover.other", "x");
+  refused("no record says", [&] { hold(theirs); });
+}
+
+TEST_CASE_FIXTURE(Abuse, "a replica that was recovered is no replica any more") {
+  const std::string key{point_key_prefix};
+  const std::string config = state(first).metadata.at(key + points[1]);
+  const std::string present = clusters.destination.config(99100).value();
+  for (const ImageSpec& image : {first, second}) {
+    const ImageRecord mirrored = record(image);
+    refused("'crossover recover'", [&] {
+      ImageRecord promoted = mirrored;
+      promoted.replica->promoted = Promotion{points[1], clusters.clock.now()};
+      write_record(image, promoted);
+    });
+    // Who holds an image when a recovery begins can do no more than who comes later.
+    const std::unique_ptr<ImageHold> held = hold(image);
+    for (const ReplicaState how_far : {ReplicaState::applying, ReplicaState::applied, ReplicaState::complete}) {
+      ImageRecord promoted = mirrored;
+      promoted.replica->promoted = Promotion{points[1], clusters.clock.now()};
+      promoted.replica->state = how_far;
+      promoted.replica->end_snapshot = "mirror-default-20261123T150000Z";
+      write_record_there(image, promoted);
+      refused("was recovered", [&] { hold(image); });
+      for (const ImageRecord& wanted : {mirrored, promoted}) {
+        refused("was recovered", [&] { held->set_metadata(std::string(record_key), render_record(wanted)); });
+      }
+      refused("was recovered", [&] { held->set_metadata(key + points[1], config); });
+      refused("was recovered", [&] { held->remove_metadata(std::string(progress_key)); });
+      refused("was recovered", [&] { held->roll_back(snapshot(image, 0), {}); });
+      refused("was recovered", [&] { held->write_diff({}, {}); });
+      refused("was recovered", [&] { held->create_snapshot("mirror-default-20261123T150000Z"); });
+      refused("'crossover prune'", [&] { store().remove_snapshot(image, snapshot(image, 0)); });
+      refused("'crossover prune'", [&] { store().remove(image); });
+      // One disk that is promoted makes the guest one of its own.
+      refused("was recovered", [&] {
+        hypervisor.write_config("w1", 99100, ConfigVersion{present, ""}, present + "tags: x\n", {});
+      });
+      refused("was recovered", [&] { hypervisor.write_firewall(99100, "x", {}); });
+    }
+    write_record_there(image, mirrored);
+  }
+  // A first copy that is promoted is not one to be removed, whatever else its record lacks.
+  ImageRecord empty = record(second);
+  empty.replica->points.clear();
+  empty.replica->state = ReplicaState::applying;
+  empty.replica->promoted = Promotion{points[1], clusters.clock.now()};
+  write_record_there(second, empty);
+  refused("'crossover prune'", [&] { store().remove(second); });
+  refused("'crossover prune'", [&] { store().remove_snapshot(second, snapshot(second, 0)); });
 }
 
 TEST_CASE_FIXTURE(Abuse, "other guests are only known to be there") {
@@ -443,7 +541,9 @@ TEST_CASE_FIXTURE(Abuse, "no other guest is configured, and nothing comes in tha
   refused("none of the VMIDs", [&] { write(500, theirs, "name: mine\n"); });
   refused("none of the VMIDs", [&] { hypervisor.read_config("w1", 500, {}); });
   refused("none of the VMIDs", [&] { hypervisor.write_firewall(500, "[OPTIONS]\n", {}); });
-  refused("only a source", [&] { hypervisor.freeze("w1", 99100, std::chrono::seconds(1), {}); });
+  for (const HoldWay way : {HoldWay::freeze, HoldWay::pause}) {
+    refused("only a source", [&] { hypervisor.hold_guest(way, "w1", 99100, std::chrono::seconds(1), {}); });
+  }
   refused("only a source", [&] { hypervisor.hold_config("w1", 99100, expected, present); });
   for (const char* line : {"args: -device x",
                            "hookscript: local:snippets/a.pl",
@@ -501,9 +601,15 @@ TEST_CASE_FIXTURE(Abuse, "a guest that is no replica, or that runs, is not confi
   refused("no replica", [&] { write(99500, "scsi0: local-lvm:vm-99500-disk-0\n"); });
   refused("locked (backup)", [&] { write(99100, "lock: backup\n" + present); });
   write(99100, present);
+  // A run holds what it writes; of whoever else has it open a guest that runs is the one that counts.
   clusters.replica_images.set_watchers(second, {"10.0.0.9"});
-  refused("is open", [&] { write(99100, clusters.destination.config(99100).value()); });
-  refused("is open", [&] { hypervisor.write_firewall(99100, "x", {}); });
+  write(99100, clusters.destination.config(99100).value());
+  hypervisor.write_firewall(99100, "x", {});
+  for (const Power power : {Power::running, Power::unknown}) {
+    clusters.destination.inventory.guests.at(99100).power = power;
+    refused("is open", [&] { write(99100, clusters.destination.config(99100).value()); });
+    refused("is open", [&] { hypervisor.write_firewall(99100, "y", {}); });
+  }
 }
 
 TEST_CASE("restrictions as they are written") {

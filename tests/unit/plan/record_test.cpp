@@ -42,6 +42,19 @@ TEST_CASE("a record comes back as it was written") {
   }
 }
 
+TEST_CASE("only the record of a promoted replica is one that older readers refuse") {
+  ReplicaRecord record;
+  record.image_id = "77ff";
+  record.pool_id = 5;
+  CHECK(render_record({record, std::nullopt}).find("\"version\":1}") != std::string::npos);
+  CHECK(render_point({}).find("\"version\":1}") != std::string::npos);
+  record.promoted = Promotion{"mirror-nightly-20261122T010203Z",
+                              std::chrono::sys_days(std::chrono::year(2026) / 11 / 23) + std::chrono::seconds(7)};
+  const std::string written = render_record({record, std::nullopt});
+  CHECK(written.find("\"version\":2}") != std::string::npos);
+  CHECK(image_record(image_with(written)).replica == record);
+}
+
 TEST_CASE("a record that was copied with another image's metadata does not count") {
   ReplicaRecord record;
   record.image_id = "1234";
@@ -69,7 +82,7 @@ TEST_CASE("a record that cannot be read is never taken for none") {
     CHECK_THROWS_AS((void)image_record(image_with(broken)), Error);
   }
   try {
-    (void)image_record(image_with("{\"version\":2}"));
+    (void)image_record(image_with("{\"version\":3}"));
     FAIL("a newer version was accepted");
   } catch (const Error& error) {
     CHECK(error.code() == ErrorCode::unsupported);

@@ -1,0 +1,82 @@
+#include "rbd/librbd_hold.hpp"
+
+#include <cerrno>
+#include <utility>
+
+#include "crossover/error.hpp"
+#include "rbd/librbd_state.hpp"
+#include "rbd/rbd_error.hpp"
+
+namespace crossover::rbd {
+
+namespace {
+
+class LibrbdHold final : public ImageHold {
+ public:
+  LibrbdHold(Image image, const WriteWindow& window) : image_(std::move(image)), window_(window) {
+    image_.require_unwatched("hold image");
+    if ((image_.features() & image_feature::exclusive_lock) == 0) return;
+    image_.check(rbd_lock_acquire(image_.get(), RBD_LOCK_MODE_EXCLUSIVE), "lock image");
+    // Who opened the image between the two looks has lost the lock to us by now, but would be written under.
+    image_.require_unwatched("hold image");
+  }
+
+  ImageState state() override { return read_state(image_); }
+
+  void set_metadata(const std::string& key, const std::string& value) override {
+    rbd::set_metadata(image_, key, value);
+  }
+
+  void remove_metadata(const std::string& key) override { rbd::remove_metadata(image_, key); }
+
+  void roll_back(const Snapshot& snapshot, std::stop_token stop) override {
+    if (stop.stop_requested()) throw Cancelled{};
+    image_.require_snapshot(snapshot, "roll back");
+    // librbd does not ask its progress callback whether to go on: a rollback runs to its end.
+    const int result = rbd_snap_rollback(image_.get(), snapshot.name.c_str());
+    if (result < 0) throw error_of_return(result, "roll back", image_.subject() + "@" + snapshot.name);
+    if (stop.stop_requested()) throw Cancelled{};
+  }
+
+  std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {
+    if (stop.stop_requested()) throw Cancelled{};
+    return make_librbd_writer(image_, from, window_, std::move(stop));
+  }
+
+  Snapshot create_snapshot(const std::string& name) override { return rbd::create_snapshot(image_, name); }
+
+ private:
+  Image image_;
+  WriteWindow window_;
+};
+
+}  // namespace
+
+Snapshot create_snapshot(const Image& image, const std::string& name) {
+  const std::string subject = image.subject() + "@" + name;
+  int result = rbd_snap_create(image.get(), name.c_str());
+  if (result < 0) throw error_of_return(result, "create snapshot", subject);
+  std::uint64_t id = 0;
+  result = rbd_snap_get_id(image.get(), name.c_str(), &id);
+  if (result < 0) throw error_of_return(result, "create snapshot", subject);
+  // The head may have been resized meanwhile; the snapshot says what it has.
+  for (const Snapshot& listed : list_snapshots(image)) {
+    if (listed.id == id) return listed;
+  }
+  throw Error(ErrorCode::not_found, "create snapshot", subject, "it was removed right after it was made");
+}
+
+void set_metadata(const Image& image, const std::string& key, const std::string& value) {
+  image.check(rbd_metadata_set(image.get(), key.c_str(), value.c_str()), "set metadata");
+}
+
+void remove_metadata(const Image& image, const std::string& key) {
+  const int result = rbd_metadata_remove(image.get(), key.c_str());
+  if (result != -ENOENT) image.check(result, "remove metadata");
+}
+
+std::unique_ptr<ImageHold> hold_image(Image image, const WriteWindow& window) {
+  return std::make_unique<LibrbdHold>(std::move(image), window);
+}
+
+}  // namespace crossover::rbd
