@@ -114,7 +114,7 @@ def test_no_agent_is_paused(site, counter, job):
             counted = now
 
 
-def test_silent_agent_is_paused(site, silent, job):
+def test_lesson_13_a_silent_agent_is_reported_and_the_policy_decides(site, silent, job):
     config = silent.config()
     report = site.mirrored(f"105:{TARGET}", "--online", job=job)
     assert report["paused"] and not report["frozen"]
