@@ -285,7 +285,8 @@ def test_signal_while_paused(site, silent, job, dead_ceph, slow_commands, which)
 def test_lost_connection_while_frozen(site, slow, job):
     config, before = slow.config(), thawed(slow)
     begun = freezing(slow)
-    run = site.start_mirror(f"102:{TARGET}", "--online", "--json", "--freeze-timeout=5m", job=job)
+    run = site.start_mirror(f"102:{TARGET}", "--online", "--json", "--retries=0", "--freeze-timeout=5m",
+                            job=job)
     wait_for(begun, 60, "the freeze begins")
     site.run(NODE, "pkill", "-KILL", "-f", "^sshd: root@notty")
     wait_for(lambda: thawed(slow) > before and agent_says(slow, "thawed"), HELD_AT_MOST, "it is thawed")
