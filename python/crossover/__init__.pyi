@@ -71,6 +71,9 @@ class MirrorOptions:
         stall_timeout: str = "5m",
         online: bool = False,
         overwrite: bool = False,
+        adopt: bool = False,
+        discard_changes: bool = False,
+        reseed: bool = False,
         all_disks: bool = False,
         keep_host_devices: bool = False,
         no_lock: bool = False,
@@ -105,6 +108,9 @@ class MirrorOptions:
     stall_timeout: str
     online: bool
     overwrite: bool
+    adopt: bool
+    discard_changes: bool
+    reseed: bool
     all_disks: bool
     keep_host_devices: bool
     no_lock: bool
@@ -360,6 +366,8 @@ class GuestReport:
     def outcome(self) -> Literal["ok", "planned", "conflict", "failed"]: ...
     @property
     def error_code(self) -> str | None: ...
+    @property
+    def conflict(self) -> str | None: ...
     @property
     def error(self) -> str: ...
     @property

@@ -36,6 +36,9 @@ struct MirrorOptions {
   std::string stall_timeout = "5m";
   bool online = false;
   bool overwrite = false;
+  bool adopt = false;
+  bool discard_changes = false;
+  bool reseed = false;
   bool all_disks = false;
   bool keep_host_devices = false;
   bool no_lock = false;

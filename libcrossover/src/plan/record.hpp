@@ -36,7 +36,8 @@ struct PointIds {
   std::string name;
   std::uint64_t source_id = 0;
   std::uint64_t replica_id = 0;
-  bool bad = false;  ///< found to differ from the source's: nothing may start from it again
+  bool bad = false;      ///< found to differ from the source's: nothing may start from it again
+  bool adopted = false;  ///< the shell tool's: a base, and no recovery point
 
   bool operator==(const PointIds&) const = default;
 };
@@ -59,6 +60,14 @@ struct PointConfig {
   bool operator==(const PointConfig&) const = default;
 };
 
+/// An image that a new one was made beside, to take its place.
+struct ReplacedImage {
+  ImageSpec image;
+  std::string id;
+
+  bool operator==(const ReplacedImage&) const = default;
+};
+
 /// The record on a replica's image.
 struct ReplicaRecord {
   SourceIdentity source;
@@ -73,6 +82,7 @@ struct ReplicaRecord {
   std::string transfer;              ///< transfer_id() of that diff; empty: it is complete, or was taken back
   std::optional<PointConfig> point;  ///< of where it ends, on the guest's first disk, until it is complete
   std::vector<PointIds> points;      ///< oldest first
+  std::optional<ReplacedImage> replaces = {};  ///< what goes to the trash once a configuration names this image
 
   bool operator==(const ReplicaRecord&) const = default;
 };
