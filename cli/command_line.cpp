@@ -9,6 +9,7 @@
 #include "crossover/byte_size.hpp"
 #include "crossover/error.hpp"
 #include "crossover/migrator.hpp"
+#include "crossover/vmid.hpp"
 #include "diff_command_line.hpp"
 #include "exit_status.hpp"
 
@@ -53,6 +54,24 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
   CLI::App* verify =
       app.add_subcommand("verify", "compare the replicas' recovery points with the source, by hashes");
   CLI::App* check = app.add_subcommand("check", "look at everything a mirror run would need; change nothing");
+  CLI::App* points = app.add_subcommand("points", "list the recovery points of a replica, on the cluster it is on");
+  CLI::App* recover = app.add_subcommand(
+      "recover", "make a replica a guest of its own at its newest recovery point, on the cluster it is on");
+  CLI::App* prune =
+      app.add_subcommand("prune", "remove old recovery points of replicas, on the cluster they are on");
+  std::string vmid;
+  for (CLI::App* command : {points, recover}) {
+    command->add_option("VMID", vmid, "the replica's VMID")->required();
+  }
+  prune->add_option("VMID", invocation.replicas, "the replicas' VMIDs, with commas between them, or all")
+      ->required();
+  for (const RecoverOptionDescription& description : recover_option_list())
+    add_option(*recover, invocation.recover, description);
+  for (const PruneOptionDescription& description : prune_option_list())
+    add_option(*prune, invocation.prune, description);
+  for (CLI::App* command : {points, recover, prune}) {
+    command->add_flag("--json", invocation.json, "print the report as JSON, and nothing else, on standard output");
+  }
   // These are parsed by parse_diff_command(), in the syntax of `rbd`; here they are for the help alone.
   for (const DiffCommand command : {DiffCommand::export_diff, DiffCommand::import_diff, DiffCommand::show_diff}) {
     app.add_subcommand(std::string(to_string(command)),
@@ -105,6 +124,19 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
     } catch (const Error& error) {
       return Answer{fmt::format("crossover: {}\n", error.what()), true, exit_usage};
     }
+    return invocation;
+  }
+  if (*points || *recover) {
+    invocation.command = *points ? Command::points : Command::recover;
+    try {
+      invocation.replica = parse_vmid(*points ? "points" : "recover", vmid);
+    } catch (const Error& error) {
+      return Answer{fmt::format("crossover: {}\n", error.what()), true, exit_usage};
+    }
+    return invocation;
+  }
+  if (*prune) {
+    invocation.command = Command::prune;
     return invocation;
   }
   invocation.command = *check ? Command::check : *verify ? Command::verify : Command::mirror;

@@ -2,6 +2,7 @@
 /// The command line as a value.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <variant>
 
@@ -10,13 +11,17 @@
 
 namespace crossover::cli {
 
-enum class Command { mirror, verify, check, agent };
+enum class Command { mirror, verify, check, points, recover, prune, agent };
 
 /// What was asked for.
 struct Invocation {
   Command command = Command::mirror;
   MirrorOptions options;
   VerifyOptions verify;
+  std::uint32_t replica = 0;  ///< the VMID for points and recover
+  std::string replicas;       ///< those for prune
+  RecoverOptions recover;
+  PruneOptions prune;
   AgentOptions agent;
   bool json = false;
   bool debug = false;

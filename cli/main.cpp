@@ -17,6 +17,7 @@
 #include "crossover/agent.hpp"
 #include "crossover/error.hpp"
 #include "crossover/migrator.hpp"
+#include "crossover/replicas.hpp"
 #include "diff_commands.hpp"
 #include "exit_status.hpp"
 #include "renderer.hpp"
@@ -169,6 +170,50 @@ int check(const Invocation& invocation, std::stop_token stop) {
   return report.ok() ? exit_ok : exit_failed;
 }
 
+int points(const Invocation& invocation, std::stop_token stop) {
+  const ReplicaReport report = Replicas().points(invocation.replica, std::move(stop));
+  fmt::print("{}", invocation.json ? to_json(report) + "\n" : render_points(report));
+  return exit_ok;
+}
+
+int recover(const Invocation& invocation, std::stop_token stop) {
+  Renderer renderer(stdout, invocation.options, invocation.debug);
+  NullSink null;
+  const RecoverReport report =
+      Replicas().recover(invocation.replica, invocation.recover,
+                         invocation.json ? static_cast<EventSink&>(null) : renderer, std::move(stop));
+  fmt::print("{}", invocation.json ? to_json(report) + "\n" : render_recovery(report));
+  if (!report.error.empty()) {
+    fmt::print(
+        stderr, "crossover: {}\n",
+        report.error.starts_with("VM ") ? report.error : fmt::format("VM {}: {}", report.vmid, report.error));
+  }
+  if (report.outcome == Outcome::conflict) return exit_conflict;
+  return report.outcome == Outcome::failed ? exit_failed : exit_ok;
+}
+
+int prune(const Invocation& invocation, std::stop_token stop) {
+  Renderer renderer(stdout, invocation.options, invocation.debug);
+  NullSink null;
+  const PruneReport report =
+      Replicas().prune(invocation.replicas, invocation.prune,
+                       invocation.json ? static_cast<EventSink&>(null) : renderer, std::move(stop));
+  fmt::print("{}", invocation.json ? to_json(report) + "\n" : render_pruned(report));
+  for (const PrunedReplica& replica : report.replicas) {
+    // What could not be removed was told as a warning already.
+    if (replica.error.empty() || (!invocation.json && !replica.warnings.empty())) continue;
+    fmt::print(
+        stderr, "crossover: {}\n",
+        replica.error.starts_with("VM ") ? replica.error : fmt::format("VM {}: {}", replica.vmid, replica.error));
+  }
+  const auto any = [&](Outcome outcome) {
+    return std::any_of(report.replicas.begin(), report.replicas.end(),
+                       [outcome](const PrunedReplica& replica) { return replica.outcome == outcome; });
+  };
+  if (any(Outcome::conflict)) return exit_conflict;
+  return any(Outcome::failed) ? exit_failed : exit_ok;
+}
+
 int diff_command(const std::vector<std::string>& words) {
   const auto parsed = parse_diff_command(words);
   if (const auto* answer = std::get_if<Answer>(&parsed)) {
@@ -210,12 +255,22 @@ int main(int argc, char** argv) {
         return check(invocation, signals.token());
       case Command::verify:
         return verify(invocation, signals.token());
+      case Command::points:
+        return points(invocation, signals.token());
+      case Command::recover:
+        return recover(invocation, signals.token());
+      case Command::prune:
+        return prune(invocation, signals.token());
       case Command::mirror:
         return mirror(invocation, signals.token());
     }
     return exit_nothing_done;
   } catch (const Cancelled&) {
-    fmt::print(stderr, "crossover: interrupted; guests are thawed and unlocked\n");
+    fmt::print(stderr, "crossover: interrupted{}\n",
+               invocation.command == Command::recover ? "; run it again to finish the recovery"
+               : invocation.command == Command::points || invocation.command == Command::prune
+                   ? ""
+                   : "; guests are thawed and unlocked");
     return exit_interrupted;
   } catch (const Error& error) {
     fmt::print(stderr, "crossover: {}\n", error.what());

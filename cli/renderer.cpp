@@ -74,6 +74,11 @@ void Renderer::on_event(const Event& event) {
       return line(fmt::format("VM {} - file systems thawed, frozen for {} ms", vmid, event.elapsed.count()));
     case EventKind::not_frozen:
       return line(fmt::format("VM {} - file systems not frozen: {}", vmid, event.text));
+    case EventKind::paused:
+      return line(event.subject.empty() ? fmt::format("VM {} - paused", vmid)
+                                        : fmt::format("VM {} - does not run ({}), left so", vmid, event.subject));
+    case EventKind::resumed:
+      return line(fmt::format("VM {} - resumed, paused for {} ms", vmid, event.elapsed.count()));
     case EventKind::snapshot_created:
       return line(fmt::format("VM {} - Creating snapshot {}", vmid, event.subject));
     case EventKind::transfer_started:
@@ -120,6 +125,8 @@ void Renderer::on_event(const Event& event) {
       return;
     case EventKind::verify_finished:
       return line(fmt::format("{}: {}", verify_line(event), event.text));
+    case EventKind::step:
+      return line(fmt::format("VM {} - {}", vmid, event.text));
     case EventKind::guest_finished:
       if (event.text != "ok") {
         std::fflush(out_);
@@ -241,6 +248,82 @@ std::string render_check(const CheckReport& report) {
     text += fmt::format("{}  {}{}\n", result, subject, item.text);
   }
   return text;
+}
+
+namespace {
+
+std::string utc(std::chrono::sys_seconds time) {
+  return fmt::format("{:%Y-%m-%d %H:%M:%S} UTC", fmt::gmtime(std::chrono::system_clock::to_time_t(time)));
+}
+
+/// In two units, as far as that tells something: "3d 4h", "12m 5s".
+std::string age_text(std::chrono::milliseconds age) {
+  if (age.count() < 0) return "in the future";
+  const auto total = age.count() / 1000;
+  if (total >= 86400) return fmt::format("{}d {}h", total / 86400, total / 3600 % 24);
+  if (total >= 3600) return fmt::format("{}h {}m", total / 3600, total / 60 % 60);
+  return fmt::format("{}m {}s", total / 60, total % 60);
+}
+
+}  // namespace
+
+std::string render_points(const ReplicaReport& report) {
+  std::string text = fmt::format("VM {} - {} on {}: replica of VM {} in the cluster {}, job '{}'\n", report.vmid,
+                                 report.name, report.node, report.source_vmid, report.source_fsid, report.job);
+  const auto say = [&](const std::string& what) { text += fmt::format("VM {} - {}\n", report.vmid, what); };
+  if (report.promoted) {
+    say(report.promoted->done
+            ? fmt::format("promoted: recovered at {}, on {}", report.promoted->point, utc(report.promoted->time))
+            : fmt::format("promoted, but its recovery at {}, begun on {}, was not finished: run it again",
+                          report.promoted->point, utc(report.promoted->time)));
+  } else if (report.unfinished) {
+    say(report.applying.empty()
+            ? "its head is between two points: a transfer was taken back"
+            : fmt::format("its head is between two points: {} is being sent, or was cut", report.applying));
+  }
+  if (report.running) say("it is running");
+  if (!report.lock.empty()) say(fmt::format("it is locked ({})", report.lock));
+  for (const RecoveryPoint& point : report.points) {
+    std::uint64_t bytes = 0;
+    for (const PointDisk& disk : point.disks) bytes += disk.size_bytes;
+    const std::string state = !point.complete ? "incomplete: " + point.incomplete
+                              : point.bad     ? "bad: it was found to differ from the source"
+                                              : "complete";
+    text += fmt::format("{}  {}  {:>9}  {} {} of {}  {}\n", point.name, utc(point.time), age_text(point.age),
+                        point.disks.size(), point.disks.size() == 1 ? "disk" : "disks", format_bytes(bytes), state);
+  }
+  if (report.points.empty()) say("there is no recovery point");
+  return text;
+}
+
+std::string render_recovery(const RecoverReport& report) {
+  if (report.outcome == Outcome::planned) {
+    std::string text;
+    for (const std::string& step : report.steps) text += fmt::format("VM {} - would {}\n", report.vmid, step);
+    return text + "Dry run: nothing was changed\n";
+  }
+  if (report.outcome != Outcome::ok) return "";
+  return fmt::format("VM {} - {} is at {}{}{}\n", report.vmid, report.name, report.point,
+                     report.was_recovered ? ": it was recovered before, and its disks were not touched" : "",
+                     report.started ? "; it is running" : "");
+}
+
+std::string render_pruned(const PruneReport& report) {
+  std::string text;
+  std::size_t removed = 0;
+  for (const PrunedReplica& replica : report.replicas) {
+    if (!replica.untouched.empty()) {
+      text += fmt::format("VM {} - left alone: {}\n", replica.vmid, replica.untouched);
+    }
+    if (report.dry_run) {
+      for (const std::string& name : replica.removed) {
+        text += fmt::format("VM {} - would remove {}\n", replica.vmid, name);
+      }
+    }
+    removed += replica.removed.size();
+  }
+  if (report.dry_run) return text + "Dry run: nothing was changed\n";
+  return text + fmt::format("Removed {} snapshots of {} replicas\n", removed, report.replicas.size());
 }
 
 }  // namespace crossover::cli

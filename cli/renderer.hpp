@@ -8,6 +8,7 @@
 #include "crossover/events.hpp"
 #include "crossover/migrator.hpp"
 #include "crossover/options.hpp"
+#include "crossover/replica_report.hpp"
 #include "crossover/report.hpp"
 
 namespace crossover::cli {
@@ -43,5 +44,14 @@ std::string render_problem(const VerifiedGuest& guest);
 
 /// What a preflight found, for people.
 std::string render_check(const CheckReport& report);
+
+/// What there is of a replica, for people.
+std::string render_points(const ReplicaReport& report);
+
+/// How a recovery ended, for people; without what went wrong, which is its error.
+std::string render_recovery(const RecoverReport& report);
+
+/// What retention did where the replicas are, for people; without what went wrong.
+std::string render_pruned(const PruneReport& report);
 
 }  // namespace crossover::cli

@@ -220,9 +220,9 @@ class Destination final : public Hypervisor, public ImageStores {
   void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes, std::stop_token stop) override {
     side(stop).hypervisor.write_firewall(vmid, bytes, stop);
   }
-  std::unique_ptr<Freeze> freeze(const std::string& node, std::uint32_t vmid, std::chrono::milliseconds deadline,
-                                 std::stop_token stop) override {
-    return side(stop).hypervisor.freeze(node, vmid, deadline, stop);
+  std::unique_ptr<GuestHold> hold_guest(HoldWay way, const std::string& node, std::uint32_t vmid,
+                                        std::chrono::milliseconds deadline, std::stop_token stop) override {
+    return side(stop).hypervisor.hold_guest(way, node, vmid, deadline, stop);
   }
 
  private:
@@ -285,7 +285,23 @@ class BothSides final : public Connection {
   Destination destination_;
 };
 
+class ThisCluster final : public LocalConnection {
+ public:
+  Hypervisor& hypervisor() override { return cluster_; }
+  GuestPower& power() override { return cluster_; }
+  ImageStores& images() override { return stores_; }
+
+ private:
+  LocalShell shell_;
+  PveCluster cluster_{shell_, [](const NodeState& node) { return std::make_unique<SshShell>(node_host(node)); }};
+  StoreCache<> stores_{[](const CephAccess& access) { return std::make_unique<LibrbdStore>(access); }};
+};
+
 }  // namespace
+
+std::unique_ptr<LocalConnection> connect_here() {
+  return std::make_unique<ThisCluster>();
+}
 
 std::unique_ptr<Connection> connect(const MirrorRequest& request, EventSink& events) {
   return std::make_unique<BothSides>(request, events);

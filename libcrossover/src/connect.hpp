@@ -24,4 +24,16 @@ class Connection {
 /// outlive the connection.
 std::unique_ptr<Connection> connect(const MirrorRequest& request, EventSink& events);
 
+/// The cluster of this host: commands run here, or through ssh on its other nodes, and images are reached through
+/// librbd.
+class LocalConnection {
+ public:
+  virtual ~LocalConnection() = default;
+  virtual Hypervisor& hypervisor() = 0;
+  virtual GuestPower& power() = 0;
+  virtual ImageStores& images() = 0;
+};
+
+std::unique_ptr<LocalConnection> connect_here();
+
 }  // namespace crossover

@@ -1,47 +1,16 @@
 #include "crossover/migrator.hpp"
 
-#include <condition_variable>
-#include <mutex>
-
 #include "connect.hpp"
 #include "crossover/error.hpp"
 #include "engine/check.hpp"
 #include "engine/mirror.hpp"
 #include "engine/verify.hpp"
+#include "serialised_sink.hpp"
+#include "system_clock.hpp"
 
 namespace crossover {
 
 namespace {
-
-class SystemClock final : public Clock {
- public:
-  std::chrono::sys_seconds now() override {
-    return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
-  }
-
-  void wait(std::chrono::milliseconds duration, std::stop_token stop) override {
-    std::mutex mutex;
-    std::condition_variable_any woken;
-    std::unique_lock lock(mutex);
-    woken.wait_for(lock, stop, duration, [] { return false; });
-    if (stop.stop_requested()) throw Cancelled{};
-  }
-};
-
-/// Events come from several threads of the engine; a sink hears one at a time.
-class SerialisedSink final : public EventSink {
- public:
-  explicit SerialisedSink(EventSink& next) : next_(next) {}
-
-  void on_event(const Event& event) override {
-    const std::scoped_lock lock(mutex_);
-    next_.on_event(event);
-  }
-
- private:
-  EventSink& next_;
-  std::mutex mutex_;
-};
 
 /// A check has items instead of events; warnings become some.
 class WarningSink final : public EventSink {

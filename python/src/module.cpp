@@ -17,4 +17,5 @@ PYBIND11_MODULE(_crossover, module) {
   python::add_diff_stream(module);
   python::add_reports(module);
   python::add_migrator(module);
+  python::add_replicas(module);
 }

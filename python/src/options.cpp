@@ -35,6 +35,24 @@ struct Door<VerifyOptions> {
   static std::span<const VerifyOptionDescription> list() { return verify_option_list(); }
 };
 
+template <>
+struct Door<RecoverOptions> {
+  static constexpr const char* name = "RecoverOptions";
+  static constexpr const char* help =
+      "How a replica is recovered, all by keyword; each is an attribute as well.\n\n"
+      "They are checked by Replicas.recover(), not here.";
+  static std::span<const RecoverOptionDescription> list() { return recover_option_list(); }
+};
+
+template <>
+struct Door<PruneOptions> {
+  static constexpr const char* name = "PruneOptions";
+  static constexpr const char* help =
+      "What stays of replicas where they are, all by keyword; each is an attribute as well.\n\n"
+      "They are checked by Replicas.prune(), not here.";
+  static std::span<const PruneOptionDescription> list() { return prune_option_list(); }
+};
+
 /// One option, of whichever struct.
 struct PythonOption {
   std::string name;
@@ -201,6 +219,8 @@ py::object described() {
 void add_options(py::module_& module) {
   add_class<MirrorOptions>(module);
   add_class<VerifyOptions>(module);
+  add_class<RecoverOptions>(module);
+  add_class<PruneOptions>(module);
 
   ValueClass<PythonOption>(module, "OptionDescription", "One option, as every door of the library has it.")
       .field("name", &PythonOption::name, "Its name on the command line, without \"--\".")
@@ -217,6 +237,10 @@ void add_options(py::module_& module) {
              "argument specifications are made from.");
   module.def("verify_option_list", &described<VerifyOptions>,
              "verify_option_list()\n--\n\nEvery option of VerifyOptions, in the same way.");
+  module.def("recover_option_list", &described<RecoverOptions>,
+             "recover_option_list()\n--\n\nEvery option of RecoverOptions, in the same way.");
+  module.def("prune_option_list", &described<PruneOptions>,
+             "prune_option_list()\n--\n\nEvery option of PruneOptions, in the same way.");
 }
 
 }  // namespace crossover::python

@@ -5,6 +5,7 @@
 #include "bindings.hpp"
 #include "crossover/events.hpp"
 #include "crossover/migrator.hpp"
+#include "crossover/replica_report.hpp"
 #include "text.hpp"
 #include "value_class.hpp"
 
@@ -47,10 +48,11 @@ void add_event(py::module_& module) {
           "kind", [](const Event& e) { return std::string(to_string(e.kind)); },
           "What happened: \"run_started\", \"guest_started\", \"target_checked\", \"source_locked\",\n"
           "\"source_unlocked\", \"replica_locked\", \"replica_unlocked\", \"frozen\", \"thawed\", \"not_frozen\",\n"
+          "\"paused\", \"resumed\",\n"
           "\"snapshot_created\", \"transfer_started\", \"point_resumed\", \"transfer_resumed\",\n"
           "\"transfer_progress\", \"transfer_finished\",\n"
           "\"config_written\", \"left_out\", \"housekeeping\", \"snapshot_removed\", \"verify_started\",\n"
-          "\"verify_progress\", \"verify_finished\", \"retrying\", \"guest_finished\",\n"
+          "\"verify_progress\", \"verify_finished\", \"step\", \"retrying\", \"guest_finished\",\n"
           "\"run_finished\", \"warning\" or \"debug\". Later versions may have more.")
       .field("vmid", &Event::vmid, "The source guest; 0 if it is about the whole run.")
       .field("target_vmid", &Event::target_vmid, "Its VMID on the destination; 0 if not set.")
@@ -59,7 +61,7 @@ void add_event(py::module_& module) {
       .field("text", &Event::text, "In words: the reason, the warning, how the guest ended (\"ok\" or why not).")
       .field("full", &Event::full, "A first copy, not an incremental transfer.")
       .field("bytes", &Event::bytes, "Of a transfer: committed so far, or in the whole diff stream.")
-      .field("elapsed", &Event::elapsed, "A timedelta: of the transfer, the freeze or the run.")
+      .field("elapsed", &Event::elapsed, "A timedelta: of the transfer, the freeze or pause, or the run.")
       .type()
       .def("to_json", &event_to_json,
            "to_json($self)\n--\n\nAs one JSON object in one line; `elapsed_ms` is in milliseconds.");
@@ -117,9 +119,10 @@ void add_guest_report(py::module_& module) {
              "The ResumedPoint that had to be completed first; None if there was none.")
       .field("running", &GuestReport::running, "It ran when the snapshots were made.")
       .field("frozen", &GuestReport::frozen, "Its file systems were frozen meanwhile.")
+      .field("paused", &GuestReport::paused, "It was paused meanwhile, because it could not be frozen.")
       .field("consistency", &GuestReport::consistency,
-             "What that means for the point: \"frozen\", \"stopped\" or why not.")
-      .field("frozen_for", &GuestReport::frozen_for, "A timedelta.")
+             "What that means for the point: \"frozen\", \"stopped\", \"paused: why\" or \"not frozen: why\".")
+      .field("frozen_for", &GuestReport::frozen_for, "How long it was frozen or paused at most, a timedelta.")
       .field("disks", &GuestReport::disks, "A tuple of DiskReport.")
       .field("left_out", &GuestReport::left_out, "A tuple of LeftOut.")
       .field("removed", &GuestReport::removed, "Snapshots retention removed, each \"side pool/image@snapshot\".")
@@ -205,6 +208,90 @@ void add_verify_report(py::module_& module) {
       .def("to_json", py::overload_cast<const VerifyReport&>(&to_json), to_json_help);
 }
 
+void add_replica_reports(py::module_& module) {
+  ValueClass<PointDisk>(module, "PointDisk", "One disk of a recovery point.")
+      .field("image", &PointDisk::image, "Such as \"pool/vm-99100-disk-0-ssd\".")
+      .field("size_bytes", &PointDisk::size_bytes,
+             "The image's size at that moment, not what it takes of the pool.");
+
+  ValueClass<RecoveryPoint>(module, "RecoveryPoint", "One recovery point of a replica.")
+      .field("name", &RecoveryPoint::name, "Its snapshots' name.")
+      .field("time", &RecoveryPoint::time, "The moment it is of, a datetime in UTC.")
+      .field("age", &RecoveryPoint::age, "At the time of the report, a timedelta.")
+      .field("complete", &RecoveryPoint::complete, "Every disk and the configuration are there.")
+      .field("incomplete", &RecoveryPoint::incomplete, "Why not, in one line.")
+      .field("bad", &RecoveryPoint::bad, "A comparison found that it differs from the source's.")
+      .field("disks", &RecoveryPoint::disks, "A tuple of PointDisk.");
+
+  ValueClass<PromotedReplica>(module, "PromotedReplica",
+                              "That a replica was made a guest of its own, or is being made one.")
+      .field("point", &PromotedReplica::point, "The recovery point where it began.")
+      .field("time", &PromotedReplica::time, "When; a datetime in UTC.")
+      .field("done", &PromotedReplica::done, "False: a recovery was cut in the middle; recover it again.");
+
+  ValueClass<ReplicaReport>(module, "ReplicaReport", "A replica as the cluster it is on knows it.")
+      .field("vmid", &ReplicaReport::vmid, "The replica's VMID.")
+      .field("node", &ReplicaReport::node, "The node that owns it.")
+      .field("name", &ReplicaReport::name, "The guest's name.")
+      .field("running", &ReplicaReport::running, "It runs.")
+      .field("lock", &ReplicaReport::lock, "PVE's lock on it; empty: none.")
+      .field("job", &ReplicaReport::job, "The job's name as given.")
+      .field("source_fsid", &ReplicaReport::source_fsid, "The Ceph cluster it comes from.")
+      .field("source_vmid", &ReplicaReport::source_vmid, "The guest there.")
+      .field("unfinished", &ReplicaReport::unfinished,
+             "The head is between two points: a transfer was cut, or is under way.")
+      .field("applying", &ReplicaReport::applying,
+             "The point it was to become; empty if none, or if it was taken back.")
+      .field("promoted", &ReplicaReport::promoted, "A PromotedReplica, or None.")
+      .field("points", &ReplicaReport::points, "A tuple of RecoveryPoint, newest first.")
+      .type()
+      .def("to_json", py::overload_cast<const ReplicaReport&>(&to_json), to_json_help);
+
+  ValueClass<RecoverReport>(module, "RecoverReport", "How a recovery ended.")
+      .field("vmid", &RecoverReport::vmid, "The replica's VMID.")
+      .field("node", &RecoverReport::node, "The node that owns it.")
+      .field("name", &RecoverReport::name, "The guest's name.")
+      .field("dry_run", &RecoverReport::dry_run, "Nothing was changed.")
+      .field(
+          "outcome", &RecoverReport::outcome,
+          "\"ok\"; \"planned\": a dry run; \"conflict\": a state that a human has to decide, nothing was changed;\n"
+          "\"failed\": recover it again.")
+      .field("error_code", &RecoverReport::error_code, "Why it is not ok, as Error.code; or None.")
+      .field("error", &RecoverReport::error, "The same in one line.")
+      .field("point", &RecoverReport::point, "What it is, or was to be, recovered at.")
+      .field("was_recovered", &RecoverReport::was_recovered, "It had been before: nothing was rolled back.")
+      .field("started", &RecoverReport::started, "It runs.")
+      .field("warnings", &RecoverReport::warnings, "One line each.")
+      .field("steps", &RecoverReport::steps, "What was planned, in order, one line each.")
+      .field("duration", &RecoverReport::duration, "A timedelta.")
+      .type()
+      .def("to_json", py::overload_cast<const RecoverReport&>(&to_json), to_json_help);
+
+  ValueClass<PrunedReplica>(module, "PrunedReplica", "What retention did to one replica.")
+      .field("vmid", &PrunedReplica::vmid, "The replica's VMID.")
+      .field("node", &PrunedReplica::node, "The node that owns it.")
+      .field("name", &PrunedReplica::name, "The guest's name.")
+      .field("job", &PrunedReplica::job, "The job's name as given.")
+      .field("outcome", &PrunedReplica::outcome, "\"ok\", \"planned\" (a dry run), \"conflict\" or \"failed\".")
+      .field("error_code", &PrunedReplica::error_code, "Why it is not ok, as Error.code; or None.")
+      .field("error", &PrunedReplica::error, "The same in one line.")
+      .field("untouched", &PrunedReplica::untouched,
+             "Why nothing is removed from it, though nothing is wrong; empty: it is pruned.")
+      .field("removed", &PrunedReplica::removed,
+             "Snapshots, \"pool/image@snapshot\"; in a dry run those that would be.")
+      .field("warnings", &PrunedReplica::warnings, "What could not be removed.");
+
+  ValueClass<PruneReport>(module, "PruneReport", "A whole run of retention.")
+      .field("keep_remote", &PruneReport::keep_remote, "As given.")
+      .field("job", &PruneReport::job, "Only this job's replicas; empty: every job's.")
+      .field("dry_run", &PruneReport::dry_run, "Nothing was changed.")
+      .field("started", &PruneReport::started, "A datetime in UTC.")
+      .field("duration", &PruneReport::duration, "A timedelta.")
+      .field("replicas", &PruneReport::replicas, "A tuple of PrunedReplica, in the order of their VMIDs.")
+      .type()
+      .def("to_json", py::overload_cast<const PruneReport&>(&to_json), to_json_help);
+}
+
 void add_check_report(py::module_& module) {
   ValueClass<CheckItem>(module, "CheckItem", "One thing a preflight looked at.")
       .field(
@@ -227,6 +314,7 @@ void add_reports(py::module_& module) {
   add_guest_report(module);
   add_mirror_report(module);
   add_verify_report(module);
+  add_replica_reports(module);
   add_check_report(module);
 }
 

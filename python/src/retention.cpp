@@ -60,11 +60,39 @@ void add_retention(py::module_& module) {
            py::arg("name"), py::arg("time"),
            "`time` needs a time zone (else ValueError); fractions of a second are cut off.");
 
-  ValueClass<RetentionPolicy>(module, "RetentionPolicy", "What is kept on one side; a value.")
-      .field("window", &RetentionPolicy::window, "A KeepWindow.")
+  ValueClass<RetentionPolicy>(
+      module, "RetentionPolicy",
+      "What is kept on one side; a value. A point that one of the rules keeps is kept; a rule of 0 keeps "
+      "nothing.\n\n"
+      "A rule for periods keeps the newest point of each of so many periods, counted over those that have points,\n"
+      "going back from the newest. Hours, days and months are those of UTC, weeks begin on Monday (ISO 8601). "
+      "str()\n"
+      "gives the form that parse() reads.")
+      .field("window", &RetentionPolicy::window, "A KeepWindow: points at most this old.")
+      .field("last", &RetentionPolicy::last, "So many of the newest.")
+      .field("hourly", &RetentionPolicy::hourly, "The newest of each of so many hours.")
+      .field("daily", &RetentionPolicy::daily, "Of each of so many days.")
+      .field("weekly", &RetentionPolicy::weekly, "Of each of so many weeks.")
+      .field("monthly", &RetentionPolicy::monthly, "Of each of so many months.")
       .type()
-      .def(py::init([](const KeepWindow& window_kept) { return RetentionPolicy{window_kept}; }),
-           py::arg("window") = KeepWindow{})
+      .def(py::init([](const KeepWindow& window_kept, std::uint32_t last, std::uint32_t hourly, std::uint32_t daily,
+                       std::uint32_t weekly, std::uint32_t monthly) {
+             return RetentionPolicy{window_kept, last, hourly, daily, weekly, monthly};
+           }),
+           py::arg("window") = KeepWindow{}, py::arg("last") = 0, py::arg("hourly") = 0, py::arg("daily") = 0,
+           py::arg("weekly") = 0, py::arg("monthly") = 0)
+      .def_static(
+          "parse",
+          [](const py::str& text, const py::str& option) {
+            return parse_retention(from_text(option), from_text(text));
+          },
+          py::arg("text"), py::arg("option") = "keep",
+          "parse(text, option='keep')\n--\n\n"
+          "Reads a time span as KeepWindow.parse() does, or rules: any of last=N, hourly=N, daily=N, weekly=N and\n"
+          "monthly=N, each once, with commas between them; N is 1 to 9999. Error (usage), which names the option, "
+          "for\n"
+          "anything else.")
+      .def("__str__", [](const RetentionPolicy& self) { return to_string(self); })
       .def(
           "plan_removals",
           [](const RetentionPolicy& self, const std::vector<RetentionPoint>& points, const py::object& now,
@@ -76,7 +104,7 @@ void add_retention(py::module_& module) {
           },
           py::arg("points"), py::arg("now"), py::arg("protected_names") = py::tuple(),
           "plan_removals($self, points, now, protected_names=())\n--\n\n"
-          "Names of the points that may be removed, in the order given: those older than the window.\n\n"
+          "Names of the points that may be removed, in the order given: those that no rule keeps.\n\n"
           "`points` are in the order they were made, oldest first. Never among the names: the last made, the one\n"
           "with the latest time, any in `protected_names`, any with a time after `now`, and any name that comes\n"
           "twice. Removes nothing itself.");

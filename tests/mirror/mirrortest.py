@@ -177,6 +177,8 @@ class Site:
 
     def create_counting(self, vmid, *options, node=EAST):
         """A guest that is started and counts on two disks. Wait with `counting`."""
+        # What an earlier guest of that number counted is not its count.
+        self.run(node, "rm", "-f", f"/var/run/qemu-server/{vmid}.console.log")
         self.run(node, "qm", "create", str(vmid), "--memory", "256", "--agent", "1", "--scsihw", "virtio-scsi-single",
                  "--scsi0", "ceph-ssd:0.0625,iothread=1,discard=on", "--virtio0", "ceph_hdd.x:0.0625,cache=none", *options)
         self.run(node, "qm", "start", str(vmid))
@@ -244,6 +246,22 @@ class Site:
         said = self.run(node, "bash", "-c", script, str(LAB_FOLDER / "guest" / "counters"),
                         *(f"{image}@{snapshot}" for image in images))
         return tuple(map(int, re.fullmatch(r"A=(\d+) B=(\d+)\n", said).groups()))
+
+    FULL_RATIOS = {"full": "0.95", "backfillfull": "0.90", "nearfull": "0.85"}
+
+    def fill(self, node):
+        """Makes the storage of a node's cluster full: by its ratios, which the OSDs take in this order at least."""
+        for which in reversed(self.FULL_RATIOS):
+            self.run(node, "ceph", "osd", f"set-{which}-ratio", "0.00001")
+        wait_for(lambda: self.is_full(node), 60, "the cluster knows that it is full")
+
+    def unfill(self, node):
+        for which, ratio in self.FULL_RATIOS.items():
+            self.run(node, "ceph", "osd", f"set-{which}-ratio", ratio)
+        wait_for(lambda: not self.is_full(node), 60, "the cluster knows that it has space")
+
+    def is_full(self, node):
+        return "OSD_FULL" in self.run(node, "ceph", "health", "detail")
 
     def check_equal(self, report, destination=WEST, source=EAST):
         """A guest's report tells of a recovery point whose every disk has the same content on both sides."""

@@ -68,6 +68,7 @@ USAGE = {
     "rewrite: bad regex": (words(rewrite="s/(/b/"), ["s/(/b/"]),
     "lock-wait": (words(lock_wait="soon"), ["--lock-wait=soon", "number with the unit"]),
     "freeze-timeout": (words(freeze_timeout="0s"), ["--freeze-timeout", "more than 0s"]),
+    "no-agent": (words(no_agent="stop"), ["--no-agent", "'stop'", "pause, crash, fail"]),
     "pool: no storage id": (words(pool="a/b"), ["a/b", "pvesm status"]),
     "pool: no RBD": (words(pool="local"), ["local", "type dir", "--pool"]),
     "unknown option": ([*words(), "--bogus"], ["--bogus", "crossover help"]),

@@ -63,15 +63,14 @@ def test_an_agent_that_stands_still(site, guest, job):  # noqa: F811
 def test_a_destination_that_is_full(site, guest, job):  # noqa: F811
     """Said at once, and put right by the next run when there is space."""
     run = in_the_middle(site, guest, job)
-    site.run(WEST, "ceph", "osd", "set-full-ratio", "0.0001")
     try:
-        wait_for(lambda: "full" in site.run(WEST, "ceph", "osd", "dump"), 60, "the cluster knows that it is full")
+        site.fill(WEST)
         site.lab("net", "unlimit")
         done = run.wait(90)
         assert done.status == 1, done
         assert "No space left on device" in done.complaint(), done
     finally:
-        site.run(WEST, "ceph", "osd", "set-full-ratio", "0.95")
+        site.unfill(WEST)
     wait_for(lambda: not agent_pids(site), 60, "the agents are gone")
     report = site.mirrored(f"{guest.vmid}:{TARGET}", job=job)
     site.check_equal(report)

@@ -77,7 +77,7 @@ def test_running_and_stopped(kinds):
             guests = kinds.mirror(running, stopped, options=["--online"])
             assert [guest["running"] for guest in guests] == [True, False]
             assert fulls(guests[0]) == expected and fulls(guests[1]) == set()
-            assert guests[0]["consistency"].startswith("not frozen") and guests[1]["consistency"] == "stopped"
+            assert guests[0]["consistency"].startswith("paused: ") and guests[1]["consistency"] == "stopped"
             kinds.images(write(f"ssdpool/vm-{running}-disk-0", 6 * MIB, MIB))
     finally:
         kinds.lab.run("pve01", "qm", "stop", str(running))

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "crossover/error.hpp"
+#include "crossover/replica_report.hpp"
 #include "crossover/report.hpp"
 #include "crossover/verify_report.hpp"
 #include "run.hpp"
@@ -80,6 +81,48 @@ VerifyReport full_verify_report() {
   return report;
 }
 
+ReplicaReport full_replica_report() {
+  ReplicaReport report;
+  report.vmid = 99100;
+  report.node = "pve04";
+  report.lock = "migrate";
+  report.source_vmid = 100;
+  report.unfinished = true;
+  report.promoted = PromotedReplica{"mirror-x-20240101T000000Z", std::chrono::sys_seconds(1'700'000'000s), false};
+  report.points = {{"mirror-x-20240101T000000Z",
+                    std::chrono::sys_seconds(1'700'000'000s),
+                    90s,
+                    false,
+                    "no disk",
+                    true,
+                    {{"data2/vm-99100-disk-0-ssd", 1ULL << 40}}}};
+  return report;
+}
+
+RecoverReport full_recover_report() {
+  RecoverReport report;
+  report.vmid = 99100;
+  report.outcome = Outcome::conflict;
+  report.error_code = ErrorCode::in_use;
+  report.point = "mirror-x-20240101T000000Z";
+  report.steps = {"lock", "roll back"};
+  report.duration = 1500ms;
+  return report;
+}
+
+PruneReport full_prune_report() {
+  PrunedReplica replica;
+  replica.vmid = 99100;
+  replica.outcome = Outcome::failed;
+  replica.error_code = ErrorCode::io;
+  replica.removed = {"data2/vm-99100-disk-0-ssd@mirror-x-20240101T000000Z"};
+  PruneReport report;
+  report.keep_remote = "daily=7";
+  report.started = std::chrono::sys_seconds(1'700'000'000s);
+  report.replicas = {replica, PrunedReplica{}};
+  return report;
+}
+
 /// Tells `count` events and then, as every work of the library does, looks whether it was asked to stop. `after`
 /// more are told on the way out, as when a guest is thawed. Returns how many were told.
 int run(int count, int after, bool wait, const py::object& on_event, const py::object& stop) {
@@ -112,6 +155,9 @@ int run(int count, int after, bool wait, const py::object& on_event, const py::o
 PYBIND11_MODULE(crossover_test_support, module) {
   module.def("full_report", &full_report);
   module.def("full_verify_report", &full_verify_report);
+  module.def("full_replica_report", &full_replica_report);
+  module.def("full_recover_report", &full_recover_report);
+  module.def("full_prune_report", &full_prune_report);
   module.def("run", &run, py::arg("count") = 0, py::arg("after") = 0, py::arg("wait") = false,
              py::arg("on_event") = py::none(), py::arg("stop") = py::none());
   // The module's own translator is for what the module throws.

@@ -6,9 +6,14 @@ import pickle
 import pytest
 
 import crossover
-from crossover import MirrorOptions, VerifyOptions
+from crossover import MirrorOptions, PruneOptions, RecoverOptions, VerifyOptions
 
-LISTS = {MirrorOptions: crossover.option_list(), VerifyOptions: crossover.verify_option_list()}
+LISTS = {
+    MirrorOptions: crossover.option_list(),
+    VerifyOptions: crossover.verify_option_list(),
+    RecoverOptions: crossover.recover_option_list(),
+    PruneOptions: crossover.prune_option_list(),
+}
 EACH = [(type_, option) for type_, options in LISTS.items() for option in options]
 
 

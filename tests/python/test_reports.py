@@ -11,6 +11,15 @@ import crossover_test_support
 VALUES = {
     "report.hpp": ["DiskReport", "LeftOut", "ResumedDisk", "ResumedPoint", "GuestReport", "MirrorTotals", "MirrorReport"],
     "verify_report.hpp": ["VerifiedDisk", "VerifiedGuest", "VerifyReport"],
+    "replica_report.hpp": [
+        "PointDisk",
+        "RecoveryPoint",
+        "PromotedReplica",
+        "ReplicaReport",
+        "RecoverReport",
+        "PrunedReplica",
+        "PruneReport",
+    ],
     "image.hpp": ["ByteRange"],
     "events.hpp": ["Event"],
     "migrator.hpp": ["CheckItem"],
@@ -56,7 +65,9 @@ def test_a_comparison():
     assert guest.repair == crossover_test_support.full_report().guests[0]
 
 
-@pytest.mark.parametrize("make", ["full_report", "full_verify_report"])
+@pytest.mark.parametrize(
+    "make", ["full_report", "full_verify_report", "full_replica_report", "full_recover_report", "full_prune_report"]
+)
 def test_the_json_says_the_same(make):
     report = getattr(crossover_test_support, make)()
 

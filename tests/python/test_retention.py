@@ -44,3 +44,13 @@ def test_times_need_a_zone():
         RetentionPolicy().plan_removals([], datetime(2024, 5, 1))
     with pytest.raises(TypeError):
         RetentionPolicy().plan_removals([], NOW, protected_names="p9")
+
+
+def test_rules():
+    policy = RetentionPolicy.parse("hourly=24,last=3,daily=7")
+    assert policy == RetentionPolicy(last=3, hourly=24, daily=7)
+    assert (policy.last, policy.hourly, policy.daily, policy.weekly, policy.monthly) == (3, 24, 7, 0, 0)
+    assert str(policy) == "last=3,hourly=24,daily=7"
+    assert RetentionPolicy.parse("2d") == RetentionPolicy(KeepWindow.parse("2d"))
+    with pytest.raises(Error, match="--keeplocal.*'daily=0' needs a number"):
+        RetentionPolicy.parse("daily=0", option="--keeplocal")

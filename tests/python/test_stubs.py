@@ -62,7 +62,12 @@ def test_parameters_are_the_same(stub, type_):
 
 @pytest.mark.parametrize(
     "name, options",
-    [("MirrorOptions", crossover.option_list()), ("VerifyOptions", crossover.verify_option_list())],
+    [
+        ("MirrorOptions", crossover.option_list()),
+        ("VerifyOptions", crossover.verify_option_list()),
+        ("RecoverOptions", crossover.recover_option_list()),
+        ("PruneOptions", crossover.prune_option_list()),
+    ],
 )
 def test_the_options_of_the_stub(stub, name, options):
     (node,) = [node for node in stub.body if isinstance(node, ast.ClassDef) and node.name == name]

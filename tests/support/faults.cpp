@@ -33,19 +33,20 @@ class FaultySink final : public DiffSink {
   Faults& faults_;
 };
 
-/// A killed run's guest is thawed on its own node: destroying what is frozen is no call.
-class FaultyFreeze final : public Freeze {
+/// A killed run's guest goes on by what its own node does: destroying what holds it is no call.
+class FaultyGuestHold final : public GuestHold {
  public:
-  FaultyFreeze(std::string name, std::unique_ptr<Freeze> next, Faults& faults)
+  FaultyGuestHold(std::string name, std::unique_ptr<GuestHold> next, Faults& faults)
       : name_(std::move(name)), next_(std::move(next)), faults_(faults) {}
 
-  std::chrono::milliseconds thaw() override {
-    return faults_.pass(name_, [&] { return next_->thaw(); });
+  [[nodiscard]] const std::string& already() const override { return next_->already(); }
+  std::chrono::milliseconds release() override {
+    return faults_.pass(name_, [&] { return next_->release(); });
   }
 
  private:
   std::string name_;
-  std::unique_ptr<Freeze> next_;
+  std::unique_ptr<GuestHold> next_;
   Faults& faults_;
 };
 
@@ -270,12 +271,21 @@ void FaultyHypervisor::write_firewall(std::uint32_t vmid, const std::optional<st
   faults_.pass(name("write_firewall", vmid), [&] { hypervisor_.write_firewall(vmid, bytes, stop); });
 }
 
-std::unique_ptr<Freeze> FaultyHypervisor::freeze(const std::string& node, std::uint32_t vmid,
-                                                 std::chrono::milliseconds deadline, std::stop_token stop) {
-  return faults_.pass(name("freeze", vmid), [&]() -> std::unique_ptr<Freeze> {
-    return std::make_unique<FaultyFreeze>(name("thaw", vmid), hypervisor_.freeze(node, vmid, deadline, stop),
-                                          faults_);
+std::unique_ptr<GuestHold> FaultyHypervisor::hold_guest(HoldWay way, const std::string& node, std::uint32_t vmid,
+                                                        std::chrono::milliseconds deadline, std::stop_token stop) {
+  const bool freeze = way == HoldWay::freeze;
+  return faults_.pass(name(freeze ? "freeze" : "pause", vmid), [&]() -> std::unique_ptr<GuestHold> {
+    return std::make_unique<FaultyGuestHold>(name(freeze ? "thaw" : "resume", vmid),
+                                             hypervisor_.hold_guest(way, node, vmid, deadline, stop), faults_);
   });
+}
+
+Power FaultyPower::power(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  return faults_.pass(fmt::format("{} power {}", side_, vmid), [&] { return power_.power(node, vmid, stop); });
+}
+
+void FaultyPower::start(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  faults_.pass(fmt::format("{} start {}", side_, vmid), [&] { power_.start(node, vmid, stop); });
 }
 
 }  // namespace crossover::test

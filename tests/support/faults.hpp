@@ -115,14 +115,28 @@ class FaultyHypervisor final : public Hypervisor {
   std::unique_ptr<ConfigHold> hold_config(const std::string& node, std::uint32_t vmid,
                                           const ConfigVersion& expected, const std::string& bytes) override;
   void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes, std::stop_token stop) override;
-  std::unique_ptr<Freeze> freeze(const std::string& node, std::uint32_t vmid, std::chrono::milliseconds deadline,
-                                 std::stop_token stop) override;
+  std::unique_ptr<GuestHold> hold_guest(HoldWay way, const std::string& node, std::uint32_t vmid,
+                                        std::chrono::milliseconds deadline, std::stop_token stop) override;
 
  private:
   [[nodiscard]] std::string name(std::string_view operation, std::uint32_t vmid) const;
 
   std::string side_;
   Hypervisor& hypervisor_;
+  Faults& faults_;
+};
+
+class FaultyPower final : public GuestPower {
+ public:
+  FaultyPower(std::string side, GuestPower& power, Faults& faults)
+      : side_(std::move(side)), power_(power), faults_(faults) {}
+
+  Power power(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
+  void start(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
+
+ private:
+  std::string side_;
+  GuestPower& power_;
   Faults& faults_;
 };
 

@@ -14,24 +14,32 @@ void check_stop(const std::stop_token& stop) {
 
 }  // namespace
 
-class MemoryHypervisor::MemoryFreeze final : public Freeze {
+class MemoryHypervisor::MemoryGuestHold final : public GuestHold {
  public:
-  MemoryFreeze(MemoryHypervisor& cluster, std::uint32_t vmid, bool expires)
-      : cluster_(cluster), vmid_(vmid), expires_(expires) {}
-  ~MemoryFreeze() override { cluster_.thaw(vmid_); }
-  MemoryFreeze(const MemoryFreeze&) = delete;
-  MemoryFreeze& operator=(const MemoryFreeze&) = delete;
+  MemoryGuestHold(MemoryHypervisor& cluster, std::uint32_t vmid, HoldWay way, Answer answer, std::string already)
+      : cluster_(cluster), vmid_(vmid), way_(way), answer_(answer), already_(std::move(already)) {}
+  ~MemoryGuestHold() override { cluster_.let_go(vmid_); }
+  MemoryGuestHold(const MemoryGuestHold&) = delete;
+  MemoryGuestHold& operator=(const MemoryGuestHold&) = delete;
 
-  std::chrono::milliseconds thaw() override {
-    cluster_.thaw(vmid_);
-    if (expires_) throw Error(ErrorCode::timeout, "freeze", fmt::format("VM {}", vmid_), "the deadline had passed");
-    return std::chrono::milliseconds(40);
+  [[nodiscard]] const std::string& already() const override { return already_; }
+
+  std::chrono::milliseconds release() override {
+    cluster_.let_go(vmid_);
+    const char* operation = way_ == HoldWay::freeze ? "freeze" : "pause";
+    const std::string subject = fmt::format("VM {}", vmid_);
+    if (answer_ == Answer::expires) throw Error(ErrorCode::timeout, operation, subject, "the deadline had passed");
+    if (answer_ == Answer::stuck)
+      throw Error(ErrorCode::command, operation, subject, "it does not say that it goes on");
+    return std::chrono::milliseconds(!already_.empty() ? 0 : way_ == HoldWay::freeze ? 40 : 900);
   }
 
  private:
   MemoryHypervisor& cluster_;
   std::uint32_t vmid_;
-  bool expires_;
+  HoldWay way_;
+  Answer answer_;
+  std::string already_;
 };
 
 /// As the process on the guest's node: what is let go of is put back, whoever lets go.
@@ -131,24 +139,50 @@ void MemoryHypervisor::write_firewall(std::uint32_t vmid, const std::optional<st
   inventory.guests.at(vmid).firewall = bytes;
 }
 
-std::unique_ptr<Freeze> MemoryHypervisor::freeze(const std::string&, std::uint32_t vmid, std::chrono::milliseconds,
-                                                 std::stop_token stop) {
+std::unique_ptr<GuestHold> MemoryHypervisor::hold_guest(HoldWay way, const std::string&, std::uint32_t vmid,
+                                                        std::chrono::milliseconds, std::stop_token stop) {
   check_stop(stop);
   const std::scoped_lock lock(mutex_);
-  const auto found = agents.find(vmid);
-  const Agent agent = found == agents.end() ? Agent::freezes : found->second;
+  const bool freeze = way == HoldWay::freeze;
+  const auto& answers = freeze ? agents : pauses;
+  const auto found = answers.find(vmid);
+  const Answer answer = found == answers.end() ? Answer::holds : found->second;
+  const char* operation = freeze ? "freeze" : "pause";
   const std::string subject = fmt::format("VM {}", vmid);
-  if (agent == Agent::silent) throw Error(ErrorCode::unsupported, "freeze", subject, "its agent does not answer");
-  if (agent == Agent::refuses) throw Error(ErrorCode::command, "freeze", subject, "a hook failed");
-  if (agent == Agent::late) throw Error(ErrorCode::timeout, "freeze", subject, "it took too long");
-  frozen_.insert(vmid);
-  ++freezes_[vmid];
-  return std::make_unique<MemoryFreeze>(*this, vmid, agent == Agent::expires);
+  if (!freeze && paused_by_others.contains(vmid)) {
+    return std::make_unique<MemoryGuestHold>(*this, vmid, way, answer, "paused");
+  }
+  if (freeze && frozen_by_others.contains(vmid)) {
+    throw Error(ErrorCode::unsupported, operation, subject, "somebody else froze it");
+  }
+  if (answer == Answer::refuses) throw Error(ErrorCode::unsupported, operation, subject, "it cannot be held");
+  if (answer == Answer::late) throw Error(ErrorCode::timeout, operation, subject, "it took too long");
+  held_.insert(vmid);
+  ++holds_[{vmid, way}];
+  return std::make_unique<MemoryGuestHold>(*this, vmid, way, answer, "");
 }
 
-void MemoryHypervisor::thaw(std::uint32_t vmid) {
+Power MemoryHypervisor::power(const std::string&, std::uint32_t vmid, std::stop_token stop) {
+  check_stop(stop);
   const std::scoped_lock lock(mutex_);
-  frozen_.erase(vmid);
+  return inventory.guests.at(vmid).power;
+}
+
+void MemoryHypervisor::start(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  check_stop(stop);
+  const std::scoped_lock lock(mutex_);
+  GuestState& guest = inventory.guests.at(vmid);
+  const auto locked = parse_vm_config(guest.config).get("lock");
+  if (locked) {
+    throw Error(ErrorCode::command, "start", fmt::format("VM {} on {}", vmid, node),
+                fmt::format("VM is locked ({})", *locked));
+  }
+  guest.power = Power::running;
+}
+
+void MemoryHypervisor::let_go(std::uint32_t vmid) {
+  const std::scoped_lock lock(mutex_);
+  held_.erase(vmid);
 }
 
 ConfigVersion MemoryHypervisor::put(std::uint32_t vmid, const std::string& node, const std::string& bytes) {
@@ -179,15 +213,15 @@ void MemoryHypervisor::set_config(std::uint32_t vmid, const std::string& bytes) 
   put(vmid, inventory.guests.at(vmid).node, bytes);
 }
 
-bool MemoryHypervisor::frozen(std::uint32_t vmid) const {
+bool MemoryHypervisor::held(std::uint32_t vmid) const {
   const std::scoped_lock lock(mutex_);
-  return frozen_.contains(vmid);
+  return held_.contains(vmid);
 }
 
-int MemoryHypervisor::freezes(std::uint32_t vmid) const {
+int MemoryHypervisor::holds(std::uint32_t vmid, HoldWay way) const {
   const std::scoped_lock lock(mutex_);
-  const auto found = freezes_.find(vmid);
-  return found == freezes_.end() ? 0 : found->second;
+  const auto found = holds_.find({vmid, way});
+  return found == holds_.end() ? 0 : found->second;
 }
 
 std::string MemoryHypervisor::dump() const {
@@ -195,8 +229,8 @@ std::string MemoryHypervisor::dump() const {
   std::string text;
   for (const auto& [vmid, guest] : inventory.guests) {
     const auto modified = modified_.find(vmid);
-    text += fmt::format("VM {} on {}, written at {}, frozen {}\n{}\nfirewall {}\n", vmid, guest.node,
-                        modified == modified_.end() ? 0 : modified->second, frozen_.contains(vmid), guest.config,
+    text += fmt::format("VM {} on {}, written at {}, held {}\n{}\nfirewall {}\n", vmid, guest.node,
+                        modified == modified_.end() ? 0 : modified->second, held_.contains(vmid), guest.config,
                         guest.firewall.value_or("none"));
   }
   return text;

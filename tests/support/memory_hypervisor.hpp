@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "engine/hypervisor.hpp"
 
@@ -15,15 +16,15 @@ namespace crossover::test {
 
 /// Hypervisor whose configurations are compared and swapped as the real one's are. Thread-safe; what a test changes
 /// through the members below it changes between runs.
-class MemoryHypervisor final : public Hypervisor {
+class MemoryHypervisor final : public Hypervisor, public GuestPower {
  public:
-  /// What a guest's agent does when it is asked to freeze.
-  enum class Agent {
-    freezes,
-    silent,   ///< does not answer
-    refuses,  ///< answers with an error
+  /// What happens when a guest is to be frozen, or paused.
+  enum class Answer {
+    holds,
+    refuses,  ///< it cannot be held: no agent answers, or it answers with an error
     late,     ///< does not come to an end in time
-    expires,  ///< freezes, but the deadline passes before it is told to thaw
+    expires,  ///< holds, but the deadline passes before it is let go
+    stuck,    ///< holds, but does not say afterwards that it goes on
   };
 
   /// A cluster of these nodes, all of them online; the first is the one we come in by.
@@ -38,12 +39,19 @@ class MemoryHypervisor final : public Hypervisor {
   std::unique_ptr<ConfigHold> hold_config(const std::string& node, std::uint32_t vmid,
                                           const ConfigVersion& expected, const std::string& bytes) override;
   void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes, std::stop_token stop) override;
-  std::unique_ptr<Freeze> freeze(const std::string& node, std::uint32_t vmid, std::chrono::milliseconds deadline,
-                                 std::stop_token stop) override;
+  std::unique_ptr<GuestHold> hold_guest(HoldWay way, const std::string& node, std::uint32_t vmid,
+                                        std::chrono::milliseconds deadline, std::stop_token stop) override;
+  Power power(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
+  /// Refuses a guest that is locked, as PVE does.
+  void start(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
 
   /// Everything a survey answers; tests change it at will.
   ClusterInventory inventory;
-  std::map<std::uint32_t, Agent> agents;  ///< those that are not there freeze
+  std::map<std::uint32_t, Answer> agents;  ///< those that are not there freeze
+  std::map<std::uint32_t, Answer> pauses;  ///< those that are not there are paused
+  /// Guests that somebody else paused or froze before.
+  std::set<std::uint32_t> paused_by_others;
+  std::set<std::uint32_t> frozen_by_others;
 
   /// Adds a guest, or gives one another configuration.
   void put_guest(std::uint32_t vmid, const std::string& node, const std::string& config, Power power);
@@ -51,24 +59,25 @@ class MemoryHypervisor final : public Hypervisor {
   [[nodiscard]] std::optional<std::string> config(std::uint32_t vmid) const;
   /// Changes a configuration as somebody else would, its time included.
   void set_config(std::uint32_t vmid, const std::string& bytes);
-  [[nodiscard]] bool frozen(std::uint32_t vmid) const;
-  /// How often a guest was frozen so far.
-  [[nodiscard]] int freezes(std::uint32_t vmid) const;
+  /// Whether a run holds a guest now.
+  [[nodiscard]] bool held(std::uint32_t vmid) const;
+  /// How often a guest was held so far.
+  [[nodiscard]] int holds(std::uint32_t vmid, HoldWay way) const;
   /// All that a run could change, as text.
   [[nodiscard]] std::string dump() const;
 
  private:
-  class MemoryFreeze;
+  class MemoryGuestHold;
   class MemoryHold;
 
-  void thaw(std::uint32_t vmid);
+  void let_go(std::uint32_t vmid);
   ConfigVersion put(std::uint32_t vmid, const std::string& node, const std::string& bytes);
 
   mutable std::mutex mutex_;
   std::map<std::uint32_t, std::uint64_t> modified_;
   std::uint64_t next_time_ = 1;
-  std::set<std::uint32_t> frozen_;
-  std::map<std::uint32_t, int> freezes_;
+  std::set<std::uint32_t> held_;
+  std::map<std::pair<std::uint32_t, HoldWay>, int> holds_;
 };
 
 }  // namespace crossover::test

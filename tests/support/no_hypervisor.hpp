@@ -23,8 +23,8 @@ class NoHypervisor final : public Hypervisor {
     refuse();
   }
   void write_firewall(std::uint32_t, const std::optional<std::string>&, std::stop_token) override { refuse(); }
-  std::unique_ptr<Freeze> freeze(const std::string&, std::uint32_t, std::chrono::milliseconds,
-                                 std::stop_token) override {
+  std::unique_ptr<GuestHold> hold_guest(HoldWay, const std::string&, std::uint32_t, std::chrono::milliseconds,
+                                        std::stop_token) override {
     refuse();
   }
 

@@ -2,6 +2,9 @@
 /// One image store for every way into a cluster.
 #pragma once
 
+#include <chrono>
+#include <thread>
+
 #include "engine/ports.hpp"
 
 namespace crossover::test {
@@ -10,7 +13,12 @@ class OneStore final : public ImageStores {
  public:
   /// `store` has to outlive this object.
   explicit OneStore(ImageStore& store) : store_(store) {}
-  ImageStore& open(const CephAccess& /*access*/) override { return store_; }
+  ImageStore& open(const CephAccess& /*access*/) override {
+    std::this_thread::sleep_for(delay);
+    return store_;
+  }
+
+  std::chrono::milliseconds delay{0};  ///< of each opening
 
  private:
   ImageStore& store_;

@@ -151,6 +151,35 @@ VerifyReport TwoClusters::verify(const VerifyOptions& what) {
   return over_ports(events, [&](const Ports& ports) { return crossover::verify(request, ports, faults.stop()); });
 }
 
+template <typename Action>
+auto TwoClusters::over_replica_ports(const Action& action) {
+  events.events.clear();
+  FaultyStore store("destination", replica_images, faults);
+  FaultyHypervisor cluster("destination", destination, faults);
+  FaultyPower power("destination", destination, faults);
+  OneStore stores(store);
+  return action(ReplicaPorts{cluster, power, stores, clock, events});
+}
+
+ReplicaReport TwoClusters::points(std::uint32_t vmid) {
+  return over_replica_ports([&](const ReplicaPorts& ports) {
+    const Replica replica = find_replica(survey_replicas({vmid}, ports, faults.stop()), vmid);
+    return report_of(replica, clock.now());
+  });
+}
+
+RecoverReport TwoClusters::recover(std::uint32_t vmid, const RecoverOptions& how) {
+  return over_replica_ports([&](const ReplicaPorts& ports) {
+    return crossover::recover(parse_options(vmid, how), ports, faults.stop());
+  });
+}
+
+PruneReport TwoClusters::prune(const std::string& vmids, const PruneOptions& what) {
+  return over_replica_ports([&](const ReplicaPorts& ports) {
+    return crossover::prune(parse_options(vmids, what), ports, faults.stop());
+  });
+}
+
 std::string TwoClusters::dump() const {
   return "source\n" + source.dump() + dump_of(source_images) + "destination\n" + destination.dump() +
          dump_of(replica_images);

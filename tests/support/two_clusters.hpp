@@ -14,6 +14,8 @@
 #include "crossover/options.hpp"
 #include "crossover/report.hpp"
 #include "engine/mirror.hpp"
+#include "engine/prune.hpp"
+#include "engine/recover.hpp"
 #include "engine/verify.hpp"
 #include "support/faults.hpp"
 #include "support/memory_hypervisor.hpp"
@@ -88,6 +90,11 @@ class TwoClusters {
   /// A comparison, in the same way.
   VerifyReport verify(const VerifyOptions& what = {});
 
+  /// What can be done on the destination alone, in the same way: no call reaches the source.
+  ReplicaReport points(std::uint32_t vmid);
+  RecoverReport recover(std::uint32_t vmid, const RecoverOptions& how = {});
+  PruneReport prune(const std::string& vmids, const PruneOptions& what);
+
   /// Everything on both sides that a run could change, as text.
   [[nodiscard]] std::string dump() const;
 
@@ -106,6 +113,8 @@ class TwoClusters {
  private:
   template <typename Action>
   auto over_ports(EventSink& sink, const Action& action);
+  template <typename Action>
+  auto over_replica_ports(const Action& action);
 };
 
 }  // namespace crossover::test

@@ -16,6 +16,7 @@ enum class Conflict {
   target_vmid_taken,  ///< the target VMID is another guest's, or one that no record says is a replica
   size_mismatch,      ///< source and replica differ in size where they must not
   replica_running,    ///< the replica runs
+  replica_promoted,   ///< the replica was recovered, and is a guest of its own
   image_name_taken,   ///< an image of the replica's name exists, and no record says that it is ours
   job_name_taken,     ///< two jobs would take each other's recovery points for their own
   source_unfinished,  ///< the source is itself a replica, and torn

@@ -18,9 +18,11 @@ enum class EventKind {
   source_unlocked,    ///<
   replica_locked,     ///< target_vmid; subject: the lock's value
   replica_unlocked,   ///< target_vmid
-  frozen,             ///< subject: what the agent said
+  frozen,             ///< host
   thawed,             ///< elapsed: how long the guest was frozen
   not_frozen,         ///< text: why
+  paused,             ///< subject: the state in which it did not run anyway, if this run did not pause it
+  resumed,            ///< elapsed: how long the guest was paused
   snapshot_created,   ///< subject: pool/image@snapshot
   transfer_started,   ///< subject: pool/image@snapshot; full
   point_resumed,      ///< subject: the snapshot of the point that an earlier run began
@@ -34,6 +36,7 @@ enum class EventKind {
   verify_started,     ///< subject: pool/image@snapshot on the source; text: the same on the destination
   verify_progress,    ///< subject; bytes: compared so far; elapsed
   verify_finished,    ///< subject; bytes: compared; elapsed; text: "equal" or what differs
+  step,               ///< text: what is done now, to a replica where it is
   retrying,           ///< target_vmid; text: why; elapsed: how long it waits before
   guest_finished,     ///< target_vmid; text: "ok" or why it failed
   run_finished,       ///< (vmid 0)

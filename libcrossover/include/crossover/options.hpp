@@ -34,7 +34,9 @@ struct MirrorOptions {
   std::string freeze_timeout = "10s";
   std::string retries = "3";
   std::string stall_timeout = "5m";
+  std::string no_agent = "pause";
   bool online = false;
+  bool require_freeze = false;
   bool overwrite = false;
   bool adopt = false;
   bool discard_changes = false;
@@ -59,6 +61,24 @@ struct VerifyOptions {
   bool operator==(const VerifyOptions&) const = default;
 };
 
+/// How a replica is recovered; described in recover_option_list().
+struct RecoverOptions {
+  std::string point;
+  bool start = false;
+  bool dry_run = false;
+
+  bool operator==(const RecoverOptions&) const = default;
+};
+
+/// What stays of replicas where they are; described in prune_option_list().
+struct PruneOptions {
+  std::string keep_remote;
+  std::string job_name;
+  bool dry_run = false;
+
+  bool operator==(const PruneOptions&) const = default;
+};
+
 /// Where an option's value is kept: its type says how the option is written (a flag, one value, or several).
 template <typename Options>
 using OptionMember = std::variant<bool Options::*, std::string Options::*, std::vector<std::string> Options::*>;
@@ -74,11 +94,19 @@ struct OptionDescriptionOf {
 };
 using OptionDescription = OptionDescriptionOf<MirrorOptions>;
 using VerifyOptionDescription = OptionDescriptionOf<VerifyOptions>;
+using RecoverOptionDescription = OptionDescriptionOf<RecoverOptions>;
+using PruneOptionDescription = OptionDescriptionOf<PruneOptions>;
 
 /// Every member of MirrorOptions, in the order help shows them.
 std::span<const OptionDescription> option_list();
 
 /// Every member of VerifyOptions, in the order help shows them.
 std::span<const VerifyOptionDescription> verify_option_list();
+
+/// Every member of RecoverOptions, in the order help shows them.
+std::span<const RecoverOptionDescription> recover_option_list();
+
+/// Every member of PruneOptions, in the order help shows them.
+std::span<const PruneOptionDescription> prune_option_list();
 
 }  // namespace crossover

@@ -78,8 +78,10 @@ struct GuestReport {
   std::optional<ResumedPoint> resumed;  ///< the point that had to be completed first
   bool running = false;                 ///< it ran when the snapshots were made
   bool frozen = false;                  ///< its file systems were frozen meanwhile
-  std::string consistency;              ///< what that means for the point: "frozen", "stopped" or why not
-  std::chrono::milliseconds frozen_for{};
+  bool paused = false;                  ///< it was paused meanwhile, because it could not be frozen
+  std::string
+      consistency;  ///< what that means for the point: "frozen", "stopped", "paused: why" or "not frozen: why"
+  std::chrono::milliseconds frozen_for{};  ///< how long it was frozen or paused, at most
   std::vector<DiskReport> disks;
   std::vector<LeftOut> left_out;
   std::vector<std::string> removed;  ///< snapshots retention removed, "side pool/image@snapshot"

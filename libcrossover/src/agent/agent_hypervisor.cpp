@@ -11,28 +11,32 @@ using agent::value_of;
 
 namespace {
 
-class AgentFreeze final : public Freeze {
+class AgentGuestHold final : public GuestHold {
  public:
-  explicit AgentFreeze(agent::ConnectionPool::Lease connection) : connection_(std::move(connection)) {}
-  ~AgentFreeze() override {
-    if (thawed_) return;
-    // Waiting for the thaw keeps the guest from being frozen longer than this object lives.
+  AgentGuestHold(agent::ConnectionPool::Lease connection, std::string already)
+      : connection_(std::move(connection)), already_(std::move(already)) {}
+  ~AgentGuestHold() override {
+    if (released_) return;
+    // Waiting keeps the guest from being held longer than this object lives.
     try {
-      (void)thaw();
-    } catch (...) {  // NOLINT(bugprone-empty-catch): without the connection the agent thaws by itself
+      (void)release();
+    } catch (...) {  // NOLINT(bugprone-empty-catch): without the connection the agent lets it go on by itself
       connection_->give_up();
     }
   }
 
-  std::chrono::milliseconds thaw() override {
-    thawed_ = true;
-    const Json answer = connection_->call("thaw", Json::object(), {});
-    return std::chrono::milliseconds(value_of<std::int64_t>(answer, "thaw"));
+  [[nodiscard]] const std::string& already() const override { return already_; }
+
+  std::chrono::milliseconds release() override {
+    released_ = true;
+    const Json answer = connection_->call("release_guest", Json::object(), {});
+    return std::chrono::milliseconds(value_of<std::int64_t>(answer, "release guest"));
   }
 
  private:
   agent::ConnectionPool::Lease connection_;
-  bool thawed_ = false;
+  std::string already_;
+  bool released_ = false;
 };
 
 class AgentConfigHold final : public ConfigHold {
@@ -100,12 +104,14 @@ void AgentHypervisor::write_firewall(std::uint32_t vmid, const std::optional<std
   call("write_firewall", std::move(request), stop);
 }
 
-std::unique_ptr<Freeze> AgentHypervisor::freeze(const std::string& node, std::uint32_t vmid,
-                                                std::chrono::milliseconds deadline, std::stop_token stop) {
+std::unique_ptr<GuestHold> AgentHypervisor::hold_guest(HoldWay way, const std::string& node, std::uint32_t vmid,
+                                                       std::chrono::milliseconds deadline, std::stop_token stop) {
   agent::ConnectionPool::Lease connection = pool_->acquire_extra(stop);
-  // Whoever is cancelled while the guest freezes still has to hear that it is thawed; the deadline bounds the wait.
-  connection->call("freeze", {{"node", node}, {"vmid", vmid}, {"deadline_ms", deadline.count()}}, {});
-  return std::make_unique<AgentFreeze>(std::move(connection));
+  // Whoever is cancelled while the guest freezes still has to hear that it goes on; the deadline bounds the wait.
+  const Json already = connection->call(
+      "hold_guest",
+      {{"pause", way == HoldWay::pause}, {"node", node}, {"vmid", vmid}, {"deadline_ms", deadline.count()}}, {});
+  return std::make_unique<AgentGuestHold>(std::move(connection), value_of<std::string>(already, "hold guest"));
 }
 
 }  // namespace crossover

@@ -9,8 +9,8 @@
 
 namespace crossover {
 
-/// Hypervisor through `crossover agent`: one request each. A frozen guest and a configuration that is held have a
-/// connection of their own; when that ends, whoever ends it, the agent thaws the guest and puts the former
+/// Hypervisor through `crossover agent`: one request each. A guest and a configuration that are held have a
+/// connection of their own; when that ends, whoever ends it, the agent lets the guest go on and puts the former
 /// configuration back.
 class AgentHypervisor final : public Hypervisor {
  public:
@@ -25,8 +25,8 @@ class AgentHypervisor final : public Hypervisor {
   std::unique_ptr<ConfigHold> hold_config(const std::string& node, std::uint32_t vmid,
                                           const ConfigVersion& expected, const std::string& bytes) override;
   void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes, std::stop_token stop) override;
-  std::unique_ptr<Freeze> freeze(const std::string& node, std::uint32_t vmid, std::chrono::milliseconds deadline,
-                                 std::stop_token stop) override;
+  std::unique_ptr<GuestHold> hold_guest(HoldWay way, const std::string& node, std::uint32_t vmid,
+                                        std::chrono::milliseconds deadline, std::stop_token stop) override;
 
  private:
   agent::Json call(const std::string& operation, agent::Json request, const std::stop_token& stop);

@@ -56,8 +56,9 @@ std::string last_line(std::string_view text) {
 Connection::Watch::Watch(Connection& connection, std::stop_token stop)
     : callback_(std::move(stop), Forward{&connection}) {}
 
-Connection::Connection(Shell& shell, const std::vector<std::string>& command, std::stop_token stop)
-    : host_(shell.host()), decoder_("agent on " + host_) {
+Connection::Connection(Shell& shell, const std::vector<std::string>& command, std::chrono::milliseconds silence,
+                       std::stop_token stop)
+    : host_(shell.host()), silence_(silence), decoder_("agent on " + host_) {
   process_ = shell.start(command, ending_.get_token());
   const Watch watch(*this, stop);
   if (greet_within_limit(stop)) return;
@@ -133,7 +134,11 @@ void Connection::throw_gone(const std::string& meanwhile) {
 stream::Frame Connection::read_frame() {
   try {
     for (;;) {
-      if (auto frame = decoder_.next()) return *std::move(frame);
+      if (auto frame = decoder_.next()) {
+        if (waiting_ != nullptr) waiting_->progress();
+        if (frame->type == stream::FrameType::busy) continue;
+        return *std::move(frame);
+      }
       if (!read_more()) break;
     }
   } catch (...) {
@@ -165,7 +170,28 @@ void Connection::send(std::span<const std::byte> bytes) {
 
 Json Connection::call(const std::string& operation, Json request, const std::stop_token& stop) {
   if (stop.stop_requested()) throw Cancelled{};
-  const Watch watch(*this, stop);
+  StallGuard guard(silence_, stop);
+  const Watch watch(*this, guard.stop());
+  waiting_ = &guard;
+  try {
+    Json result = ask(operation, std::move(request));
+    waiting_ = nullptr;
+    return result;
+  } catch (const Cancelled&) {
+    waiting_ = nullptr;
+    usable_ = false;
+    if (stop.stop_requested() || !guard.stalled()) throw;
+    throw Error(ErrorCode::timeout, "talk to", "agent on " + host_,
+                fmt::format("it said nothing for {} s when asked to {}",
+                            std::chrono::duration_cast<std::chrono::seconds>(silence_).count(), operation),
+                true);
+  } catch (...) {
+    waiting_ = nullptr;
+    throw;
+  }
+}
+
+Json Connection::ask(const std::string& operation, Json request) {
   request["id"] = ++last_id_;
   request["op"] = operation;
   const std::vector<std::byte> frame = stream::render_frame(stream::FrameType::request, render_json(request));

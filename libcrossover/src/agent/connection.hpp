@@ -2,6 +2,7 @@
 /// The client's end of one connection to `crossover agent`.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -12,6 +13,7 @@
 
 #include "agent/messages.hpp"
 #include "engine/shell.hpp"
+#include "engine/stall_guard.hpp"
 #include "stream/agent_protocol.hpp"
 
 namespace crossover::agent {
@@ -26,7 +28,9 @@ class Connection {
   /// Shell::start() throws; Error{unsupported}, with the reason, if there is no such command or it speaks another
   /// protocol; Error{format} if something else answers; Error{timeout}, retryable, if nothing does within half a
   /// minute.
-  Connection(Shell& shell, const std::vector<std::string>& command, std::stop_token stop);
+  /// When `silence` passes without a word while a request waits for its answer, the agent is gone.
+  Connection(Shell& shell, const std::vector<std::string>& command, std::chrono::milliseconds silence,
+             std::stop_token stop);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -45,7 +49,7 @@ class Connection {
   };
 
   /// Sends a request and returns the answer's result; throws the error it answers with. Throws
-  /// Error{unreachable}, retryable, if the agent is gone.
+  /// Error{unreachable}, retryable, if the agent is gone, and Error{timeout}, retryable, if it says nothing.
   Json call(const std::string& operation, Json request, const std::stop_token& stop);
   /// The answer to the request that was sent last.
   Json answer();
@@ -54,7 +58,7 @@ class Connection {
 
   /// Bytes of a transfer. When the agent stopped reading, throws why, as far as it said.
   void send(std::span<const std::byte> bytes);
-  /// The next frame.
+  /// The next frame that is not only a sign of life.
   stream::Frame read_frame();
 
   /// Makes every call that waits, and every later one, throw Cancelled. From any thread.
@@ -66,6 +70,7 @@ class Connection {
   [[nodiscard]] const std::string& version() const noexcept { return version_; }
 
  private:
+  Json ask(const std::string& operation, Json request);
   bool greet_within_limit(const std::stop_token& stop);
   void greet();
   bool read_more();
@@ -73,6 +78,8 @@ class Connection {
   [[noreturn]] void throw_gone(const std::string& meanwhile);
 
   std::string host_;
+  std::chrono::milliseconds silence_;
+  StallGuard* waiting_ = nullptr;  // of the request that is waiting for its answer
   std::stop_source ending_;
   std::unique_ptr<Process> process_;
   stream::FrameDecoder decoder_;

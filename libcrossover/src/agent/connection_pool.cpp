@@ -14,8 +14,9 @@ ConnectionPool::Lease::~Lease() {
   if (pool_) pool_->put(std::move(connection_), counted_);
 }
 
-ConnectionPool::ConnectionPool(std::shared_ptr<Shell> shell, std::size_t limit, std::vector<std::string> command)
-    : shell_(std::move(shell)), limit_(limit), command_(std::move(command)) {}
+ConnectionPool::ConnectionPool(std::shared_ptr<Shell> shell, std::size_t limit, std::vector<std::string> command,
+                               std::chrono::milliseconds silence)
+    : shell_(std::move(shell)), limit_(limit), command_(std::move(command)), silence_(silence) {}
 
 std::unique_ptr<Connection> ConnectionPool::take_idle() {
   std::vector<Idle> old;  // destroyed without the lock
@@ -38,7 +39,7 @@ ConnectionPool::Lease ConnectionPool::acquire(const std::stop_token& stop) {
   }
   try {
     std::unique_ptr<Connection> connection = take_idle();
-    if (!connection) connection = std::make_unique<Connection>(*shell_, command_, stop);
+    if (!connection) connection = std::make_unique<Connection>(*shell_, command_, silence_, stop);
     return {shared_from_this(), std::move(connection), true};
   } catch (...) {
     put(nullptr, true);
@@ -48,14 +49,17 @@ ConnectionPool::Lease ConnectionPool::acquire(const std::stop_token& stop) {
 
 ConnectionPool::Lease ConnectionPool::acquire_extra(const std::stop_token& stop) {
   std::unique_ptr<Connection> connection = take_idle();
-  if (!connection) connection = std::make_unique<Connection>(*shell_, command_, stop);
+  if (!connection) connection = std::make_unique<Connection>(*shell_, command_, silence_, stop);
   return {shared_from_this(), std::move(connection), false};
 }
 
 void ConnectionPool::put(std::unique_ptr<Connection> connection, bool counted) noexcept {
-  if (connection && !connection->usable()) connection.reset();
+  std::vector<Idle> distrusted;  // destroyed without the lock
+  const bool broke = connection && !connection->usable();
+  if (broke) connection.reset();
   {
     const std::lock_guard lock(mutex_);
+    if (broke) distrusted.swap(idle_);
     if (connection) idle_.push_back({std::move(connection), std::chrono::steady_clock::now()});
     if (counted) --in_use_;
   }

@@ -15,12 +15,15 @@
 
 namespace crossover::agent {
 
-/// Opens connections as they are needed and keeps those that are free. Thread-safe.
+/// Opens connections as they are needed and keeps those that are free, until one breaks: the others may have broken
+/// in the same way, and nothing said so yet. Thread-safe.
 class ConnectionPool : public std::enable_shared_from_this<ConnectionPool> {
  public:
-  /// At most `limit` leases at once; who wants another waits. `command` starts the agent.
+  /// At most `limit` leases at once; who wants another waits. `command` starts the agent; for `silence` see
+  /// Connection.
   explicit ConnectionPool(std::shared_ptr<Shell> shell, std::size_t limit = 4,
-                          std::vector<std::string> command = {"crossover", "agent"});
+                          std::vector<std::string> command = {"crossover", "agent"},
+                          std::chrono::milliseconds silence = std::chrono::seconds{45});
 
   /// A connection in use. Goes back when it is destroyed, if it is still usable.
   class Lease {
@@ -62,6 +65,7 @@ class ConnectionPool : public std::enable_shared_from_this<ConnectionPool> {
   std::shared_ptr<Shell> shell_;
   std::size_t limit_;
   std::vector<std::string> command_;
+  std::chrono::milliseconds silence_;
   std::mutex mutex_;  // guards what follows
   std::condition_variable_any freed_;
   std::vector<Idle> idle_;

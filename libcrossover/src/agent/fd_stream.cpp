@@ -76,6 +76,7 @@ std::optional<std::size_t> FdStream::read(std::span<std::byte> buffer, std::chro
 }
 
 void FdStream::write(std::span<const std::byte> bytes) {
+  const std::lock_guard lock(writing_);
   while (!bytes.empty()) {
     if (stop_.stop_requested()) throw Cancelled{};
     const ssize_t count = write_some(out_, bytes);

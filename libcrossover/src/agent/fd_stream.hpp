@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <stop_token>
@@ -11,7 +12,7 @@
 namespace crossover::agent {
 
 /// Reads from one descriptor and writes to another (or the same), which it does not own. One thread may read while
-/// another writes. Calls throw Cancelled once the token was triggered, and Error{io} if the other side is gone; the
+/// others write. Calls throw Cancelled once the token was triggered, and Error{io} if the other side is gone; the
 /// process must not die of SIGPIPE if `out` is a pipe. Makes `out` non-blocking.
 class FdStream {
  public:
@@ -23,7 +24,7 @@ class FdStream {
   /// Reads some bytes; 0 at the end. With a limit nothing if none came within it.
   std::size_t read(std::span<std::byte> buffer);
   std::optional<std::size_t> read(std::span<std::byte> buffer, std::chrono::milliseconds limit);
-  /// Writes all of them.
+  /// Writes all of them, after those of another thread that is writing.
   void write(std::span<const std::byte> bytes);
 
  private:
@@ -34,6 +35,7 @@ class FdStream {
   /// False if the limit (negative: none) passed.
   bool wait(int fd, short events, std::chrono::milliseconds limit) const;
 
+  std::mutex writing_;
   int in_;
   int out_;
   std::stop_token stop_;

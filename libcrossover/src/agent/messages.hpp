@@ -27,8 +27,9 @@
 ///     read_config           node, vmid                               ConfigVersion or null
 ///     write_config          node, vmid, expected or null, bytes      ConfigVersion
 ///     write_firewall        vmid, bytes or null
-///     freeze                node, vmid, deadline_ms                  null; frozen until thaw, or this ends
-///     thaw                                                           milliseconds it was frozen
+///     hold_guest            pause: boolean, node, vmid, deadline_ms  its state if it did not run anyway, else "";
+///                                                                    held until release_guest, or this ends
+///     release_guest                                                  milliseconds it was held
 ///
 /// Values are objects with the members of the library's types. A connection holds one image at a time.
 #pragma once

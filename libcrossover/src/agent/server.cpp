@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <condition_variable>
+#include <mutex>
 #include <utility>
+#include <vector>
 
 #include "agent/transfer_sender.hpp"
 #include "crossover/error.hpp"
@@ -25,8 +28,13 @@ std::uint32_t vmid_of(const Json& request) {
 
 }  // namespace
 
-Server::Server(int in, int out, Side side, std::uint64_t ahead_bytes, std::chrono::milliseconds silence)
-    : stream_(in, out, ending_.get_token()), side_(side), inbox_(stream_, ending_, ahead_bytes, silence) {}
+Server::Server(int in, int out, Side side, std::uint64_t ahead_bytes, std::chrono::milliseconds silence,
+               std::chrono::milliseconds beat)
+    : stream_(in, out, ending_.get_token()),
+      side_(side),
+      inbox_(stream_, ending_, ahead_bytes, silence),
+      beat_(beat),
+      beating_([this](const std::stop_token& destroyed) { this->beat(destroyed); }) {}
 
 Server::~Server() {
   // Ends the reading thread.
@@ -47,12 +55,28 @@ void Server::serve(std::stop_token stop) {
       }
       const auto* request = std::get_if<Json>(&message);
       if (request == nullptr) throw Error(ErrorCode::format, "serve", "client", "a transfer nobody asked for");
-      if (!handle(*request)) return;
+      busy_ = true;
+      const bool goes_on = handle(*request);
+      busy_ = false;
+      if (!goes_on) return;
     }
   } catch (const Cancelled&) {
   } catch (const Error& error) {
     if (error.code() == ErrorCode::format) answer_error(error);
     throw;
+  }
+}
+
+void Server::beat(const std::stop_token& destroyed) {
+  std::mutex mutex;
+  std::condition_variable_any never;
+  const std::vector<std::byte> frame = stream::render_frame(stream::FrameType::busy, "");
+  try {
+    for (std::unique_lock lock(mutex); !destroyed.stop_requested();) {
+      never.wait_for(lock, destroyed, beat_, [&destroyed] { return destroyed.stop_requested(); });
+      if (busy_ && !destroyed.stop_requested()) stream_.write(frame);
+    }
+  } catch (...) {  // NOLINT(bugprone-empty-catch): whoever answers the request meets the same
   }
 }
 
@@ -213,10 +237,10 @@ Json Server::hypervisor(const std::string& operation, const Json& request) {
     return hypervisor.survey(argument<bool>(request, "versions") ? SurveyDetail::versions : SurveyDetail::guests,
                              stop);
   }
-  if (operation == "thaw") {
-    const std::unique_ptr<Freeze> freeze = std::move(freeze_);
-    if (!freeze) throw Error(ErrorCode::usage, "thaw", "", "no guest is frozen");
-    return freeze->thaw().count();
+  if (operation == "release_guest") {
+    const std::unique_ptr<GuestHold> hold = std::move(guest_hold_);
+    if (!hold) throw Error(ErrorCode::usage, operation, "", "no guest is held");
+    return hold->release().count();
   }
   if (operation == "read_config") {
     return hypervisor.read_config(argument<std::string>(request, "node"), vmid_of(request), stop);
@@ -243,11 +267,12 @@ Json Server::hypervisor(const std::string& operation, const Json& request) {
     hold->release();
     return nullptr;
   }
-  if (operation == "freeze") {
-    if (freeze_) throw Error(ErrorCode::usage, "freeze", "", "this connection has a frozen guest already");
-    freeze_ = hypervisor.freeze(argument<std::string>(request, "node"), vmid_of(request),
-                                std::chrono::milliseconds(argument<std::int64_t>(request, "deadline_ms")), stop);
-    return nullptr;
+  if (operation == "hold_guest") {
+    if (guest_hold_) throw Error(ErrorCode::usage, operation, "", "this connection holds a guest already");
+    guest_hold_ = hypervisor.hold_guest(
+        argument<bool>(request, "pause") ? HoldWay::pause : HoldWay::freeze, argument<std::string>(request, "node"),
+        vmid_of(request), std::chrono::milliseconds(argument<std::int64_t>(request, "deadline_ms")), stop);
+    return guest_hold_->already();
   }
   throw Error(ErrorCode::unsupported, "serve", operation, "there is no such operation");
 }

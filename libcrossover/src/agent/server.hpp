@@ -2,6 +2,7 @@
 /// The far end of a connection: what `crossover agent` does.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <span>
 #include <stop_token>
 #include <string>
+#include <thread>
 
 #include "agent/fd_stream.hpp"
 #include "agent/inbox.hpp"
@@ -19,15 +21,17 @@
 namespace crossover::agent {
 
 /// Serves one connection, one request at a time. Holds nothing that outlives it but what the requests changed: a
-/// sink that was not finished leaves the head torn, a guest that is frozen is thawed, a configuration that is held
+/// sink that was not finished leaves the head torn, a guest that is held goes on, a configuration that is held
 /// becomes the former one again, an image that is held is not any more.
 class Server {
  public:
   /// Does not own the descriptors; see FdStream for what it needs of them. Reads at most `ahead_bytes` of a
   /// transfer's content ahead of the image. A client that says nothing for `silence` while it sends a transfer, or
   /// holds an image, is gone: its host may have died, and with it the word that it did.
+  /// Every `beat` the client hears that its request is being worked on.
   Server(int in, int out, Side side, std::uint64_t ahead_bytes = std::uint64_t{16} << 20,
-         std::chrono::milliseconds silence = std::chrono::seconds{45});
+         std::chrono::milliseconds silence = std::chrono::seconds{45},
+         std::chrono::milliseconds beat = std::chrono::seconds{5});
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
@@ -52,6 +56,8 @@ class Server {
   Json held(const std::string& operation, const Json& request);
   Json write_diff(const TransferProgress& from);
   stream::Digest receive(DiffSink& sink);
+  /// Tells the client again and again that its request is being worked on.
+  void beat(const std::stop_token& destroyed);
   void answer(const Json& result);
   void answer_error(const Error& error);
 
@@ -59,11 +65,14 @@ class Server {
   FdStream stream_;
   Side side_;
   Inbox inbox_;
-  std::unique_ptr<Freeze> freeze_;
+  std::chrono::milliseconds beat_;
+  std::unique_ptr<GuestHold> guest_hold_;
   std::unique_ptr<ConfigHold> config_hold_;
   std::unique_ptr<ImageHold> hold_;
-  Json id_;              // of the request at hand
-  bool broken_ = false;  // it failed where the client may be in the middle of something
+  Json id_;                         // of the request at hand
+  std::atomic<bool> busy_ = false;  // with a request
+  bool broken_ = false;             // it failed where the client may be in the middle of something
+  std::jthread beating_;            // last: it uses everything above
 };
 
 }  // namespace crossover::agent

@@ -14,20 +14,22 @@ namespace {
 
 constexpr std::chrono::milliseconds poll_interval{500};
 
-std::vector<LeasedImage> images_of(const GuestPlan& plan) {
-  std::vector<LeasedImage> images;
-  for (const DiskPlan& disk : plan.disks) images.push_back({disk.disk.image, disk.identity.image_id});
-  // Two runs that take them in one order do not wait for each other.
-  std::sort(images.begin(), images.end(),
-            [](const LeasedImage& one, const LeasedImage& other) { return one.image.spec < other.image.spec; });
-  return images;
-}
-
 }  // namespace
 
-GuestLease::GuestLease(const Ports& ports, const GuestPlan& plan, std::chrono::seconds wait, std::stop_token stop)
+std::vector<LeasedImage> leased_images(const GuestScope& scope, const ImageStates& images) {
+  std::vector<LeasedImage> leased;
+  for (const GuestDisk& disk : scope.disks.replicated) {
+    const auto found = images.find(disk.image);
+    if (found != images.end() && found->second) leased.push_back({disk.image, found->second->id});
+  }
+  std::sort(leased.begin(), leased.end(),
+            [](const LeasedImage& one, const LeasedImage& other) { return one.image.spec < other.image.spec; });
+  return leased;
+}
+
+GuestLease::GuestLease(const Ports& ports, std::uint32_t vmid, std::span<const LeasedImage> images,
+                       std::chrono::seconds wait, std::stop_token stop)
     : forward_(stop, Forward{&ending_}) {
-  const std::vector<LeasedImage> images = images_of(plan);
   if (images.empty()) return;
   for (std::chrono::milliseconds waited{0};; waited += poll_interval) {
     try {
@@ -39,7 +41,7 @@ GuestLease::GuestLease(const Ports& ports, const GuestPlan& plan, std::chrono::s
     } catch (const Error& error) {
       if (error.code() != ErrorCode::locked) throw;
       if (waited >= wait) {
-        throw Error(ErrorCode::locked, "mirror", fmt::format("VM {}", plan.vmid),
+        throw Error(ErrorCode::locked, "mirror", fmt::format("VM {}", vmid),
                     fmt::format("another run is at it: {}", error.cause()), true);
       }
     }

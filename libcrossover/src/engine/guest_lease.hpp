@@ -5,19 +5,26 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stop_token>
+#include <vector>
 
 #include "engine/ports.hpp"
 #include "plan/mirror_plan.hpp"
 
 namespace crossover {
 
+/// The disks of a source guest, in the order in which they are leased: two runs that take them in one order do not
+/// wait for each other.
+std::vector<LeasedImage> leased_images(const GuestScope& scope, const ImageStates& images);
+
 /// The lease on a source guest's disks, and a stop token that ends the run when it is lost.
 class GuestLease {
  public:
   /// Waits for another run's lease up to `wait`; ErrorCode::locked if that run goes on. A guest without disks has
   /// nothing to be leased, and nothing that two runs could spoil.
-  GuestLease(const Ports& ports, const GuestPlan& plan, std::chrono::seconds wait, std::stop_token stop);
+  GuestLease(const Ports& ports, std::uint32_t vmid, std::span<const LeasedImage> images, std::chrono::seconds wait,
+             std::stop_token stop);
   GuestLease(const GuestLease&) = delete;
   GuestLease& operator=(const GuestLease&) = delete;
 

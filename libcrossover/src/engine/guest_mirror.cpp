@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "crossover/error.hpp"
 #include "engine/guest_lease.hpp"
@@ -19,10 +20,11 @@ namespace {
 
 class GuestMirror {
  public:
-  GuestMirror(const MirrorRequest& request, GuestPlan plan, const Repair& repair, const Ports& ports,
-              TransferSlots& slots, MirrorTotals& totals, std::stop_token stop)
+  GuestMirror(const MirrorRequest& request, GuestPlan plan, std::vector<LeasedImage> disks, const Repair& repair,
+              const Ports& ports, TransferSlots& slots, MirrorTotals& totals, std::stop_token stop)
       : request_(request),
         plan_(std::move(plan)),
+        disks_(std::move(disks)),
         repair_(repair),
         ports_(ports),
         slots_(slots),
@@ -33,7 +35,7 @@ class GuestMirror {
     tell({.kind = EventKind::guest_started, .subject = plan_.name});
     tell({.kind = EventKind::target_checked});
     ++(plan_.running ? totals_.guests_running : totals_.guests_stopped);
-    GuestReport report = plan_.problem ? tell_and_report_problem() : run_leased();
+    GuestReport report = plan_.problem && !may_pass() ? tell_and_report_problem() : run_leased();
     if (resumed_) report.resumed = resumed_;
     report.warnings.insert(report.warnings.begin(), earlier_warnings_.begin(), earlier_warnings_.end());
     ++(report.outcome == Outcome::ok ? totals_.guests_ok : totals_.guests_failed);
@@ -70,11 +72,14 @@ class GuestMirror {
     return report;
   }
 
+  /// Whoever has a replica open may be another run, or what is left of one.
+  [[nodiscard]] bool may_pass() const { return plan_.problem && plan_.problem->code == ErrorCode::in_use; }
+
   GuestReport run_leased() {
     std::optional<GuestLease> lease;
     try {
-      lease.emplace(ports_, plan_, request_.lock_wait, stop_);
-      if (lease->waited()) look_again();
+      lease.emplace(ports_, plan_.vmid, disks_, request_.lock_wait, stop_);
+      if (lease->waited() || may_pass()) look_again();
     } catch (const Error& error) {
       return failed(error);
     }
@@ -140,12 +145,13 @@ class GuestMirror {
     MirrorRequest alone = request_;
     alone.vmids = {.all = false, .guests = {{plan_.vmid, plan_.target_vmid}}};
     alone.tag.clear();
-    const Survey found = survey(alone, ports_, stop_);
+    const Survey found = settled_survey(alone, ports_, stop_);
     plan_ = plan_guest(alone, found.inventory, found.guests.at(0), ports_.clock.now(), repair_);
   }
 
   const MirrorRequest& request_;
   GuestPlan plan_;
+  std::vector<LeasedImage> disks_;
   const Repair& repair_;
   const Ports& ports_;
   TransferSlots& slots_;
@@ -163,7 +169,9 @@ GuestReport mirror_guest(const MirrorRequest& request, const Inventory& inventor
                          const Repair& repair) {
   GuestPlan plan = plan_guest(request, inventory, scope, ports.clock.now(), repair);
   if (request.options.dry_run) return report_of(plan);
-  return GuestMirror(request, std::move(plan), repair, ports, slots, totals, std::move(stop)).run();
+  return GuestMirror(request, std::move(plan), leased_images(scope, inventory.source_images), repair, ports, slots,
+                     totals, std::move(stop))
+      .run();
 }
 
 }  // namespace crossover

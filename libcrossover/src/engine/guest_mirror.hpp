@@ -11,10 +11,10 @@
 
 namespace crossover {
 
-/// Plans the guest from what the run's survey found, takes the lease on its disks, and carries the plan out. A point
-/// that an earlier run began is completed first, and a new one made after that. Where a connection breaks the guest
-/// is looked at again and gone on with, as often as the request says. Every failure is in the report. Tells of the
-/// guest's beginning and end, and adds to `totals`. Throws Cancelled only.
+/// Plans the guest from what the run's survey found, takes the lease on its disks, and carries the plan out. A
+/// point that an earlier run began is completed first, and a new one made after that. Where a connection breaks the
+/// guest is looked at again and gone on with, as often as the request says. Every failure is in the report. Tells
+/// of the guest's beginning and end, and adds to `totals`. Throws Cancelled only.
 GuestReport mirror_guest(const MirrorRequest& request, const Inventory& inventory, const GuestScope& scope,
                          const Ports& ports, TransferSlots& slots, MirrorTotals& totals, std::stop_token stop,
                          const Repair& repair = {});

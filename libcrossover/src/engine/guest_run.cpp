@@ -5,12 +5,12 @@
 #include <vector>
 
 #include "crossover/error.hpp"
+#include "engine/destination_point.hpp"
 #include "engine/guest_report.hpp"
 #include "engine/guest_work.hpp"
 #include "engine/in_parallel.hpp"
 #include "engine/removal_run.hpp"
 #include "engine/replica_configuration.hpp"
-#include "engine/replica_point.hpp"
 #include "engine/source_point.hpp"
 #include "engine/source_record.hpp"
 
@@ -51,7 +51,7 @@ class GuestRun {
  private:
   /// On every way out that is not success, in order. A replica whose head is torn stays locked.
   void undo() {
-    source_.undo();
+    source_.undo(replica_.recorded());
     if (!replica_.torn()) configuration_.undo();
   }
 
@@ -97,10 +97,12 @@ class GuestRun {
         return source_.lock();
       case StepKind::freeze:
         return source_.freeze();
+      case StepKind::pause:
+        return source_.pause();
       case StepKind::snapshot:
         return source_.snapshot();
-      case StepKind::thaw:
-        return source_.thaw();
+      case StepKind::let_go:
+        return source_.let_go();
       case StepKind::unlock_source:
         return source_.unlock();
       case StepKind::record_point:
@@ -114,7 +116,7 @@ class GuestRun {
       case StepKind::retire:
         return replica_.retire();
       case StepKind::remove:
-        return RemovalRun(work_).remove();
+        return remove();
     }
   }
 
@@ -125,9 +127,20 @@ class GuestRun {
     configuration_.write();
   }
 
+  void remove() {
+    const MirrorOptions& options = work_.request.options;
+    work_.report.removed = crossover::carry_out(
+        work_.plan.removals,
+        {.source = {&work_.ports.source.images, work_.plan.source_node, options.keep_local},
+         .destination = {&work_.ports.destination.images, work_.plan.target_node, options.keep_remote},
+         .parallel = work_.request.parallel,
+         .tell = [this](Event event) { work_.tell(std::move(event)); },
+         .note = [this](const std::string& warning) { work_.note(warning); }});
+  }
+
   GuestWork work_;
   SourcePoint source_;
-  ReplicaPoint replica_;
+  DestinationPoint replica_;
   ReplicaConfiguration configuration_;
 };
 

@@ -11,10 +11,11 @@
 
 namespace crossover {
 
-/// Walks the steps of a plan that has no problem. What fails is in the report; on every way out the source guest is
-/// thawed and unlocked, and a replica whose head is torn stays locked. Disks are worked on side by side, as many as
-/// the request allows; each transfer waits for one of `slots`, which all guests of the run share. Tells of steps and
-/// warnings, not of the guest's beginning and end; adds to `totals` what was done to disks. Throws Cancelled only.
+/// Walks the steps of a plan that has no problem. What fails is in the report; on every way out the source guest
+/// goes on and is unlocked, and a replica whose head is torn stays locked. Disks are worked on side by side, as
+/// many as the request allows; each transfer waits for one of `slots`, which all guests of the run share. Tells of
+/// steps and warnings, not of the guest's beginning and end; adds to `totals` what was done to disks. Throws
+/// Cancelled only.
 GuestReport run_guest(const MirrorRequest& request, const GuestPlan& plan, const Ports& ports, TransferSlots& slots,
                       MirrorTotals& totals, std::stop_token stop);
 

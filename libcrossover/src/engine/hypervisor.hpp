@@ -22,15 +22,25 @@ struct ConfigVersion {
   bool operator==(const ConfigVersion&) const = default;
 };
 
-/// A guest whose file systems are frozen. Whatever happens to this object or to its process, the guest is thawed:
-/// the freeze is held by a process on the guest's node that thaws when its input ends or its deadline passes.
-class Freeze {
+/// How a running guest is kept from writing for a while.
+enum class HoldWay {
+  freeze,  ///< its agent freezes its file systems
+  pause    ///< it does not run; its file systems are as after a power cut, all of its disks of one moment
+};
+
+/// A guest that is frozen or paused. Whatever happens to this object or to its process, the guest goes on: it is
+/// held by a process on the guest's node that lets it go when its input ends or its deadline passes.
+class GuestHold {
  public:
-  virtual ~Freeze() = default;
-  /// Thaws and waits until the guest confirms it. Returns how long it was frozen. ErrorCode::timeout if the
-  /// deadline had passed before (what was done meanwhile was not done frozen), ErrorCode::command if the thaw is
-  /// not confirmed.
-  virtual std::chrono::milliseconds thaw() = 0;
+  virtual ~GuestHold() = default;
+  /// The state in which the guest did not run anyway when it was to be paused, as `qm status` names it ("paused",
+  /// "stopped"): it is left in it. Empty: it is held by this object.
+  [[nodiscard]] virtual const std::string& already() const = 0;
+  /// Lets the guest go on and waits until it says that it does. Returns how long it was held, at most. Otherwise
+  /// what was done meanwhile may not have been done while it was held: ErrorCode::timeout if the deadline had
+  /// passed before, ErrorCode::conflict if somebody else let it go on, ErrorCode::command if it does not say that
+  /// it goes on.
+  virtual std::chrono::milliseconds release() = 0;
 };
 
 /// A configuration that is another one for a while. Whatever happens to this object or to its process, the former
@@ -77,11 +87,25 @@ class Hypervisor {
   virtual void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes,
                               std::stop_token stop) = 0;
 
-  /// Freezes a running guest through its agent. ErrorCode::unsupported if the agent does not answer and
-  /// ErrorCode::command if it refuses: the guest then runs on. ErrorCode::timeout if it takes longer than
-  /// `deadline`, or if the guest does not confirm afterwards that it is thawed.
-  virtual std::unique_ptr<Freeze> freeze(const std::string& node, std::uint32_t vmid,
-                                         std::chrono::milliseconds deadline, std::stop_token stop) = 0;
+  /// Freezes or pauses a running guest. ErrorCode::unsupported if it cannot be held in this way and runs on,
+  /// because its agent does not answer or refuses, or because somebody else froze it before. ErrorCode::timeout if
+  /// holding it takes longer than `deadline`, or if it does not say afterwards that it goes on.
+  virtual std::unique_ptr<GuestHold> hold_guest(HoldWay way, const std::string& node, std::uint32_t vmid,
+                                                std::chrono::milliseconds deadline, std::stop_token stop) = 0;
+};
+
+/// Guests' power switches, of one cluster. Thread-safe. Every call throws Error, or Cancelled once its stop token
+/// is triggered.
+class GuestPower {
+ public:
+  virtual ~GuestPower() = default;
+
+  /// Whether a guest's QEMU runs now, from the node that owns it; paused counts as running.
+  virtual Power power(const std::string& node, std::uint32_t vmid, std::stop_token stop) = 0;
+
+  /// Starts a guest on the node that owns it. On return it runs, or is about to: of a guest under high availability
+  /// this only is the request. ErrorCode::command says why not, in PVE's words.
+  virtual void start(const std::string& node, std::uint32_t vmid, std::stop_token stop) = 0;
 };
 
 }  // namespace crossover

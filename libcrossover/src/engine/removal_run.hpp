@@ -1,28 +1,38 @@
 /// \file
-/// Carrying out a plan's removals.
+/// Carrying out planned removals.
 #pragma once
 
-#include <set>
+#include <cstddef>
+#include <functional>
 #include <string>
+#include <vector>
 
-#include "engine/guest_work.hpp"
+#include "crossover/events.hpp"
+#include "engine/ports.hpp"
+#include "plan/mirror_plan.hpp"
 
 namespace crossover {
 
-/// What cannot be removed now can be removed by the next run: it costs space, not the recovery point.
-class RemovalRun {
- public:
-  explicit RemovalRun(GuestWork& work) : work_(work) {}
-
-  void remove();
-
- private:
-  /// Images side by side, the snapshots of each in their order.
-  void remove_those(bool (*wanted)(const Removal&));
-  void remove_one(const Removal& removal);
-
-  GuestWork& work_;
-  std::set<std::string> kept_;  // points of which something could not be removed: the rest stays, as far as it can
+/// Where removals go, and who hears of them.
+struct RemovalSide {
+  ImageStores* images = nullptr;
+  std::string node;    ///< for events
+  std::string policy;  ///< as the user wrote it, for events
 };
+
+struct RemovalWork {
+  RemovalSide source;  ///< without images if no removal is on the source
+  RemovalSide destination;
+  std::size_t parallel = 1;  ///< images at once
+  // Both are called from several threads at once.
+  std::function<void(Event event)> tell;
+  std::function<void(const std::string& warning)> note;
+};
+
+/// Removes what is listed: on the destination first, and there what makes a point one before any snapshot. What
+/// cannot be removed is noted, and left with what else there is of its point, as far as that is there still: a
+/// later run can remove it, and it costs space, not a recovery point. Returns what was removed, "side
+/// pool/image@snapshot".
+std::vector<std::string> carry_out(const std::vector<Removal>& removals, const RemovalWork& work);
 
 }  // namespace crossover

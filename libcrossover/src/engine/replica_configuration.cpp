@@ -1,5 +1,7 @@
 #include "engine/replica_configuration.hpp"
 
+#include <algorithm>
+
 #include "crossover/error.hpp"
 #include "plan/replica_config.hpp"
 
@@ -17,8 +19,12 @@ ReplicaConfiguration::ReplicaConfiguration(GuestWork& work) : work_(work) {
 
 void ReplicaConfiguration::lock() {
   const std::string bytes = work_.plan.replica_config_before.value_or(work_.plan.replica_config);
-  // A replica that was locked before this run is torn or locked on request: it is not for this run to unlock.
-  if (work_.plan.replica_config_before && without_lock(bytes) == bytes) unlocked_ = bytes;
+  // A replica that was locked before this run is torn or locked on request, and one whose last transfer is
+  // unfinished was unlocked by somebody who did not know: it is not for this run to unlock.
+  const bool unfinished = std::any_of(work_.plan.disks.begin(), work_.plan.disks.end(), [](const DiskPlan& disk) {
+    return disk.replica_record.replica && disk.replica_record.replica->state != ReplicaState::complete;
+  });
+  if (work_.plan.replica_config_before && without_lock(bytes) == bytes && !unfinished) unlocked_ = bytes;
   version_ = work_.ports.destination.hypervisor.write_config(work_.plan.target_node, work_.plan.target_vmid,
                                                              version_, with_lock(bytes, replica_lock), work_.stop);
   locked_ = true;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <future>
 #include <utility>
 
@@ -11,12 +12,23 @@
 
 namespace crossover {
 
+namespace {
+
+constexpr std::chrono::milliseconds cancel_interval{100};
+
+}  // namespace
+
 SourcePoint::SourcePoint(GuestWork& work) : work_(work) {
   for (const DiskPlan& disk : work.plan.disks) ends_.push_back(disk.source_end);
 }
 
-void SourcePoint::undo() noexcept {
-  freeze_.reset();
+void SourcePoint::undo(bool recorded) noexcept {
+  try {
+    give_up_hold();
+    if (snapshots_made_ && !recorded) remove_snapshots();
+  } catch (
+      ...) {  // NOLINT(bugprone-empty-catch): whoever undoes has an error to tell, and the next run mends the rest
+  }
   lock_.reset();
 }
 
@@ -45,40 +57,85 @@ void SourcePoint::unlock() {
   lock_.reset();
 }
 
-void SourcePoint::freeze() {
-  try {
-    freeze_ = work_.ports.source.hypervisor.freeze(work_.plan.source_node, work_.plan.vmid,
-                                                   work_.request.freeze_timeout, work_.stop);
-    work_.report.frozen = true;
-    work_.tell({.kind = EventKind::frozen, .host = work_.plan.source_node});
-  } catch (const Error& error) {
-    ++work_.totals.freeze_failed;
-    // No agent, or one that refuses, leaves a point as after a power cut, and the report says so. A guest that
-    // may still be frozen ends the run.
-    if (error.code() != ErrorCode::unsupported && error.code() != ErrorCode::command) throw;
-    work_.report.consistency = fmt::format("not frozen: {}", error.cause());
-    work_.tell({.kind = EventKind::not_frozen, .text = error.cause()});
-    work_.note(fmt::format("VM {} was not frozen: {}", work_.plan.vmid, error.cause()));
-  }
+std::unique_ptr<GuestHold> SourcePoint::hold(HoldWay way) {
+  return work_.ports.source.hypervisor.hold_guest(way, work_.plan.source_node, work_.plan.vmid,
+                                                  work_.request.freeze_timeout, work_.stop);
 }
 
-void SourcePoint::thaw() {
-  if (!freeze_) return;
-  const std::unique_ptr<Freeze> freeze = std::move(freeze_);
+void SourcePoint::freeze() {
+  std::string why;
   try {
-    work_.report.frozen_for = freeze->thaw();
-    ++work_.totals.freeze_ok;
-    work_.tell({.kind = EventKind::thawed, .host = work_.plan.source_node, .elapsed = work_.report.frozen_for});
-  } catch (const Error&) {
+    hold_ = hold(HoldWay::freeze);
+    work_.report.frozen = true;
+    work_.tell({.kind = EventKind::frozen, .host = work_.plan.source_node});
+    return;
+  } catch (const Error& error) {
     ++work_.totals.freeze_failed;
-    work_.report.frozen = false;
-    work_.report.consistency = "none: the freeze failed";
+    // A guest that may still be frozen ends the run, whatever else was asked for.
+    if (error.code() != ErrorCode::unsupported) throw;
+    why = error.cause();
+  }
+  if (work_.request.no_agent == NoAgent::fail) {
+    work_.tell({.kind = EventKind::not_frozen, .text = why});
+    throw Error(ErrorCode::unsupported, "freeze",
+                fmt::format("VM {} on {}", work_.plan.vmid, work_.plan.source_node),
+                why + "; --no-agent=pause or crash mirrors it all the same");
+  }
+  if (work_.request.no_agent == NoAgent::pause) return pause(why);
+  work_.tell({.kind = EventKind::not_frozen, .text = why});
+  work_.report.consistency = consistency_without_freeze(why, false, work_.plan.disks.size());
+  work_.note(work_.report.consistency);
+}
+
+void SourcePoint::pause() {
+  pause(work_.plan.not_frozen);
+}
+
+void SourcePoint::pause(const std::string& why) {
+  work_.tell({.kind = EventKind::not_frozen, .text = why});
+  hold_ = hold(HoldWay::pause);
+  const std::string& already = hold_->already();
+  work_.report.paused = true;
+  work_.report.consistency = already.empty() ? consistency_without_freeze(why, true, work_.plan.disks.size())
+                                             : fmt::format("{} already: {}", already, why);
+  work_.tell({.kind = EventKind::paused, .subject = already, .host = work_.plan.source_node});
+}
+
+void SourcePoint::let_go() {
+  if (!hold_) return;
+  const std::unique_ptr<GuestHold> hold = std::move(hold_);
+  GuestReport& report = work_.report;
+  try {
+    report.frozen_for = hold->release();
+  } catch (const Error&) {
+    if (report.frozen) ++work_.totals.freeze_failed;
+    report.consistency = fmt::format("none: the {} failed", report.frozen ? "freeze" : "pause");
+    report.frozen = report.paused = false;
     remove_snapshots();
     throw;
+  }
+  if (report.frozen) ++work_.totals.freeze_ok;
+  if (!hold->already().empty()) return;
+  work_.tell({.kind = report.frozen ? EventKind::thawed : EventKind::resumed,
+              .host = work_.plan.source_node,
+              .elapsed = report.frozen_for});
+}
+
+void SourcePoint::give_up_hold() {
+  if (!hold_) return;
+  const std::unique_ptr<GuestHold> hold = std::move(hold_);
+  try {
+    work_.report.frozen_for = hold->release();
+  } catch (const Error& error) {
+    // The guest may still be held, which is nobody's to keep quiet about.
+    work_.note(error.what());
   }
 }
 
 void SourcePoint::snapshot() {
+  if (!hold_ && !work_.plan.not_frozen.empty()) {
+    work_.tell({.kind = EventKind::not_frozen, .text = work_.plan.not_frozen});
+  }
   std::vector<std::future<Snapshot>> making;
   for (const DiskPlan& disk : work_.plan.disks) {
     making.push_back(std::async(std::launch::async, [this, &disk] {
@@ -87,6 +144,10 @@ void SourcePoint::snapshot() {
   }
   std::optional<Error> failed;
   for (std::size_t i = 0; i < making.size(); ++i) {
+    // A cluster may take for ever. Whoever is cancelled meanwhile does not keep the guest waiting for it.
+    while (making[i].wait_for(cancel_interval) != std::future_status::ready) {
+      if (work_.stop.stop_requested()) give_up_hold();
+    }
     try {
       ends_[i] = making[i].get();
       ++work_.totals.snapshot_ok;
@@ -95,10 +156,11 @@ void SourcePoint::snapshot() {
       failed = error;
     }
   }
-  if (failed) {
-    freeze_.reset();
+  if (failed || work_.stop.stop_requested()) {
+    give_up_hold();
     remove_snapshots();
-    throw *failed;
+    if (failed) throw *failed;
+    throw Cancelled{};
   }
   snapshots_made_ = true;
   for (const DiskPlan& disk : work_.plan.disks) {

@@ -11,8 +11,8 @@
 
 namespace crossover {
 
-/// The source guest's lock, its freeze, and the snapshots of all its disks. On destruction the guest is thawed,
-/// then unlocked.
+/// The source guest's lock, its freeze or pause, and the snapshots of all its disks. On destruction the guest goes
+/// on, then it is unlocked.
 class SourcePoint {
  public:
   explicit SourcePoint(GuestWork& work);
@@ -21,20 +21,28 @@ class SourcePoint {
   void wait_for_foreign_lock();
   void lock();
   void unlock();
+  /// If the guest cannot be frozen, what the request says is done instead.
   void freeze();
-  void thaw();
+  void pause();
+  /// The guest goes on. If it was not held all the time, the snapshots go and this throws.
+  void let_go();
   /// Makes the snapshots of all disks at the same time, so that a guest is frozen for the slowest of them and not
   /// for their sum. All or none.
   void snapshot();
 
-  /// Thaws and unlocks what is not yet.
-  void undo() noexcept;
+  /// On every way out that is not success: the guest goes on and is unlocked, and snapshots of which no record on
+  /// the destination tells yet go.
+  void undo(bool recorded) noexcept;
 
   /// A disk's snapshot of the point, made here or by the run that is resumed.
   [[nodiscard]] const Snapshot& end(std::size_t disk) const { return *ends_[disk]; }
   [[nodiscard]] bool snapshots_made() const noexcept { return snapshots_made_; }
 
  private:
+  std::unique_ptr<GuestHold> hold(HoldWay way);
+  void pause(const std::string& why);
+  /// Ends the freeze or the pause of a point that is given up.
+  void give_up_hold();
   /// Takes back the snapshots this run made: a moment that not every disk has is none.
   void remove_snapshots();
 
@@ -42,7 +50,7 @@ class SourcePoint {
   std::vector<std::optional<Snapshot>> ends_;
   bool snapshots_made_ = false;
   std::optional<SourceLock> lock_;
-  std::unique_ptr<Freeze> freeze_;  // after the lock: it goes first
+  std::unique_ptr<GuestHold> hold_;  // after the lock: it goes first
 };
 
 }  // namespace crossover

@@ -38,8 +38,8 @@ void look_at(std::span<const ImageSpec> specs, const CephAccess& access, ImageSt
   }
 }
 
-/// Looks at every image once, one round trip for each way into a cluster where the store can do that. A way that
-/// fails is a problem of its images; the side's only way is everybody's.
+}  // namespace
+
 void look_at(const std::set<ImageRef>& images, ImageStores& stores, ImageStates& states, ImageProblems& problems,
              std::map<CephAccess, std::string>& fsids) {
   std::map<CephAccess, std::vector<ImageSpec>> by_access;
@@ -59,6 +59,8 @@ void look_at(const std::set<ImageRef>& images, ImageStores& stores, ImageStates&
   }
 }
 
+namespace {
+
 /// A record that cannot be read is the plan's to complain of: it fails its guest, not the run.
 ImageRecord readable_record(const ImageState& image) {
   try {
@@ -73,7 +75,7 @@ bool is_replica(const GuestScope& scope, const ImageStates& images) {
     const auto found = images.find(disk.image);
     if (found == images.end() || !found->second) return false;
     const ImageRecord record = readable_record(*found->second);
-    return record.replica && record.replica->target_vmid == scope.vmid;
+    return record.replica && record.replica->target_vmid == scope.vmid && !record.replica->promoted;
   });
 }
 
@@ -82,31 +84,40 @@ bool is_running(const ClusterInventory& cluster, std::uint32_t vmid) {
   return guest != cluster.guests.end() && guest->second.power == Power::running;
 }
 
-/// A writer that was cut off keeps its image open until its node, or Ceph, has noticed: worth waiting for, and no
-/// conflict. Who runs the replica keeps it open, too, and is told of at once.
-void wait_for_cut_off_writers(const Ports& ports, const ClusterInventory& destination, ImageStates& images,
-                              const std::stop_token& stop) {
-  constexpr std::chrono::seconds longest{60};
+/// Waits until nobody has an image open, as long as `left` allows. Returns whether it waited.
+bool wait_until_closed(const Ports& ports, const GuestScope& guest, const ImageRef& image,
+                       std::vector<std::string> watchers, std::chrono::seconds& left, const std::stop_token& stop) {
   constexpr std::chrono::seconds interval{1};
-  std::chrono::seconds waited{0};
-  for (auto& [image, state] : images) {
-    while (state && !state->watchers.empty() && waited < longest) {
-      const auto record = readable_record(*state).replica;
-      if (!record || is_running(destination, record->target_vmid)) break;
-      if (waited == std::chrono::seconds{0}) {
-        ports.events.on_event(
-            {.kind = EventKind::warning,
-             .vmid = record->source.guest,
-             .target_vmid = record->target_vmid,
-             .text = fmt::format("{} is open elsewhere, by {}; waiting for up to {} s, for it may "
-                                 "be what is left of a run that was cut off",
-                                 to_string(image.spec), fmt::join(state->watchers, ", "), longest.count())});
-      }
-      ports.clock.wait(interval, stop);
-      waited += interval;
-      state = ports.destination.images.open(image.access).find(image.spec);
+  if (watchers.empty() || left.count() == 0) return false;
+  ports.events.on_event(
+      {.kind = EventKind::warning,
+       .vmid = guest.vmid,
+       .target_vmid = guest.target_vmid,
+       .text = fmt::format("{} is open elsewhere, by {}; waiting for up to {} s, for it may be what "
+                           "is left of a run that was cut off",
+                           to_string(image.spec), fmt::join(watchers, ", "), left.count())});
+  for (; !watchers.empty() && left.count() > 0; left -= interval) {
+    ports.clock.wait(interval, stop);
+    const auto now = ports.destination.images.open(image.access).find(image.spec);
+    watchers = now ? now->watchers : std::vector<std::string>();
+  }
+  return true;
+}
+
+bool wait_until_closed(const Ports& ports, const Survey& found, const std::stop_token& stop) {
+  std::chrono::seconds left{60};
+  bool waited = false;
+  for (const GuestScope& guest : found.guests) {
+    if (is_running(found.inventory.destination, guest.target_vmid)) continue;
+    std::set<ImageRef> images(guest.replicas.begin(), guest.replicas.end());
+    images.insert(guest.target_images.begin(), guest.target_images.end());
+    for (const ImageRef& image : images) {
+      const auto state = found.inventory.replica_images.find(image);
+      if (state == found.inventory.replica_images.end() || !state->second) continue;
+      waited = wait_until_closed(ports, guest, image, state->second->watchers, left, stop) || waited;
     }
   }
+  return waited;
 }
 
 }  // namespace
@@ -147,9 +158,12 @@ Survey survey(const MirrorRequest& request, const Ports& ports, std::stop_token 
                                 [&] { return ports.destination.hypervisor.survey(SurveyDetail::guests, stop); });
   ClusterInventory source = ports.source.hypervisor.survey(SurveyDetail::guests, stop);
   Survey found = survey_guests(request, std::move(source), destination.get(), ports);
-  if (!request.options.dry_run) {
-    wait_for_cut_off_writers(ports, found.inventory.destination, found.inventory.replica_images, stop);
-  }
+  return found;
+}
+
+Survey settled_survey(const MirrorRequest& request, const Ports& ports, std::stop_token stop) {
+  Survey found = survey(request, ports, stop);
+  if (wait_until_closed(ports, found, stop)) found = survey(request, ports, stop);
   return found;
 }
 

@@ -2,7 +2,10 @@
 /// Asking both sides everything a plan needs.
 #pragma once
 
+#include <map>
+#include <set>
 #include <stop_token>
+#include <string>
 #include <vector>
 
 #include "engine/ports.hpp"
@@ -16,8 +19,17 @@ struct Survey {
   std::vector<GuestScope> guests;
 };
 
+/// Looks at every image once, one round trip for each way into a cluster where the store can do that. A way that
+/// fails is a problem of its images; the only way is everybody's, and its Error is thrown.
+void look_at(const std::set<ImageRef>& images, ImageStores& stores, ImageStates& states, ImageProblems& problems,
+             std::map<CephAccess, std::string>& fsids);
+
 /// Asks both hypervisors at once, then does what survey_guests() does.
 Survey survey(const MirrorRequest& request, const Ports& ports, std::stop_token stop);
+
+/// As survey(), once nobody has the replicas open any more, or after a minute: a writer that was cut off keeps its
+/// image open until its node, or Ceph, has noticed. Who runs a replica is not waited for.
+Survey settled_survey(const MirrorRequest& request, const Ports& ports, std::stop_token stop);
 
 /// Looks at the images of the guests that are meant, and at no others. Guests that "all" or a tag swept in but that
 /// are themselves replicas of ours are left out, so that two clusters can mirror to each other.

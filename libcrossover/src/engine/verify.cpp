@@ -164,9 +164,7 @@ VerifyReport verify(const VerifyRequest& request, const Ports& ports, std::stop_
   if (!request.sample.empty()) {
     report.seed = request.seed.value_or(static_cast<std::uint64_t>(report.started.time_since_epoch().count()));
   }
-  MirrorRequest looking = request.mirror;
-  looking.options.dry_run = true;  // a run that is writing does not change the points
-  const Survey found = survey(looking, ports, stop);
+  const Survey found = survey(request.mirror, ports, stop);
   report.guests.resize(found.guests.size());
   TransferSlots slots(request.mirror.parallel);
   in_parallel(found.guests.size(), request.mirror.parallel, [&](std::size_t index) {

@@ -18,6 +18,8 @@ std::string_view to_string(Conflict conflict) noexcept {
       return "size mismatch";
     case Conflict::replica_running:
       return "replica running";
+    case Conflict::replica_promoted:
+      return "replica promoted";
     case Conflict::image_name_taken:
       return "image name taken";
     case Conflict::job_name_taken:

@@ -17,10 +17,14 @@ constexpr auto descriptions = std::to_array<OptionDescription>({
      "digits put before each VMID on the destination (99 makes 100 into 99100)"},
     {"destination", "destination", &O::destination, "host", "node of the destination cluster to connect to"},
     {"pool", "pool", &O::pool, "storage", "storage on the destination, by its PVE storage id"},
-    {"keeplocal", "keep_local", &O::keep_local, "n[s|m|h|d|w]",
-     "how long recovery points stay on the source besides the newest"},
-    {"keepremote", "keep_remote", &O::keep_remote, "n[s|m|h|d|w]",
-     "how long recovery points stay on the destination besides the newest"},
+    {"keeplocal", "keep_local", &O::keep_local, "n[s|m|h|d|w]|rule=n,...",
+     "which recovery points stay on the source besides the newest: those as young as that, or by the rules last, "
+     "hourly, "
+     "daily, weekly and monthly the newest of so many periods"},
+    {"keepremote", "keep_remote", &O::keep_remote, "n[s|m|h|d|w]|rule=n,...",
+     "which recovery points stay on the destination besides the newest: those as young as that, or by the rules "
+     "last, hourly, "
+     "daily, weekly and monthly the newest of so many periods"},
     {"rewrite", "rewrite", &O::rewrite, "s/regex/replacement/flags",
      "change the replica's configuration line by line, as sed does; may be given several times"},
     {"jobname", "job_name", &O::job_name, "name",
@@ -40,12 +44,18 @@ constexpr auto descriptions = std::to_array<OptionDescription>({
     {"lock-wait", "lock_wait", &O::lock_wait, "n[s|m|h|d|w]",
      "how long to wait for somebody else's lock on a guest"},
     {"freeze-timeout", "freeze_timeout", &O::freeze_timeout, "n[s|m|h|d|w]",
-     "how long a guest may stay frozen before it is thawed and its run fails"},
+     "how long a guest may stay frozen or paused before it goes on and its run fails"},
+    {"no-agent", "no_agent", &O::no_agent, "pause|crash|fail",
+     "what to do with a running guest that cannot be frozen: pause it while its snapshots are made, make them "
+     "while it "
+     "writes, so that its disks may differ by milliseconds, or fail"},
     {"retries", "retries", &O::retries, "N",
      "how often to try again where a connection breaks or cannot be made, with growing pauses"},
     {"stall-timeout", "stall_timeout", &O::stall_timeout, "n[s|m|h|d|w]",
      "cut a transfer in which nothing moves for so long and go on with it; 0s: never"},
     {"online", "online", &O::online, "", "mirror running guests too"},
+    {"require-freeze", "require_freeze", &O::require_freeze, "",
+     "a running guest that cannot be frozen fails, as with --no-agent=fail"},
     {"overwrite", "overwrite", &O::overwrite, "",
      "replace a destination guest that no record says is a replica, if its vmgenid is this guest's"},
     {"adopt", "adopt", &O::adopt, "",
@@ -82,6 +92,25 @@ constexpr auto verify_descriptions = std::to_array<VerifyOptionDescription>({
      "again"},
 });
 
+using R = RecoverOptions;
+
+constexpr auto recover_descriptions = std::to_array<RecoverOptionDescription>({
+    {"point", "point", &R::point, "snapshot",
+     "recovery point to go back to, instead of the newest that is complete and good"},
+    {"start", "start", &R::start, "", "start the guest afterwards"},
+    {"dry-run", "dry_run", &R::dry_run, "", "print what would be done and change nothing"},
+});
+
+using P = PruneOptions;
+
+constexpr auto prune_descriptions = std::to_array<PruneOptionDescription>({
+    {"keepremote", "keep_remote", &P::keep_remote, "n[s|m|h|d|w]|rule=n,...",
+     "which recovery points stay besides the newest: those as young as that, or by the rules last, hourly, daily, "
+     "weekly and monthly the newest of so many periods"},
+    {"jobname", "job_name", &P::job_name, "name", "only replicas of this job"},
+    {"dry-run", "dry_run", &P::dry_run, "", "print what would be removed and change nothing"},
+});
+
 }  // namespace
 
 std::span<const OptionDescription> option_list() {
@@ -90,6 +119,14 @@ std::span<const OptionDescription> option_list() {
 
 std::span<const VerifyOptionDescription> verify_option_list() {
   return verify_descriptions;
+}
+
+std::span<const RecoverOptionDescription> recover_option_list() {
+  return recover_descriptions;
+}
+
+std::span<const PruneOptionDescription> prune_option_list() {
+  return prune_descriptions;
 }
 
 }  // namespace crossover

@@ -31,6 +31,12 @@ std::string why_not(const Drive& drive, const std::string& bios, const ClusterIn
 
 }  // namespace
 
+std::vector<ImageRef> images_of(const VmConfig& config, const ClusterInventory& cluster) {
+  std::vector<ImageRef> images;
+  for (const GuestDisk& disk : guest_disks(config, cluster, true).replicated) images.push_back(disk.image);
+  return images;
+}
+
 CephAccess storage_access(const ClusterInventory& cluster, const RbdStorage& storage) {
   return ceph_access(storage, cluster.ceph_files.contains(storage.id + ".keyring"),
                      cluster.ceph_files.contains(storage.id + ".conf"));

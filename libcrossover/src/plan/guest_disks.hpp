@@ -32,6 +32,9 @@ struct GuestDisks {
 /// Decides as PVE's backup does: everything on RBD but CDs and disks with backup=0 (unless `all_disks`).
 GuestDisks guest_disks(const VmConfig& config, const ClusterInventory& cluster, bool all_disks);
 
+/// Images on RBD that a configuration names, in the order of their lines.
+std::vector<ImageRef> images_of(const VmConfig& config, const ClusterInventory& cluster);
+
 /// Access to an RBD storage's cluster from a node of `cluster`.
 CephAccess storage_access(const ClusterInventory& cluster, const RbdStorage& storage);
 

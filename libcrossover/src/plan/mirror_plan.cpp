@@ -1,5 +1,6 @@
 #include "plan/mirror_plan.hpp"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -71,6 +72,7 @@ class GuestPlanner {
     try {
       if (scope_.problem) throw Stop{*scope_.problem};
       check_images();
+      check_promoted();
       check_source(guest);
       check_target();
       points_ = point_names(inventory_.replica_images, scope_.replicas);
@@ -81,7 +83,7 @@ class GuestPlanner {
       if (plan_.resumes) {
         plan_config_of_point();
       } else {
-        plan_.removals = plan_removals(request_, inventory_, plan_.disks, points_.committed, now_);
+        plan_.removals = plan_removals(request_, inventory_, plan_.disks, points_, now_);
       }
       plan_steps();
     } catch (const Stop& stopped) {
@@ -119,6 +121,27 @@ class GuestPlanner {
     stop(found->second.code, "VM {}: {}: {}", scope_.vmid, to_string(ref.spec), found->second.text);
   }
 
+  /// Whatever else there is to say of it: a replica that became a guest of its own is nothing to write into.
+  void check_promoted() {
+    std::vector<ImageRef> images = scope_.replicas;
+    images.insert(images.end(), scope_.target_images.begin(), scope_.target_images.end());
+    for (const auto& ref : scope_.replaced) {
+      if (ref) images.push_back(*ref);
+    }
+    for (const ImageRef& ref : images) {
+      const ImageState* image = look(inventory_.replica_images, ref);
+      if (image == nullptr) continue;
+      const auto record = image_record(*image).replica;
+      if (!record || !record->promoted || record->target_vmid != scope_.target_vmid) continue;
+      conflict(
+          Conflict::replica_promoted,
+          "VM {} was made a guest of its own at {}, on {:%Y-%m-%dT%H:%M:%SZ}, and was not "
+          "touched. If it is to stay, take VM {} out of this job; if it is to be a replica again, remove it with "
+          "its disks ('qm destroy {}' over there), and the next run makes a new copy",
+          scope_.target_vmid, record->promoted->point, record->promoted->time, scope_.vmid, scope_.target_vmid);
+    }
+  }
+
   void check_source(const GuestState& guest) {
     const auto node = inventory_.source.nodes.find(guest.node);
     if (node == inventory_.source.nodes.end()) {
@@ -144,19 +167,25 @@ class GuestPlanner {
   }
 
   void plan_freeze() {
-    if (!plan_.running) {
-      plan_.consistency = "stopped";
-      return;
-    }
+    plan_.no_agent = request_.no_agent;
+    const bool has_disks = !scope_.disks.replicated.empty();
+    plan_.consistency = !plan_.running ? "stopped" : has_disks ? "frozen" : "no disks";
+    if (!plan_.running || !has_disks) return;
     const std::string agent = scope_.config.get("agent").value_or("");
     if (!agent_enabled(agent)) {
-      plan_.consistency = "not frozen: no guest agent is configured";
+      plan_.not_frozen = "no guest agent is configured";
     } else if (agent_option(agent, "freeze-fs", "freeze-fs-on-backup") == "0") {
-      plan_.consistency = "not frozen: the guest's agent option freeze-fs is off";
-    } else {
-      plan_.freeze = true;
-      plan_.consistency = "frozen";
+      plan_.not_frozen = "the guest's agent option freeze-fs is off";
     }
+    if (plan_.not_frozen.empty()) return;
+    if (request_.no_agent == NoAgent::fail) {
+      stop(ErrorCode::unsupported,
+           "VM {}: it cannot be frozen: {}; --no-agent=pause or crash mirrors it all the same", scope_.vmid,
+           plan_.not_frozen);
+    }
+    const bool pause = request_.no_agent == NoAgent::pause;
+    plan_.consistency = consistency_without_freeze(plan_.not_frozen, pause, scope_.disks.replicated.size());
+    if (!pause) plan_.warnings.push_back(plan_.consistency);
   }
 
   /// "1", "enabled=1", "1,type=virtio": the value without a name is `enabled`.
@@ -348,6 +377,7 @@ class GuestPlanner {
     if (replica == nullptr) {
       disk.full = true;
     } else if (was_just_created(disk, *replica)) {
+      check_unwatched(disk.replica, *replica);
       plan_again(disk, *replica);
     } else {
       disk.replica_record = image_record(*replica);
@@ -519,7 +549,7 @@ class GuestPlanner {
     const auto& record = disk.source_record.source;
     if (!record || !record->jobs.contains(request_.job_label)) return false;
     return record->jobs.at(request_.job_label).creating == to_string(disk.replica.spec) && image.metadata.empty() &&
-           image.watchers.empty() && has_only_our_snapshots(image);
+           has_only_our_snapshots(image);
   }
 
   bool has_only_our_snapshots(const ImageState& image) const {
@@ -558,7 +588,10 @@ class GuestPlanner {
       return !point.adopted && !points_.committed.contains(point.name);
     });
     for (PointIds& point : points) point.bad = points_.bad.contains(point.name) || point.name == repair_.point;
-    disk.points = points;
+    for (const PointIds& point : points) {
+      // What the destination's own retention removed is not known of any more.
+      if (find_snapshot(replica, point.name, point.replica_id) != nullptr) disk.points.push_back(point);
+    }
     std::string bad_base;
     for (auto point = points.rbegin(); point != points.rend(); ++point) {
       const Snapshot* there = find_snapshot(replica, point->name, point->replica_id);
@@ -778,9 +811,12 @@ class GuestPlanner {
       });
       const bool lock = !request_.options.no_lock;
       if (lock) add(StepKind::lock_source);
-      if (plan_.freeze) add(StepKind::freeze);
+      const bool freeze = plan_.running && plan_.not_frozen.empty();
+      const bool pause = plan_.running && !freeze && plan_.no_agent == NoAgent::pause;
+      if (freeze) add(StepKind::freeze);
+      if (pause) add(StepKind::pause);
       add(StepKind::snapshot);
-      if (plan_.freeze) add(StepKind::thaw);
+      if (freeze || pause) add(StepKind::let_go);
       if (lock && !request_.options.keep_source_lock) add(StepKind::unlock_source);
       add(StepKind::record_point);
       each_disk(StepKind::transfer, [](const DiskPlan&) { return true; });
@@ -812,6 +848,11 @@ class GuestPlanner {
 GuestPlan plan_guest(const MirrorRequest& request, const Inventory& inventory, const GuestScope& scope,
                      std::chrono::sys_seconds now, const Repair& repair) {
   return GuestPlanner(request, inventory, scope, now, repair).run();
+}
+
+std::string consistency_without_freeze(const std::string& why, bool paused, std::size_t disks) {
+  if (paused) return "paused: " + why;
+  return "not frozen: " + why + (disks > 1 ? "; its disks may differ by milliseconds" : "");
 }
 
 std::string describe(const GuestPlan& plan, const Step& step) {
@@ -850,14 +891,19 @@ std::string describe(const GuestPlan& plan, const Step& step) {
     case StepKind::lock_source:
       return fmt::format("lock VM {} on {} (backup)", plan.vmid, plan.source_node);
     case StepKind::freeze:
-      return fmt::format("freeze the file systems of VM {}", plan.vmid);
+      return fmt::format("freeze the file systems of VM {}; if that cannot be done, {}", plan.vmid,
+                         plan.no_agent == NoAgent::pause   ? "pause it"
+                         : plan.no_agent == NoAgent::crash ? "go on without"
+                                                           : "fail");
+    case StepKind::pause:
+      return fmt::format("pause VM {}", plan.vmid);
     case StepKind::snapshot: {
       std::string images;
       for (const DiskPlan& disk : plan.disks) images += (images.empty() ? "" : ", ") + image(disk.disk.image);
       return fmt::format("make the snapshot {} of {}", plan.snapshot, images);
     }
-    case StepKind::thaw:
-      return fmt::format("thaw VM {}", plan.vmid);
+    case StepKind::let_go:
+      return fmt::format("{} VM {}", plan.not_frozen.empty() ? "thaw" : "resume", plan.vmid);
     case StepKind::unlock_source:
       return fmt::format("unlock VM {}", plan.vmid);
     case StepKind::record_point:

@@ -101,9 +101,10 @@ enum class StepKind {
   check_cut,      ///< disk: look that nobody touched it since the run that was cut
   roll_back,      ///< disk: make the head the base again
   lock_source,
-  freeze,
+  freeze,    ///< the source guest; what --no-agent says if it cannot be
+  pause,     ///< the source guest, which is known not to be one that can be frozen
   snapshot,  ///< all disks of the source, side by side
-  thaw,
+  let_go,    ///< thaw or resume the source guest
   unlock_source,
   record_point,  ///< write on the replica's images which point is sent now, and what it will be
   transfer,      ///< disk
@@ -128,7 +129,8 @@ struct GuestPlan {
   std::string source_node;
   std::string target_node;
   bool running = false;
-  bool freeze = false;
+  std::string not_frozen;     ///< why a running guest will not be frozen; empty: it will
+  NoAgent no_agent{};         ///< what becomes of it then, or if it turns out that it cannot be
   std::string consistency;    ///< what the point will be, if nothing fails
   std::string snapshot;       ///< name of the new recovery point
   bool reseeds = false;       ///< a new copy is made beside a replica that stays as it is until write_config
@@ -149,6 +151,9 @@ struct GuestPlan {
   std::vector<Step> steps;
   std::optional<Problem> problem;  ///< then there are no steps
 };
+
+/// What a point of that many disks is whose guest ran and was not frozen, but perhaps paused.
+std::string consistency_without_freeze(const std::string& why, bool paused, std::size_t disks);
 
 /// A step in one line, for people.
 std::string describe(const GuestPlan& plan, const Step& step);

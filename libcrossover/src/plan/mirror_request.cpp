@@ -63,6 +63,17 @@ std::size_t retry_count(const std::string& text) {
   return static_cast<std::size_t>(*count);
 }
 
+NoAgent no_agent_policy(const MirrorOptions& options) {
+  const std::string& word = options.no_agent;
+  check_word("--no-agent", word, {"pause", "crash", "fail"});
+  if (options.require_freeze && word == "crash") {
+    throw Error(ErrorCode::usage, "option", "--require-freeze",
+                "--no-agent=crash says the opposite; give one of them");
+  }
+  if (options.require_freeze || word == "fail") return NoAgent::fail;
+  return word == "crash" ? NoAgent::crash : NoAgent::pause;
+}
+
 std::chrono::seconds positive_duration(std::string_view option, const std::string& text) {
   const std::chrono::seconds length = parse_keep_window(option, text).length;
   if (length.count() == 0)
@@ -97,8 +108,8 @@ MirrorRequest parse_options(const MirrorOptions& options) {
     throw Error(ErrorCode::usage, "option", "--destination-conf", "--transport=direct goes with it, and only that");
   }
   check_word("--compress", options.compress, {"auto", "zstd", "none"});
-  request.keep_local.window = parse_keep_window("--keeplocal", options.keep_local);
-  request.keep_remote.window = parse_keep_window("--keepremote", options.keep_remote);
+  request.keep_local = parse_retention("--keeplocal", options.keep_local);
+  request.keep_remote = parse_retention("--keepremote", options.keep_remote);
   for (const std::string& rule : options.rewrite) {
     request.rewrite.push_back(read_option("--rewrite", [&] { return RewriteRule::parse(rule); }));
   }
@@ -126,6 +137,7 @@ MirrorRequest parse_options(const MirrorOptions& options) {
   request.retries = retry_count(options.retries);
   request.stall_timeout = parse_keep_window("--stall-timeout", options.stall_timeout).length;
   request.freeze_timeout = positive_duration("--freeze-timeout", options.freeze_timeout);
+  request.no_agent = no_agent_policy(options);
   return request;
 }
 

@@ -17,6 +17,13 @@
 
 namespace crossover {
 
+/// What becomes of a running guest that cannot be frozen.
+enum class NoAgent {
+  pause,  ///< it is paused while its snapshots are made
+  crash,  ///< they are made while it writes
+  fail
+};
+
 struct MirrorRequest {
   VmidSelection vmids;
   std::set<Vmid> excluded;
@@ -33,6 +40,7 @@ struct MirrorRequest {
   std::chrono::seconds freeze_timeout{};
   std::size_t retries = 0;               ///< new attempts after a connection broke
   std::chrono::seconds stall_timeout{};  ///< a transfer that makes no progress for so long is cut; 0: never
+  NoAgent no_agent = NoAgent::pause;
   std::size_t parallel = 1;           ///< transfers at once, and guests
   std::uint64_t memory_bytes = 0;     ///< content under way at once, over all transfers, on each side
   std::uint64_t bandwidth_limit = 0;  ///< bytes a second over all transfers; 0: none

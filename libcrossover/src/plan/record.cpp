@@ -13,7 +13,10 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int version = 1;
+/// The newest that is read. Records are written in the first one that can say what is to be said.
+constexpr int newest_version = 2;
+constexpr int first_version = 1;
+constexpr int promotion_version = 2;
 
 std::string_view name_of(ReplicaState state) {
   switch (state) {
@@ -68,7 +71,7 @@ SourceIdentity identity_from(const json& value) {
 json parse_versioned(std::string_view text, std::string_view what) {
   try {
     json value = json::parse(text);
-    if (value.at("version").get<int>() > version) {
+    if (value.at("version").get<int>() > newest_version) {
       throw Error(ErrorCode::unsupported, "read", std::string(what),
                   "a newer version of crossover wrote it; update this one");
     }
@@ -128,6 +131,10 @@ json to_json(const ReplicaRecord& record) {
              {"points", points}};
   if (record.point) value["point"] = to_json(*record.point);
   if (record.replaces) value["replaces"] = to_json(*record.replaces);
+  if (record.promoted) {
+    value["promoted"] = {{"point", record.promoted->point},
+                         {"time", record.promoted->time.time_since_epoch().count()}};
+  }
   return value;
 }
 
@@ -144,6 +151,12 @@ ReplicaRecord replica_from(const json& value) {
   record.end_source_id = value.at("end_source_id");
   record.transfer = value.value("transfer", "");
   if (value.contains("point")) record.point = point_from(value.at("point"));
+  if (value.contains("promoted")) {
+    const json& promoted = value.at("promoted");
+    record.promoted =
+        Promotion{promoted.at("point"),
+                  std::chrono::sys_seconds(std::chrono::seconds(promoted.at("time").get<std::int64_t>()))};
+  }
   for (const json& point : value.at("points")) {
     record.points.push_back({point.at("name"), point.at("source_id"), point.at("replica_id"),
                              point.value("bad", false), point.value("adopted", false)});
@@ -175,7 +188,8 @@ SourceRecord source_from(const json& value) {
 }  // namespace
 
 std::string render_record(const ImageRecord& record) {
-  json value{{"version", version}};
+  const bool promoted = record.replica && record.replica->promoted;
+  json value{{"version", promoted ? promotion_version : first_version}};
   if (record.replica) value["replica"] = to_json(*record.replica);
   if (record.source) value["source"] = to_json(*record.source);
   return value.dump();
@@ -183,7 +197,7 @@ std::string render_record(const ImageRecord& record) {
 
 std::string render_point(const PointConfig& point) {
   json value = to_json(point);
-  value["version"] = version;
+  value["version"] = first_version;
   return value.dump();
 }
 

@@ -4,6 +4,7 @@
 /// stands on, and a snapshot only if its id is the recorded one.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -68,6 +69,14 @@ struct ReplacedImage {
   bool operator==(const ReplacedImage&) const = default;
 };
 
+/// A replica that was made a guest of its own, by recovering it at one of its points.
+struct Promotion {
+  std::string point;
+  std::chrono::sys_seconds time{};  ///< when that was begun
+
+  bool operator==(const Promotion&) const = default;
+};
+
 /// The record on a replica's image.
 struct ReplicaRecord {
   SourceIdentity source;
@@ -82,6 +91,9 @@ struct ReplicaRecord {
   std::string transfer;              ///< transfer_id() of that diff; empty: it is complete, or was taken back
   std::optional<PointConfig> point;  ///< of where it ends, on the guest's first disk, until it is complete
   std::vector<PointIds> points;      ///< oldest first
+  /// Set: no run may write into it any more, until a human decides. The head is then being made that point (the
+  /// state is "applying"), or was (it is "complete").
+  std::optional<Promotion> promoted;
   std::optional<ReplacedImage> replaces = {};  ///< what goes to the trash once a configuration names this image
 
   bool operator==(const ReplicaRecord&) const = default;
@@ -114,7 +126,8 @@ struct ImageRecord {
   bool operator==(const ImageRecord&) const = default;
 };
 
-/// One line of JSON with a version each.
+/// One line of JSON with a version each: the lowest whose readers take it for what it is. A record of a promoted
+/// replica is of version 2, so that a reader that does not know of promotions refuses it.
 std::string render_record(const ImageRecord& record);
 std::string render_point(const PointConfig& point);
 

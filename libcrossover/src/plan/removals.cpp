@@ -1,6 +1,7 @@
 #include "plan/removals.hpp"
 
 #include <algorithm>
+#include <map>
 
 #include "crossover/snapshot_name.hpp"
 
@@ -8,31 +9,25 @@ namespace crossover {
 
 namespace {
 
-struct Candidate {
-  Snapshot snapshot;
-  std::chrono::sys_seconds time;
-};
+using Times = std::map<std::string, std::chrono::sys_seconds>;
 
-/// Snapshots of this job: names that parse completely and have its label.
-std::vector<Candidate> snapshots_of_job(const ImageState& image, const std::string& label) {
-  std::vector<Candidate> candidates;
-  for (const Snapshot& snapshot : image.snapshots) {
-    const auto name = parse_snapshot_name(snapshot.name);
-    if (name && name->job == label) candidates.push_back({snapshot, name->time});
-  }
-  return candidates;
-}
-
-/// Names the window lets go. The run's own point is the newest; it is not among the candidates yet.
-std::set<std::string> expired(const std::vector<Candidate>& candidates, const RetentionPolicy& policy,
-                              std::chrono::sys_seconds now) {
+/// Names that the policy lets go, out of `names`. A run's own point is the newest; it is not among them yet.
+std::set<std::string> expired(const Times& times, const std::set<std::string>& names, const JobSnapshots& snapshots,
+                              const RetentionPolicy& policy, std::chrono::sys_seconds now, bool makes_point) {
   std::vector<RetentionPoint> points;
-  for (const Candidate& candidate : candidates) points.push_back({candidate.snapshot.name, candidate.time});
-  std::chrono::sys_seconds newest = now;
-  for (const Candidate& candidate : candidates) newest = std::max(newest, candidate.time + std::chrono::seconds(1));
-  points.push_back({"the point of this run", newest});
-  const std::vector<std::string> names = plan_removals(points, policy, now, {});
-  return {names.begin(), names.end()};
+  for (const auto& [name, time] : times) {
+    if (names.contains(name)) points.push_back({name, time});
+  }
+  // One job's names sort by time, and are made in that order.
+  std::sort(points.begin(), points.end(),
+            [](const RetentionPoint& a, const RetentionPoint& b) { return a.time < b.time; });
+  if (makes_point) {
+    std::chrono::sys_seconds newest = now;
+    for (const auto& [name, time] : times) newest = std::max(newest, time + std::chrono::seconds(1));
+    points.push_back({"the point of this run", newest});
+  }
+  const std::vector<std::string> gone = plan_removals(points, policy, now, snapshots.kept);
+  return {gone.begin(), gone.end()};
 }
 
 const ImageState* look(const ImageStates& images, const ImageRef& ref) {
@@ -40,39 +35,80 @@ const ImageState* look(const ImageStates& images, const ImageRef& ref) {
   return found == images.end() || !found->second ? nullptr : &*found->second;
 }
 
+/// Our names on an image, with the moments in them.
+Times times_of(const ImageState& image, const std::string& label) {
+  Times times;
+  for (const Snapshot& snapshot : image.snapshots) {
+    const auto name = parse_snapshot_name(snapshot.name);
+    if (name && name->job == label) times.emplace(snapshot.name, name->time);
+  }
+  return times;
+}
+
+/// Moments of the source that every disk has which was there already: a run that was killed between two disks'
+/// snapshots leaves others.
+std::set<std::string> whole_moments(const JobSnapshots& source) {
+  std::set<std::string> whole = source.known;
+  for (const auto& [ref, image] : source.images) {
+    const Times here = times_of(*image, source.label);
+    if (here.empty()) continue;
+    const std::string& oldest = here.begin()->first;
+    std::erase_if(whole, [&](const std::string& name) { return name > oldest && !here.contains(name); });
+  }
+  return whole;
+}
+
 }  // namespace
 
-std::vector<Removal> plan_removals(const MirrorRequest& request, const Inventory& inventory,
-                                   const std::vector<DiskPlan>& disks, const std::set<std::string>& committed,
-                                   std::chrono::sys_seconds now) {
-  std::vector<Removal> removals;
-  const auto add = [&](bool on_source, const ImageRef& image, const Candidate& candidate, bool point_config) {
-    removals.push_back({on_source, image, candidate.snapshot, now - candidate.time, point_config});
+std::vector<Removal> plan_removals(const JobSnapshots& snapshots, const RetentionPolicy& policy,
+                                   std::chrono::sys_seconds now, bool makes_point) {
+  Times times;
+  for (const auto& [ref, image] : snapshots.images) times.merge(times_of(*image, snapshots.label));
+  const std::set<std::string> of_whole = expired(times, snapshots.whole, snapshots, policy, now, makes_point);
+  const std::set<std::string> of_known = expired(times, snapshots.known, snapshots, policy, now, makes_point);
+  const auto goes = [&](const std::string& name) {
+    if (snapshots.whole.contains(name)) return of_whole.contains(name);
+    if (snapshots.known.contains(name)) return of_known.contains(name);
+    return !snapshots.kept.contains(name);
   };
-  for (const DiskPlan& disk : disks) {
-    const ImageState* replica = look(inventory.replica_images, disk.replica);
-    if (replica == nullptr || disk.replace || !disk.replica_record.replica) continue;
-    const std::vector<Candidate> candidates = snapshots_of_job(*replica, request.job_label);
-    const std::set<std::string> gone = expired(candidates, request.keep_remote, now);
-    for (const Candidate& candidate : candidates) {
-      const std::string& name = candidate.snapshot.name;
-      // What never became a recovery point has nothing to be kept for.
-      if (!gone.contains(name) && committed.contains(name)) continue;
-      add(false, disk.replica, candidate, replica->metadata.contains(std::string(point_key_prefix) + name));
+  std::vector<Removal> removals;
+  for (const auto& [ref, image] : snapshots.images) {
+    for (const Snapshot& snapshot : image->snapshots) {
+      const auto time = times.find(snapshot.name);
+      if (time == times.end() || !goes(snapshot.name)) continue;
+      const bool has_config =
+          !snapshots.on_source && image->metadata.contains(std::string(point_key_prefix) + snapshot.name);
+      removals.push_back({snapshots.on_source, ref, snapshot, now - time->second, has_config});
     }
   }
-  // What makes a point one goes before any of its snapshots: half a point is never taken for a whole one.
+  // Half a point is never taken for a whole one.
   std::stable_partition(removals.begin(), removals.end(), [](const Removal& one) { return one.point_config; });
+  return removals;
+}
+
+std::vector<Removal> plan_removals(const MirrorRequest& request, const Inventory& inventory,
+                                   const std::vector<DiskPlan>& disks, const PointNames& points,
+                                   std::chrono::sys_seconds now) {
+  JobSnapshots there{.on_source = false, .label = request.job_label};
+  JobSnapshots here{.on_source = true, .label = request.job_label};
   for (const DiskPlan& disk : disks) {
+    const ImageState* replica = look(inventory.replica_images, disk.replica);
+    if (replica != nullptr && !disk.replace && disk.replica_record.replica) {
+      there.images.emplace_back(disk.replica, replica);
+    }
     const ImageState* source = look(inventory.source_images, disk.disk.image);
     const auto& record = disk.source_record.source;
     if (source == nullptr || !record || !record->jobs.contains(request.job_label)) continue;
-    const std::vector<Candidate> candidates = snapshots_of_job(*source, request.job_label);
-    const std::set<std::string> gone = expired(candidates, request.keep_local, now);
-    for (const Candidate& candidate : candidates) {
-      if (gone.contains(candidate.snapshot.name)) add(true, disk.disk.image, candidate, false);
-    }
+    here.images.emplace_back(disk.disk.image, source);
+    for (const auto& [name, time] : times_of(*source, request.job_label)) here.known.insert(name);
   }
+  there.known = points.committed;
+  std::set_difference(points.committed.begin(), points.committed.end(), points.bad.begin(), points.bad.end(),
+                      std::inserter(there.whole, there.whole.end()));
+  here.whole = whole_moments(here);
+  std::vector<Removal> removals = plan_removals(there, request.keep_remote, now, true);
+  const std::vector<Removal> on_source = plan_removals(here, request.keep_local, now, true);
+  removals.insert(removals.end(), on_source.begin(), on_source.end());
   return removals;
 }
 

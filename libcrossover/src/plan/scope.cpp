@@ -62,13 +62,6 @@ RbdStorage target_storage(const MirrorRequest& request, const ClusterInventory& 
   return *storage;
 }
 
-/// Images on RBD that a configuration names.
-std::vector<ImageRef> images_of(const VmConfig& config, const ClusterInventory& cluster) {
-  std::vector<ImageRef> images;
-  for (const GuestDisk& disk : guest_disks(config, cluster, true).replicated) images.push_back(disk.image);
-  return images;
-}
-
 /// The configurations this run replaces must be told apart before any of them is written.
 void find_collisions(std::vector<GuestScope>& scopes) {
   std::map<ImageRef, GuestScope*> by_image;

@@ -24,6 +24,9 @@ using std::chrono::seconds;
 constexpr int flock_wait_seconds = 10;
 constexpr seconds survey_limit{60};
 constexpr seconds file_limit{30};
+constexpr seconds status_limit{30};
+/// PVE itself gives up earlier: it allows a second for each GiB of memory, and five for each network card.
+constexpr seconds start_limit{600};
 
 std::vector<std::string> perl(std::string_view script, std::vector<std::string> arguments) {
   std::vector<std::string> argv{"perl", "-e", std::string(script), "--"};
@@ -108,46 +111,88 @@ class Undoing {
   std::string buffered_;
 };
 
-/// The far end of scripts/freeze.pl.
-class NodeFreeze final : public Freeze {
- public:
-  NodeFreeze(std::unique_ptr<Process> process, std::string subject)
-      : script_(std::move(process), "freeze", std::move(subject)) {}
+/// What the words of scripts/hold_guest.pl mean for one way to hold a guest.
+struct HoldWords {
+  const char* way;        // its argument
+  const char* operation;  // in errors
+  const char* held;
+  const char* released;
+  const char* by_hand;  // what a human can do
+};
 
-  ~NodeFreeze() override {
-    // The script thaws when its input ends. Waiting for it keeps a guest from being frozen longer than this object
-    // lives.
+constexpr HoldWords words_of(HoldWay way) {
+  if (way == HoldWay::freeze) {
+    return {"freeze", "freeze", "frozen", "thawed", "'qm guest cmd {} fsfreeze-thaw'"};
+  }
+  return {"pause", "pause", "paused", "resumed", "'qm resume {}'"};
+}
+
+/// The far end of scripts/hold_guest.pl.
+class NodeGuestHold final : public GuestHold {
+ public:
+  NodeGuestHold(std::unique_ptr<Process> process, HoldWay way, std::uint32_t vmid, const std::string& node)
+      : script_(std::move(process), words_of(way).operation, fmt::format("VM {} on {}", vmid, node)),
+        words_(words_of(way)),
+        vmid_(vmid) {}
+
+  ~NodeGuestHold() override {
+    // The script lets the guest go when its input ends. Waiting for it keeps a guest from being held longer than
+    // this object lives.
     try {
-      if (!script_.ended()) (void)thaw();
+      if (!script_.ended()) (void)release();
     } catch (
         ...) {  // NOLINT(bugprone-empty-catch): the script goes on trying, and whoever unwinds has an error to tell
     }
   }
 
-  std::pair<std::string, std::string> answer() { return script_.answer(); }
-
-  milliseconds thaw() override {
-    const auto [word, rest] = script_.take_back();
-    const std::string& subject = script_.subject();
-    if (word == "stuck") {
-      throw Error(ErrorCode::command, "thaw", subject,
-                  fmt::format("the guest does not confirm that it is thawed ({}); run 'qm guest cmd <its VMID> "
-                              "fsfreeze-thaw' on its node",
-                              rest));
+  /// Waits until the guest is held.
+  void take(milliseconds deadline) {
+    const auto [word, rest] = script_.answer();
+    if (word == "held") return;
+    if (word == "already") {
+      already_ = rest;
+      return;
     }
+    if (word == "refused") throw error(ErrorCode::unsupported, rest);
+    if (word == "late") {
+      throw error(ErrorCode::timeout, fmt::format("it was not {} within {:.1f} s; it goes on again", words_.held,
+                                                  static_cast<double>(deadline.count()) / 1000));
+    }
+    throw not_ended(word, rest, ErrorCode::timeout);
+  }
+
+  [[nodiscard]] const std::string& already() const override { return already_; }
+
+  milliseconds release() override {
+    const auto [word, rest] = script_.take_back();
     double held = 0;
     std::from_chars(rest.data(), rest.data() + rest.size(), held);
+    if (word == "released") return milliseconds(static_cast<std::int64_t>(held * 1000));
     if (word == "expired") {
-      throw Error(ErrorCode::timeout, "freeze", subject,
-                  fmt::format("the guest was thawed after {:.1f} s because the freeze timeout had passed", held));
+      throw error(ErrorCode::timeout,
+                  fmt::format("the guest was {} after {:.1f} s because the freeze timeout had passed",
+                              already_.empty() ? words_.released : "let go", held));
     }
-    if (word != "thawed")
-      throw Error(ErrorCode::format, "thaw", subject, fmt::format("unexpected answer '{}'", word));
-    return milliseconds(static_cast<std::int64_t>(held * 1000));
+    if (word == "lost") throw error(ErrorCode::conflict, fmt::format("it did not stay {}: {}", words_.held, rest));
+    throw not_ended(word, rest, ErrorCode::command);
   }
 
  private:
+  [[nodiscard]] Error error(ErrorCode code, const std::string& cause) const {
+    // A pause that did not last is nothing for a human: the next run makes another one.
+    return {code, words_.operation, script_.subject(), cause, code == ErrorCode::conflict};
+  }
+
+  [[nodiscard]] Error not_ended(const std::string& word, const std::string& rest, ErrorCode code) const {
+    if (word != "stuck") return error(ErrorCode::format, fmt::format("unexpected answer '{}'", word));
+    return error(code, fmt::format("the guest does not say that it is {} ({}); run {} on its node", words_.released,
+                                   rest, fmt::format(fmt::runtime(words_.by_hand), vmid_)));
+  }
+
   Undoing script_;
+  HoldWords words_;
+  std::uint32_t vmid_;
+  std::string already_;
 };
 
 /// What scripts/replace_file.pl says to an attempt to write, as the time of the file it wrote.
@@ -324,31 +369,34 @@ void PveCluster::write_firewall(std::uint32_t vmid, const std::optional<std::str
   }
 }
 
-std::unique_ptr<Freeze> PveCluster::freeze(const std::string& node, std::uint32_t vmid, milliseconds deadline,
-                                           std::stop_token stop) {
-  const std::string subject = fmt::format("VM {} on {}", vmid, node);
+std::unique_ptr<GuestHold> PveCluster::hold_guest(HoldWay way, const std::string& node, std::uint32_t vmid,
+                                                  milliseconds deadline, std::stop_token stop) {
+  Shell& there = shell(node, stop);
   if (stop.stop_requested()) throw Cancelled{};
   // The script's own deadline bounds the wait of whoever is cancelled meanwhile.
   auto process =
-      shell(node, stop)
-          .start(perl(scripts::freeze,
-                      {std::to_string(vmid), fmt::format("{:.3f}", static_cast<double>(deadline.count()) / 1000)}),
-                 {});
-  auto freeze = std::make_unique<NodeFreeze>(std::move(process), subject);
-  const auto [word, rest] = freeze->answer();
-  if (word == "frozen") return freeze;
-  if (word == "silent") throw Error(ErrorCode::unsupported, "freeze", subject, rest);
-  if (word == "refused") throw Error(ErrorCode::command, "freeze", subject, rest);
-  if (word == "late") {
-    throw Error(ErrorCode::timeout, "freeze", subject,
-                fmt::format("its agent did not freeze it within {} s; it is thawed again",
-                            std::chrono::duration_cast<seconds>(deadline).count()));
+      there.start(perl(scripts::hold_guest, {words_of(way).way, std::to_string(vmid),
+                                             fmt::format("{:.3f}", static_cast<double>(deadline.count()) / 1000)}),
+                  {});
+  auto hold = std::make_unique<NodeGuestHold>(std::move(process), way, vmid, node);
+  hold->take(deadline);
+  return hold;
+}
+
+Power PveCluster::power(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  const std::string subject = fmt::format("VM {} on {}", vmid, node);
+  const CommandResult result =
+      shell(node, stop).run({"qm", "status", std::to_string(vmid)}, "", status_limit, stop);
+  const std::string said = last_line(checked(result, "ask for the status", subject));
+  if (!said.starts_with("status: ")) {
+    throw Error(ErrorCode::format, "ask for the status", subject, fmt::format("unexpected answer '{}'", said));
   }
-  // Not the code of a refusal: whoever hears this must not go on as if the guest ran.
-  throw Error(ErrorCode::timeout, "freeze", subject,
-              fmt::format("it failed and the guest does not confirm that it is thawed ({}); run 'qm guest cmd {} "
-                          "fsfreeze-thaw' on its node",
-                          rest, vmid));
+  return said == "status: stopped" ? Power::stopped : Power::running;
+}
+
+void PveCluster::start(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  const CommandResult result = shell(node, stop).run({"qm", "start", std::to_string(vmid)}, "", start_limit, stop);
+  (void)checked(result, "start", fmt::format("VM {} on {}", vmid, node));
 }
 
 }  // namespace crossover

@@ -14,7 +14,7 @@ namespace crossover {
 
 /// Drives Proxmox VE through commands on its nodes, as root. What is asked of a guest runs on the node that owns
 /// it, because PVE's commands and locks are local to a node.
-class PveCluster final : public Hypervisor {
+class PveCluster final : public Hypervisor, public GuestPower {
  public:
   /// Opens a shell on a node that is not the entry node; called at most once a node, perhaps from several threads.
   using OpenShell = std::function<std::unique_ptr<Shell>(const NodeState&)>;
@@ -31,8 +31,10 @@ class PveCluster final : public Hypervisor {
   std::unique_ptr<ConfigHold> hold_config(const std::string& node, std::uint32_t vmid,
                                           const ConfigVersion& expected, const std::string& bytes) override;
   void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes, std::stop_token stop) override;
-  std::unique_ptr<Freeze> freeze(const std::string& node, std::uint32_t vmid, std::chrono::milliseconds deadline,
-                                 std::stop_token stop) override;
+  std::unique_ptr<GuestHold> hold_guest(HoldWay way, const std::string& node, std::uint32_t vmid,
+                                        std::chrono::milliseconds deadline, std::stop_token stop) override;
+  Power power(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
+  void start(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
 
  private:
   /// Asks the entry node which nodes there are. With mutex_ held.

@@ -10,7 +10,7 @@ namespace crossover::scripts {
 extern const std::string_view survey;     ///< everything a survey asks of one node
 extern const std::string_view read_file;  ///< a file and its time
 extern const std::string_view
-    replace_file;                      ///< a file replaced in one step under PVE's lock, perhaps for a while only
-extern const std::string_view freeze;  ///< the process that holds a guest frozen
+    replace_file;  ///< a file replaced in one step under PVE's lock, perhaps for a while only
+extern const std::string_view hold_guest;  ///< the process that holds a guest frozen or paused
 
 }  // namespace crossover::scripts

@@ -24,6 +24,10 @@ std::string_view to_string(EventKind kind) noexcept {
       return "thawed";
     case EventKind::not_frozen:
       return "not_frozen";
+    case EventKind::paused:
+      return "paused";
+    case EventKind::resumed:
+      return "resumed";
     case EventKind::snapshot_created:
       return "snapshot_created";
     case EventKind::transfer_started:
@@ -50,6 +54,8 @@ std::string_view to_string(EventKind kind) noexcept {
       return "verify_progress";
     case EventKind::verify_finished:
       return "verify_finished";
+    case EventKind::step:
+      return "step";
     case EventKind::retrying:
       return "retrying";
     case EventKind::guest_finished:

@@ -1,11 +1,9 @@
 #include "crossover/report.hpp"
 
-#include <fmt/chrono.h>
-#include <fmt/format.h>
-
 #include <nlohmann/json.hpp>
 
 #include "crossover/verify_report.hpp"
+#include "report/json.hpp"
 
 namespace crossover {
 
@@ -56,6 +54,7 @@ ordered_json to_value(const GuestReport& guest) {
                      {"resumed", nullptr},
                      {"running", guest.running},
                      {"frozen", guest.frozen},
+                     {"paused", guest.paused},
                      {"consistency", guest.consistency},
                      {"frozen_for_ms", guest.frozen_for.count()},
                      {"disks", ordered_json::array()},
@@ -115,10 +114,6 @@ ordered_json to_value(const VerifiedGuest& guest) {
   return value;
 }
 
-std::string render_time(std::chrono::sys_seconds time) {
-  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(time)));
-}
-
 }  // namespace
 
 std::string_view to_string(Outcome outcome) noexcept {
@@ -163,8 +158,7 @@ std::string to_json(const MirrorReport& report) {
                      {"guests", ordered_json::array()},
                      {"totals", to_value(report.totals)}};
   for (const GuestReport& guest : report.guests) value["guests"].push_back(to_value(guest));
-  // Names come from configurations, which need not be UTF-8.
-  return value.dump(2, ' ', false, ordered_json::error_handler_t::replace);
+  return render_json(value);
 }
 
 std::string_view to_string(VerifyOutcome outcome) noexcept {
@@ -197,7 +191,7 @@ std::string to_json(const VerifyReport& report) {
                      {"duration_ms", report.duration.count()},
                      {"guests", ordered_json::array()}};
   for (const VerifiedGuest& guest : report.guests) value["guests"].push_back(to_value(guest));
-  return value.dump(2, ' ', false, ordered_json::error_handler_t::replace);
+  return render_json(value);
 }
 
 }  // namespace crossover

@@ -29,6 +29,8 @@ std::optional<LengthLimits> limits_of(std::uint8_t type) {
     case FrameType::request:
     case FrameType::answer:
       return LengthLimits{2, max_control_bytes};
+    case FrameType::busy:
+      return LengthLimits{0, 0};
     case FrameType::size:
       return LengthLimits{8, 8};
     case FrameType::data:

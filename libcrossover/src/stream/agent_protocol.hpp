@@ -22,11 +22,15 @@
 ///     1 request    client   up to 64 MiB  JSON {"id", "op", and what the operation takes}
 ///     2 answer     server   up to 64 MiB  JSON {"id", "result"} or {"id", "error": {"code", "operation",
 ///                                         "subject", "cause", "retryable"}}
+///     3 busy       server   0             the request is being worked on
 ///     16 size      both     8             u64 the image's size at the end of the diff
 ///     17 data      both     25 to 24+4Mi  see below
 ///     18 zero      both     16            u64 offset, u64 length
 ///     19 end       both     24            u64 number of data and zero frames, 16 bytes digest
 ///     20 mark      both     24            the same, of the frames so far
+///
+/// While a server works on a request, a transfer included, it sends a busy frame every five seconds, between other
+/// frames. A client that hears nothing for 45 seconds while it waits for an answer takes the server for gone.
 ///
 /// One request at a time: its answer comes before the next request. Strings in JSON are bytes, each written as
 /// the code point of its number (U+0000 to U+00FF), for configurations and metadata need not be UTF-8.
@@ -88,6 +92,7 @@ std::string render_hello(const AgentHello& hello);
 enum class FrameType : std::uint8_t {
   request = 1,
   answer = 2,
+  busy = 3,
   size = 16,
   data = 17,
   zero = 18,

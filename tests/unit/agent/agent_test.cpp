@@ -47,8 +47,10 @@ std::optional<Error> error_of(const std::function<void()>& action) {
   return std::nullopt;
 }
 
-std::shared_ptr<agent::ConnectionPool> pool_of(std::shared_ptr<Shell> shell) {
-  return std::make_shared<agent::ConnectionPool>(std::move(shell));
+std::shared_ptr<agent::ConnectionPool> pool_of(std::shared_ptr<Shell> shell,
+                                               std::chrono::milliseconds silence = std::chrono::seconds(45)) {
+  return std::make_shared<agent::ConnectionPool>(std::move(shell), 4,
+                                                 std::vector<std::string>{"crossover", "agent"}, silence);
 }
 
 /// A store in memory with one image of 64 MiB, behind an agent that `serve` runs.
@@ -60,20 +62,22 @@ struct Far {
   std::shared_ptr<SocketShell> shell;
   AgentStore store;
 
-  explicit Far(SocketShell::Serve serve = {}, agent::SendWindow window = {})
+  explicit Far(SocketShell::Serve serve = {}, agent::SendWindow window = {},
+               std::chrono::milliseconds patience = std::chrono::seconds(45))
       : shell(std::make_shared<SocketShell>(serve ? serve : [this](int in, int out) { this->serve(in, out); })),
-        store(pool_of(shell), {}, window) {
+        store(pool_of(shell, patience), {}, window) {
     ImageLayout layout;
     layout.size_bytes = 64 * mib;
     memory.create(image, layout);
   }
 
   std::chrono::milliseconds silence{45000};
+  std::chrono::milliseconds beat{5000};
   std::function<void()> on_served;  ///< when the server has ended
 
   void serve(int in, int out) {
     try {
-      agent::Server(in, out, {hypervisor, stores}, 16 * mib, silence).serve(stop.get_token());
+      agent::Server(in, out, {hypervisor, stores}, 16 * mib, silence, beat).serve(stop.get_token());
     } catch (...) {
       if (on_served) on_served();
       throw;
@@ -374,6 +378,35 @@ TEST_CASE("a hold that is cancelled ends at once, and its connection with it") {
   CHECK_THROWS_AS(hold->state(), Cancelled);
 }
 
+TEST_CASE("an agent that stands still is not waited for, one that is busy is") {
+  std::latch open(1);
+  Far* target = nullptr;
+  bool still = false;
+  const auto relayed = through(target, [&](std::span<std::byte>) {
+    if (still) open.wait();
+    return true;
+  });
+  Far far([&](int in, int out) { relayed(in, out); }, {}, std::chrono::milliseconds(400));
+  target = &far;
+  CHECK(far.store.fsid() == far.memory.fsid());
+  still = true;
+  // The other end is joined when the connection is given up.
+  std::thread later([&] {
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    open.count_down();
+  });
+  const auto error = error_of([&] { far.store.find(image); });
+  later.join();
+  REQUIRE(error);
+  CHECK(error->code() == ErrorCode::timeout);
+  CHECK(error->retryable());
+
+  Far busy({}, {}, std::chrono::milliseconds(400));
+  busy.beat = std::chrono::milliseconds(50);
+  busy.stores.delay = std::chrono::milliseconds(1500);
+  CHECK(busy.store.find(image));
+}
+
 TEST_CASE("a connection that breaks anywhere never finishes a transfer") {
   const std::vector<std::byte> block = noise(3000, 5);
   for (std::uint64_t limit = 0;; limit += 97) {
@@ -470,7 +503,7 @@ TEST_CASE("requests that make no sense are answered") {
   CHECK(cause_of("dance", agent::Json::object()) == "unsupported");
   CHECK(cause_of("fsid", {{"access", 7}}) == "format");
   CHECK(cause_of("find_all", {{"access", CephAccess{}}}) == "format");
-  CHECK(cause_of("thaw", agent::Json::object()) == "usage");
+  CHECK(cause_of("release_guest", agent::Json::object()) == "usage");
   CHECK(cause_of("survey", {{"versions", false}}) == "unsupported");
 }
 
@@ -511,6 +544,7 @@ namespace {
 class OneGuest final : public Hypervisor {
  public:
   std::atomic<int> frozen = 0;
+  std::atomic<int> paused = 0;
   std::atomic<int> held = 0;
 
   static ClusterInventory inventory() {
@@ -565,18 +599,21 @@ class OneGuest final : public Hypervisor {
   void write_firewall(std::uint32_t, const std::optional<std::string>& bytes, std::stop_token) override {
     firewall = bytes.value_or("removed");
   }
-  std::unique_ptr<Freeze> freeze(const std::string&, std::uint32_t, std::chrono::milliseconds,
-                                 std::stop_token) override {
-    class Frozen final : public Freeze {
+  std::unique_ptr<GuestHold> hold_guest(HoldWay way, const std::string&, std::uint32_t vmid,
+                                        std::chrono::milliseconds, std::stop_token) override {
+    class Held final : public GuestHold {
      public:
-      explicit Frozen(std::atomic<int>& count) : count_(count) { ++count_; }
-      ~Frozen() override { --count_; }
-      std::chrono::milliseconds thaw() override { return std::chrono::milliseconds(123); }
+      Held(std::atomic<int>& count, std::string already) : count_(count), already_(std::move(already)) { ++count_; }
+      ~Held() override { --count_; }
+      [[nodiscard]] const std::string& already() const override { return already_; }
+      std::chrono::milliseconds release() override { return std::chrono::milliseconds(123); }
 
      private:
       std::atomic<int>& count_;
+      std::string already_;
     };
-    return std::make_unique<Frozen>(frozen);
+    if (vmid == 999) throw Error(ErrorCode::unsupported, "freeze", "VM 999", "no agent");
+    return std::make_unique<Held>(way == HoldWay::freeze ? frozen : paused, vmid == 101 ? "prelaunch" : "");
   }
 
   std::string firewall;
@@ -608,15 +645,24 @@ TEST_CASE("a hypervisor behind an agent is the same, byte for byte") {
   hypervisor.write_firewall(100, std::nullopt, {});
   CHECK(guest.firewall == "removed");
 
-  auto freeze = hypervisor.freeze("pve04", 100, std::chrono::seconds(10), {});
-  CHECK(guest.frozen == 1);
-  (void)hypervisor.survey(SurveyDetail::guests, {});
-  CHECK(freeze->thaw() == std::chrono::milliseconds(123));
-  CHECK(guest.frozen == 0);
-  freeze.reset();
-  // Whoever forgets to thaw has thawed.
-  hypervisor.freeze("pve04", 100, std::chrono::seconds(10), {}).reset();
-  CHECK(guest.frozen == 0);
+  const auto hold_guest = [&hypervisor](HoldWay way, std::uint32_t vmid) {
+    return hypervisor.hold_guest(way, "pve04", vmid, std::chrono::seconds(10), {});
+  };
+  for (const HoldWay way : {HoldWay::freeze, HoldWay::pause}) {
+    const std::atomic<int>& held = way == HoldWay::freeze ? guest.frozen : guest.paused;
+    auto one = hold_guest(way, 100);
+    CHECK(one->already().empty());
+    CHECK(held == 1);
+    (void)hypervisor.survey(SurveyDetail::guests, {});
+    CHECK(one->release() == std::chrono::milliseconds(123));
+    CHECK(held == 0);
+    one.reset();
+    // Whoever forgets to let it go has done so.
+    hold_guest(way, 100).reset();
+    CHECK(held == 0);
+  }
+  CHECK(hold_guest(HoldWay::pause, 101)->already() == "prelaunch");
+  CHECK_THROWS_WITH_AS((void)hold_guest(HoldWay::freeze, 999), doctest::Contains("no agent"), Error);
 
   auto hold = hypervisor.hold_config("pve04", 100, {"old", ""}, "lock: backup\n");
   CHECK(guest.held == 1);
@@ -632,7 +678,7 @@ TEST_CASE("a hypervisor behind an agent is the same, byte for byte") {
   CHECK_THROWS_WITH_AS(hold->release(), doctest::Contains("somebody changed it"), Error);
 }
 
-TEST_CASE("a guest is thawed and its configuration put back when the connection that held them ends") {
+TEST_CASE("a guest goes on and its configuration is put back when the connection that held them ends") {
   OneGuest guest;
   MemoryImageStore memory;
   OneStore stores(memory);
@@ -640,8 +686,8 @@ TEST_CASE("a guest is thawed and its configuration put back when the connection 
     agent::Server(in, out, {guest, stores}).serve({});
   });
   {
-    agent::Connection connection(*shell, {"crossover", "agent"}, {});
-    connection.call("freeze", {{"node", "pve04"}, {"vmid", 100}, {"deadline_ms", 1000}}, {});
+    agent::Connection connection(*shell, {"crossover", "agent"}, std::chrono::seconds(45), {});
+    connection.call("hold_guest", {{"pause", false}, {"node", "pve04"}, {"vmid", 100}, {"deadline_ms", 1000}}, {});
     CHECK(guest.frozen == 1);
     connection.call("hold_config",
                     {{"node", "pve04"}, {"vmid", 100}, {"expected", ConfigVersion{"old", ""}}, {"bytes", "new"}},

@@ -32,9 +32,9 @@ TEST_CASE("the option list has every member of MirrorOptions, each once") {
   // Does not compile when a member comes or goes: then the list has to change as well.
   const auto& [vmid, exclude_vmids, tag, prefix_id, destination, pool, keep_local, keep_remote, rewrite, job_name,
                ssh_cipher, transport, destination_conf, parallel, memory, bandwidth_limit, compress, lock_wait,
-               freeze_timeout, retries, stall_timeout, online, overwrite, adopt, discard_changes, reseed, all_disks,
-               keep_host_devices, no_lock, keep_source_lock, keep_destination_lock, accept_new_host_keys, dry_run] =
-      options;
+               freeze_timeout, retries, stall_timeout, no_agent, online, require_freeze, overwrite, adopt,
+               discard_changes, reseed, all_disks, keep_host_devices, no_lock, keep_source_lock,
+               keep_destination_lock, accept_new_host_keys, dry_run] = options;
   const std::set<const void*> members{&vmid,
                                       &exclude_vmids,
                                       &tag,
@@ -56,7 +56,9 @@ TEST_CASE("the option list has every member of MirrorOptions, each once") {
                                       &freeze_timeout,
                                       &retries,
                                       &stall_timeout,
+                                      &no_agent,
                                       &online,
+                                      &require_freeze,
                                       &overwrite,
                                       &adopt,
                                       &discard_changes,
@@ -193,4 +195,31 @@ TEST_CASE("a check without guests is about all of them") {
   REQUIRE(std::holds_alternative<Invocation>(parsed));
   CHECK(std::get<Invocation>(parsed).command == Command::check);
   CHECK(std::get<Invocation>(parsed).options.vmid == "all");
+}
+
+TEST_CASE("what is done with replicas where they are names them") {
+  const auto points = std::get<Invocation>(parse({"points", "99100", "--json"}));
+  CHECK(points.command == Command::points);
+  CHECK(points.replica == 99100);
+  CHECK(points.json);
+  const auto recover = std::get<Invocation>(
+      parse({"recover", "99100", "--point=mirror-x-20260101T000000Z", "--start", "--dry-run"}));
+  CHECK(recover.command == Command::recover);
+  CHECK(recover.replica == 99100);
+  CHECK(recover.recover == RecoverOptions{"mirror-x-20260101T000000Z", true, true});
+  const auto prune = std::get<Invocation>(parse({"prune", "all", "--keepremote=daily=7", "--jobname=x"}));
+  CHECK(prune.command == Command::prune);
+  CHECK(prune.replicas == "all");
+  CHECK(prune.prune == PruneOptions{"daily=7", "x", false});
+  for (const std::vector<std::string>& wrong : {std::vector<std::string>{"points"},
+                                                {"points", "all"},
+                                                {"points", "99100", "99101"},
+                                                {"recover", "12"},
+                                                {"recover"},
+                                                {"recover", "99100", "--point="},
+                                                {"recover", "99100", "--keepremote=1d"},
+                                                {"prune"}}) {
+    CAPTURE(fmt::format("{}", fmt::join(wrong, " ")));
+    CHECK(std::get<Answer>(parse(wrong)).exit_status == exit_usage);
+  }
 }

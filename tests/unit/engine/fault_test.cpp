@@ -87,7 +87,7 @@ void check_one(const Prepare& prepare, const std::string& call, Fault fault, con
   REQUIRE(stage.clusters.faults.happened());
   stage.keeper.check_replica();
   if (had_points && !bases.empty()) CHECK_FALSE(stage.keeper.bases().empty());
-  CHECK_FALSE(stage.clusters.source.frozen(100));
+  CHECK_FALSE(stage.clusters.source.held(100));
 
   stage.keeper.check_source(config);
 
@@ -372,6 +372,13 @@ TEST_CASE("a stopped guest without an agent survives a fault at every call") {
   });
 }
 
+TEST_CASE("a running guest that has to be paused survives a fault at every call") {
+  check_all([](Stage& stage) {
+    one_copy(stage);
+    stage.clusters.source.agents[100] = MemoryHypervisor::Answer::refuses;
+  });
+}
+
 TEST_CASE("a long row of runs of which most go wrong") {
   for (std::uint32_t seed = 1; seed <= 40; ++seed) {
     CAPTURE(seed);
@@ -382,6 +389,7 @@ TEST_CASE("a long row of runs of which most go wrong") {
     clusters.options.keep_local = windows.at(seed % 3);
     clusters.options.keep_remote = windows.at(seed / 3 % 3);
     clusters.options.keep_source_lock = seed % 5 == 0;
+    if (seed % 4 == 0) clusters.source.agents[100] = MemoryHypervisor::Answer::refuses;
     clusters.add_guest(100, 1 + seed % 3);
     const std::string config = clusters.source.config(100).value();
     std::vector<std::string> calls;
@@ -399,7 +407,7 @@ TEST_CASE("a long row of runs of which most go wrong") {
       if (clusters.faults.calls().size() > 20) calls = clusters.faults.calls();
       stage.keeper.check_replica();
       if (!bases.empty()) CHECK_FALSE(stage.keeper.bases().empty());
-      CHECK_FALSE(clusters.source.frozen(100));
+      CHECK_FALSE(clusters.source.held(100));
       stage.keeper.check_source(config);
     }
     clusters.write_at_random();

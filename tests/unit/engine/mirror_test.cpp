@@ -172,7 +172,7 @@ TEST_CASE("a dry run changes nothing and says what it would do") {
       CHECK(guest.outcome == Outcome::planned);
       CHECK_FALSE(guest.steps.empty());
     }
-    CHECK(clusters.source.freezes(100) == 0);
+    CHECK(clusters.source.holds(100, HoldWay::freeze) == 0);
     CHECK(report.totals.guests_ok == 0);
     for (const std::string& call : clusters.faults.calls()) {
       CAPTURE(call);
@@ -183,7 +183,7 @@ TEST_CASE("a dry run changes nothing and says what it would do") {
   };
   CHECK(check_dry().guests.size() == 2);
   // The steps are those of the run that follows.
-  clusters.source.agents[100] = MemoryHypervisor::Agent::silent;
+  clusters.source.agents[100] = MemoryHypervisor::Answer::refuses;
   const std::vector<std::string> planned = check_dry().guests[0].steps;
   CHECK(clusters.run().guests[0].steps == planned);
   clusters.write_at_random();
@@ -196,41 +196,209 @@ TEST_CASE("a dry run changes nothing and says what it would do") {
   check_dry();
 }
 
-TEST_CASE("an agent that does not freeze leaves a point that says so") {
-  using Agent = MemoryHypervisor::Agent;
-  for (const Agent agent : {Agent::silent, Agent::refuses}) {
-    TwoClusters clusters;
-    clusters.add_guest(100);
-    clusters.source.agents[100] = agent;
-    const MirrorReport report = clusters.run();
-    CHECK(only(report).outcome == Outcome::ok);
-    CHECK_FALSE(only(report).frozen);
-    CHECK(contains(only(report).consistency, "not frozen: "));
-    CHECK(only(report).warnings.size() == 1);
-    CHECK(report.totals.freeze_failed == 1);
-    CHECK(report.totals.freeze_ok == 0);
+namespace {
+
+void check_no_source_snapshots(TwoClusters& clusters) {
+  for (const ImageSpec& image : clusters.source_images.images()) {
+    CAPTURE(to_string(image));
+    CHECK(clusters.source_images.find(image)->snapshots.empty());
   }
 }
 
-TEST_CASE("a freeze that is not what it should be ends the guest's run, and its snapshots go") {
-  using Agent = MemoryHypervisor::Agent;
-  for (const Agent agent : {Agent::late, Agent::expires}) {
+void remove_agent(TwoClusters& clusters, std::uint32_t vmid) {
+  VmConfig config = parse_vm_config(clusters.source.config(vmid).value());
+  config.remove("agent");
+  clusters.source.set_config(vmid, config.to_bytes());
+}
+
+std::vector<std::string> holding(const TwoClusters& clusters) {
+  std::vector<std::string> kinds = clusters.events.kinds();
+  std::erase_if(kinds, [](const std::string& kind) {
+    return kind != "frozen" && kind != "thawed" && kind != "not_frozen" && kind != "paused" && kind != "resumed" &&
+           kind != "snapshot_created";
+  });
+  return kinds;
+}
+
+using Kinds = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("a guest that cannot be frozen is paused while its snapshots are made") {
+  TwoClusters clusters;
+  clusters.add_guest(100);
+  std::string why;
+  std::uint32_t failed = 0;
+  SUBCASE("because its agent turns out not to freeze it") {
+    clusters.source.agents[100] = MemoryHypervisor::Answer::refuses;
+    why = "it cannot be held";
+    failed = 1;
+  }
+  SUBCASE("because somebody else froze it") {
+    clusters.source.frozen_by_others.insert(100);
+    why = "somebody else froze it";
+    failed = 1;
+  }
+  SUBCASE("because it has no agent, as the plan knows") {
+    remove_agent(clusters, 100);
+    why = "no guest agent is configured";
+  }
+  const std::string config = clusters.source.config(100).value();
+  const MirrorReport report = clusters.run();
+  CHECK(only(report).outcome == Outcome::ok);
+  CHECK_FALSE(only(report).frozen);
+  CHECK(only(report).paused);
+  CHECK(only(report).consistency == "paused: " + why);
+  CHECK(only(report).frozen_for == milliseconds(900));
+  CHECK(only(report).warnings.empty());
+  CHECK(report.totals.freeze_failed == failed);
+  CHECK(report.totals.freeze_ok == 0);
+  CHECK(holding(clusters) == Kinds{"not_frozen", "paused", "snapshot_created", "snapshot_created", "resumed"});
+  CHECK(clusters.source.holds(100, HoldWay::pause) == 1);
+  CHECK_FALSE(clusters.source.held(100));
+  CHECK(clusters.source.config(100) == config);
+}
+
+TEST_CASE("a guest that somebody else paused is left so") {
+  TwoClusters clusters;
+  clusters.add_guest(100);
+  clusters.source.agents[100] = MemoryHypervisor::Answer::refuses;
+  clusters.source.paused_by_others.insert(100);
+  const MirrorReport report = clusters.run();
+  CHECK(only(report).outcome == Outcome::ok);
+  CHECK(only(report).paused);
+  CHECK(only(report).consistency == "paused already: it cannot be held");
+  CHECK(only(report).frozen_for == milliseconds(0));
+  CHECK(holding(clusters) == Kinds{"not_frozen", "paused", "snapshot_created", "snapshot_created"});
+}
+
+TEST_CASE("with --no-agent=crash a guest that cannot be frozen writes on, and the point says so") {
+  for (const bool known : {false, true}) {
+    for (const std::size_t disks : {1U, 2U}) {
+      CAPTURE(known);
+      CAPTURE(disks);
+      TwoClusters clusters;
+      clusters.add_guest(100, disks);
+      clusters.options.no_agent = "crash";
+      if (known) {
+        remove_agent(clusters, 100);
+      } else {
+        clusters.source.agents[100] = MemoryHypervisor::Answer::refuses;
+      }
+      const MirrorReport report = clusters.run();
+      CHECK(only(report).outcome == Outcome::ok);
+      CHECK_FALSE(only(report).frozen);
+      CHECK_FALSE(only(report).paused);
+      CHECK(only(report).consistency.starts_with("not frozen: "));
+      CHECK(contains(only(report).consistency, "may differ by milliseconds") == (disks > 1));
+      CHECK(only(report).warnings == std::vector<std::string>{only(report).consistency});
+      CHECK(report.totals.freeze_failed == (known ? 0 : 1));
+      CHECK(holding(clusters).front() == "not_frozen");
+      CHECK(clusters.source.holds(100, HoldWay::pause) == 0);
+    }
+  }
+}
+
+TEST_CASE("with --no-agent=fail or --require-freeze a guest that cannot be frozen fails, without a snapshot") {
+  for (const bool known : {false, true}) {
+    for (const bool required : {false, true}) {
+      CAPTURE(known);
+      CAPTURE(required);
+      TwoClusters clusters;
+      clusters.add_guest(100);
+      if (required) {
+        clusters.options.require_freeze = true;
+      } else {
+        clusters.options.no_agent = "fail";
+      }
+      if (known) {
+        remove_agent(clusters, 100);
+      } else {
+        clusters.source.agents[100] = MemoryHypervisor::Answer::refuses;
+      }
+      const std::string config = clusters.source.config(100).value();
+      const std::string before = clusters.dump();
+      const MirrorReport report = clusters.run();
+      CHECK(only(report).outcome == Outcome::failed);
+      CHECK(only(report).error_code == ErrorCode::unsupported);
+      CHECK(contains(only(report).error, known ? "no guest agent is configured" : "it cannot be held"));
+      CHECK(contains(only(report).error, "--no-agent=pause"));
+      CHECK(report.totals.freeze_failed == (known ? 0 : 1));
+      if (known) CHECK(clusters.dump() == before);
+      CHECK(clusters.source.config(100) == config);
+      CHECK(clusters.source.holds(100, HoldWay::pause) == 0);
+      check_no_source_snapshots(clusters);
+    }
+  }
+}
+
+TEST_CASE("a freeze or a pause that is not what it should be ends the guest's run, and its snapshots go") {
+  using Answer = MemoryHypervisor::Answer;
+  for (const HoldWay way : {HoldWay::freeze, HoldWay::pause}) {
+    for (const Answer answer : {Answer::late, Answer::expires, Answer::stuck, Answer::refuses}) {
+      if (way == HoldWay::freeze && answer == Answer::refuses) continue;
+      CAPTURE(static_cast<int>(way));
+      CAPTURE(static_cast<int>(answer));
+      TwoClusters clusters;
+      clusters.add_guest(100);
+      if (way == HoldWay::pause) clusters.source.agents[100] = Answer::refuses;
+      (way == HoldWay::freeze ? clusters.source.agents : clusters.source.pauses)[100] = answer;
+      const std::string config = clusters.source.config(100).value();
+      const MirrorReport report = clusters.run();
+      CHECK(only(report).outcome == Outcome::failed);
+      CHECK(only(report).error_code == (answer == Answer::stuck     ? ErrorCode::command
+                                        : answer == Answer::refuses ? ErrorCode::unsupported
+                                                                    : ErrorCode::timeout));
+      CHECK_FALSE(only(report).frozen);
+      CHECK_FALSE(only(report).paused);
+      CHECK(only(report).recovery_point.empty());
+      CHECK(report.totals.freeze_failed == 1);
+      CHECK(clusters.source.config(100) == config);
+      CHECK_FALSE(clusters.source.held(100));
+      check_no_source_snapshots(clusters);
+    }
+  }
+}
+
+TEST_CASE("a lost connection to whoever holds the guest takes the snapshots with it") {
+  for (const char* call : {"source thaw 100 #1", "source resume 100 #1"}) {
+    CAPTURE(call);
+    TwoClusters clusters;
+    clusters.add_guest(100);
+    if (contains(call, "resume")) remove_agent(clusters, 100);
+    clusters.faults.arm(call, Fault::answer_lost);
+    CHECK(only(clusters.run()).outcome == Outcome::failed);
+    CHECK(clusters.faults.happened());
+    CHECK_FALSE(clusters.source.held(100));
+    check_no_source_snapshots(clusters);
+  }
+}
+
+TEST_CASE("a stop between the snapshots and the record of them leaves no snapshot, and nobody held") {
+  for (const char* call :
+       {"source freeze 100 #1", "source create_snapshot fast/vm-100-disk-0 #1", "source thaw 100 #1"}) {
+    CAPTURE(call);
     TwoClusters clusters;
     clusters.add_guest(100);
     const std::string config = clusters.source.config(100).value();
-    clusters.source.agents[100] = agent;
-    const MirrorReport report = clusters.run();
-    CHECK(only(report).outcome == Outcome::failed);
-    CHECK(only(report).error_code == ErrorCode::timeout);
-    CHECK_FALSE(only(report).frozen);
-    CHECK(only(report).recovery_point.empty());
-    CHECK(report.totals.freeze_failed == 1);
+    clusters.faults.arm(call, Fault::cancels);
+    CHECK_THROWS_AS((void)clusters.run(), Cancelled);
+    CHECK_FALSE(clusters.source.held(100));
     CHECK(clusters.source.config(100) == config);
-    CHECK_FALSE(clusters.source.frozen(100));
-    for (const ImageSpec& image : clusters.source_images.images()) {
-      CHECK(clusters.source_images.find(image)->snapshots.empty());
-    }
+    check_no_source_snapshots(clusters);
   }
+}
+
+TEST_CASE("a guest that may still be frozen is told of, whatever else failed") {
+  TwoClusters clusters;
+  clusters.add_guest(100, 3);
+  clusters.source.agents[100] = MemoryHypervisor::Answer::stuck;
+  clusters.faults.arm("source create_snapshot slow/vm-100-disk-1 #1", Fault::fails);
+  const MirrorReport report = clusters.run();
+  CHECK(only(report).error_code == ErrorCode::io);
+  REQUIRE(only(report).warnings.size() == 1);
+  CHECK(contains(only(report).warnings.front(), "does not say that it goes on"));
+  check_no_source_snapshots(clusters);
 }
 
 TEST_CASE("a snapshot that fails takes the others of that moment with it") {
@@ -272,7 +440,7 @@ TEST_CASE("the source's lock") {
     CHECK(contains(only(report).error, "qm unlock 100"));
     CHECK(clusters.clock.waits.size() == 6);
     CHECK(clusters.source.config(100) == held);
-    CHECK(clusters.source.freezes(100) == 0);
+    CHECK(clusters.source.holds(100, HoldWay::freeze) == 0);
   }
   SUBCASE("a stop ends the waiting") {
     clusters.source.set_config(100, held);
@@ -366,7 +534,7 @@ TEST_CASE("a replica that was written is a conflict, and nothing of it is touche
   CHECK(contains(only(report).error, "written to since its newest recovery point " + first_point));
   CHECK(clusters.replica_images.content(replica) == head);
   CHECK(clusters.destination.config(99100) == config);
-  CHECK(clusters.source.freezes(100) == 1);
+  CHECK(clusters.source.holds(100, HoldWay::freeze) == 1);
 }
 
 TEST_CASE("an image without a record is replaced only if a run had begun to make it and it is empty") {
@@ -558,7 +726,7 @@ TEST_CASE("a sink that throws ends the run, with the guest thawed and unlocked")
     Thrower thrower(kind);
     CHECK_THROWS_AS((void)clusters.run(thrower), std::runtime_error);
     CHECK(clusters.source.config(100) == config);
-    CHECK_FALSE(clusters.source.frozen(100));
+    CHECK_FALSE(clusters.source.held(100));
     CHECK(only(clusters.run()).outcome == Outcome::ok);
   }
 }

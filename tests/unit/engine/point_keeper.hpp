@@ -120,7 +120,7 @@ class PointKeeper {
   }
 
   void check_source(const std::string& config_before) const {
-    CHECK_FALSE(clusters_.source.frozen(vmid_));
+    CHECK_FALSE(clusters_.source.held(vmid_));
     CHECK(clusters_.source.config(vmid_) == config_before);
   }
 

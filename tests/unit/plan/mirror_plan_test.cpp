@@ -194,8 +194,21 @@ TEST_CASE("an image that is not this disk's replica is not touched") {
     check_problem(stage.plan(), ErrorCode::format, {std::string(record_key)});
   }
   SUBCASE("a record of a newer version") {
-    stage.source_image("scsi1")->metadata[std::string(record_key)] = "{\"version\":2}";
+    stage.source_image("scsi1")->metadata[std::string(record_key)] = "{\"version\":3}";
     check_problem(stage.plan(), ErrorCode::unsupported, {"newer version"});
+  }
+  SUBCASE("a promoted replica, whatever else is to be said") {
+    ReplicaRecord record = stage.record("scsi1");
+    record.promoted = Promotion{"mirror-nightly-20261123T110000Z", noon};
+    stage.save("scsi1", record);
+    stage.replica_image("scsi0")->watchers = {"192.0.2.9:0/1"};
+    SUBCASE("stopped") {}
+    SUBCASE("running") {
+      stage.put_target(stage.replica_config, Power::running, "w2");
+    }
+    check_problem(stage.plan(), ErrorCode::conflict,
+                  {"VM 100: replica promoted: VM 99100", "mirror-nightly-20261123T110000Z, on 2026-11-23T12:00:00Z",
+                   "qm destroy 99100"});
   }
   SUBCASE("open elsewhere") {
     stage.replica_image("scsi0")->watchers = {"192.0.2.9:0/1", "192.0.2.10:0/1"};
@@ -435,7 +448,7 @@ TEST_CASE("a guest is not mirrored onto itself") {
   }
 }
 
-TEST_CASE("freezing") {
+TEST_CASE("freezing, and what becomes of a guest that is known not to be one that can be frozen") {
   PlanStage stage;
   const auto with_agent = [&](const std::string& value) {
     VmConfig config = parse_vm_config(stage.config);
@@ -444,28 +457,62 @@ TEST_CASE("freezing") {
     stage.put_source(config.to_bytes());
     return stage.plan();
   };
+  const auto kinds = [](const GuestPlan& plan) {
+    std::string text;
+    for (const Step& step : plan.steps) {
+      if (step.kind == StepKind::freeze) text += "freeze ";
+      if (step.kind == StepKind::pause) text += "pause ";
+      if (step.kind == StepKind::snapshot) text += "snapshot ";
+      if (step.kind == StepKind::let_go) text += "let go ";
+    }
+    return text;
+  };
   for (const char* value : {"1", "enabled=1", "1,type=virtio", "type=isa,enabled=yes", "1,freeze-fs=1", "on"}) {
     CAPTURE(value);
-    const GuestPlan plan = with_agent(value);
-    CHECK(plan.freeze);
-    CHECK(plan.consistency == "frozen");
+    for (const auto& [policy, otherwise] :
+         {std::pair{"pause", "pause it"}, std::pair{"crash", "go on without"}, std::pair{"fail", "fail"}}) {
+      stage.options.no_agent = policy;
+      const GuestPlan plan = with_agent(value);
+      CHECK(kinds(plan) == "freeze snapshot let go ");
+      CHECK(plan.consistency == "frozen");
+      CHECK(contains(PlanStage::text_of(plan), std::string("if that cannot be done, ") + otherwise));
+      CHECK(contains(PlanStage::text_of(plan), "thaw VM 100"));
+    }
   }
-  for (const char* value : {"", "0", "enabled=0", "0,freeze-fs=1", "type=virtio"}) {
+  for (const auto& [value, why] : {std::pair{"", "no guest agent"},
+                                   {"0", "no guest agent"},
+                                   {"enabled=0", "no guest agent"},
+                                   {"0,freeze-fs=1", "no guest agent"},
+                                   {"type=virtio", "no guest agent"},
+                                   {"1,freeze-fs=0", "freeze-fs is off"},
+                                   {"freeze-fs-on-backup=no,enabled=1", "freeze-fs is off"}}) {
     CAPTURE(value);
-    const GuestPlan plan = with_agent(value);
-    CHECK_FALSE(plan.freeze);
-    CHECK(contains(plan.consistency, "no guest agent"));
-    CHECK_FALSE(contains(PlanStage::text_of(plan), "freeze"));
-    CHECK_FALSE(contains(PlanStage::text_of(plan), "thaw"));
+    stage.options = PlanStage().options;
+    const GuestPlan paused = with_agent(value);
+    CHECK(kinds(paused) == "pause snapshot let go ");
+    CHECK(paused.consistency.starts_with("paused: "));
+    CHECK(contains(paused.consistency, why));
+    CHECK(contains(PlanStage::text_of(paused), "resume VM 100"));
+    CHECK(paused.warnings.empty());
+
+    stage.options.no_agent = "crash";
+    const GuestPlan crash = with_agent(value);
+    CHECK(kinds(crash) == "snapshot ");
+    CHECK(crash.consistency.starts_with("not frozen: "));
+    CHECK(contains(crash.consistency, why));
+    REQUIRE(crash.warnings.size() == 1);
+    CHECK(contains(crash.warnings.front(), "its disks may differ by milliseconds"));
+
+    stage.options.no_agent = "fail";
+    check_problem(with_agent(value), ErrorCode::unsupported,
+                  {"VM 100", "cannot be frozen", why, "--no-agent=pause"});
+    stage.options.no_agent = "pause";
+    stage.options.require_freeze = true;
+    check_problem(with_agent(value), ErrorCode::unsupported, {"VM 100", "cannot be frozen", why});
   }
-  for (const char* value : {"1,freeze-fs=0", "freeze-fs-on-backup=no,enabled=1"}) {
-    CAPTURE(value);
-    const GuestPlan plan = with_agent(value);
-    CHECK_FALSE(plan.freeze);
-    CHECK(contains(plan.consistency, "freeze-fs"));
-  }
+  // A guest that is stopped needs none of it.
   stage.put_source(stage.config, Power::stopped);
-  CHECK_FALSE(stage.plan().freeze);
+  CHECK(kinds(stage.plan()) == "snapshot ");
   CHECK(stage.plan().consistency == "stopped");
 }
 

@@ -44,6 +44,7 @@ TEST_CASE("options as they are given") {
   CHECK(request.job_label == "nachmitternacht");
   CHECK(request.lock_wait == std::chrono::seconds(60));
   CHECK(request.freeze_timeout == std::chrono::seconds(10));
+  CHECK(request.no_agent == NoAgent::pause);
   CHECK(request.pool == "rbd");
   CHECK(request.parallel == 8);
   CHECK(request.memory_bytes == std::uint64_t{1} << 30);
@@ -102,6 +103,12 @@ TEST_CASE("options that are wrong") {
       {[](MirrorOptions& o) { o.lock_wait = "soon"; }, {"--lock-wait", "soon"}},
       {[](MirrorOptions& o) { o.freeze_timeout = "0s"; }, {"--freeze-timeout", "0s"}},
       {[](MirrorOptions& o) { o.freeze_timeout = ""; }, {"--freeze-timeout"}},
+      {[](MirrorOptions& o) { o.no_agent = "stop"; }, {"--no-agent", "'stop'", "pause, crash, fail"}},
+      {[](MirrorOptions& o) {
+         o.no_agent = "crash";
+         o.require_freeze = true;
+       },
+       {"--require-freeze", "--no-agent=crash"}},
   };
   for (const Wrong& one : cases) {
     MirrorOptions options = good();

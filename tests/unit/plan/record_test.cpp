@@ -35,6 +35,7 @@ TEST_CASE("a record comes back as it was written") {
                               {{"mirror-20261120010203", 3, 1, false, true},
                                {"mirror-nightly-20261121T010203Z", 5, 2, true},
                                {"mirror-nightly-20261122T010203Z", 7, 4}},
+                              std::nullopt,
                               ReplacedImage{{"data", "ns", "vm-99100-disk-0-ssd"}, "66ee"}};
   const SourceRecord as_source{{"aaaa", 5, "77ff", 99100},
                                {{"nightly", {"Nightly", "bbbb", 1}}, {"default", {"", "c", 2}}}};
@@ -42,6 +43,19 @@ TEST_CASE("a record comes back as it was written") {
                                     ImageRecord{replica, as_source}, ImageRecord{}}) {
     CHECK(image_record(image_with(render_record(record))) == record);
   }
+}
+
+TEST_CASE("only the record of a promoted replica is one that older readers refuse") {
+  ReplicaRecord record;
+  record.image_id = "77ff";
+  record.pool_id = 5;
+  CHECK(render_record({record, std::nullopt}).find("\"version\":1}") != std::string::npos);
+  CHECK(render_point({}).find("\"version\":1}") != std::string::npos);
+  record.promoted = Promotion{"mirror-nightly-20261122T010203Z",
+                              std::chrono::sys_days(std::chrono::year(2026) / 11 / 23) + std::chrono::seconds(7)};
+  const std::string written = render_record({record, std::nullopt});
+  CHECK(written.find("\"version\":2}") != std::string::npos);
+  CHECK(image_record(image_with(written)).replica == record);
 }
 
 TEST_CASE("a record that was copied with another image's metadata does not count") {
@@ -71,7 +85,7 @@ TEST_CASE("a record that cannot be read is never taken for none") {
     CHECK_THROWS_AS((void)image_record(image_with(broken)), Error);
   }
   try {
-    (void)image_record(image_with("{\"version\":2}"));
+    (void)image_record(image_with("{\"version\":3}"));
     FAIL("a newer version was accepted");
   } catch (const Error& error) {
     CHECK(error.code() == ErrorCode::unsupported);

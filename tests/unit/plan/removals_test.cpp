@@ -47,6 +47,56 @@ TEST_CASE("each side has its window, and the newest that is older than it goes a
   CHECK(removed(stage).empty());
 }
 
+TEST_CASE("rules count points that are whole and good, whatever else lies about") {
+  PlanStage stage;
+  stage.options.keep_local = "100w";
+  stage.options.keep_remote = "daily=2";
+  using std::chrono::days;
+  stage.add_point(noon - days(1) - hours(3));
+  stage.add_point(noon - days(1) - hours(2));
+  CHECK(removed(stage) == "D0@0900 D1@0900");
+  // A later one of that day that was never committed, and one that was found to differ: neither takes its place.
+  stage.add_point(noon - days(1) - hours(1));
+  ReplicaRecord record = stage.record("scsi1");
+  record.points.back().bad = true;
+  stage.save("scsi1", record);
+  stage.snapshot(*stage.replica_image("scsi0"), point_name(noon - days(1)));
+  const GuestPlan plan = stage.plan(noon);
+  std::vector<std::string> names;
+  for (const Removal& removal : plan.removals) {
+    CHECK_FALSE(removal.on_source);
+    names.push_back(removal.snapshot.name);
+  }
+  CHECK(std::count(names.begin(), names.end(), point_name(noon - days(1) - hours(2))) == 0);
+  CHECK(std::count(names.begin(), names.end(), point_name(noon - days(1) - hours(3))) == 2);
+  CHECK(std::count(names.begin(), names.end(), point_name(noon - days(1))) == 1);
+}
+
+TEST_CASE("a moment of the source that a run did not finish takes no whole one's place") {
+  PlanStage stage;
+  stage.options.keep_local = "daily=2";
+  stage.options.keep_remote = "100w";
+  using std::chrono::days;
+  stage.add_point(noon - days(1) - hours(2));
+  stage.snapshot(*stage.source_image("scsi0"), point_name(noon - days(1) - hours(1)));
+  const GuestPlan plan = stage.plan(noon);
+  REQUIRE(plan.removals.size() == 0);
+  stage.options.keep_local = "1h";
+  CHECK(removed(stage) == "S0@1000 S0@1100 S1@1000");
+}
+
+TEST_CASE("a point goes from all disks of a guest, or from none") {
+  PlanStage stage;
+  stage.options.keep_local = "hourly=3";
+  stage.options.keep_remote = "hourly=3";
+  for (int hour = 5; hour > 0; --hour) stage.add_point(noon - hours(hour));
+  // Somebody removed one point from one disk by hand.
+  PlanStage::remove_snapshot(*stage.replica_image("scsi1"), point_name(noon - hours(1)));
+  CHECK(removed(stage) ==
+        "D0@0700 D0@0800 D0@0900 D1@0700 D1@0800 D1@0900 S0@0700 S0@0800 S0@0900 S1@0700 S1@0800 "
+        "S1@0900");
+}
+
 TEST_CASE("nothing goes before the new point is committed") {
   PlanStage stage;
   stage.add_point(noon - hours(1));

@@ -103,6 +103,16 @@ TEST_CASE("each conflict has its name") {
     stage.put_target(stage.replica_config, Power::running);
     check_conflict(stage, Conflict::replica_running, {"w1", "--discard-changes"});
   }
+  SUBCASE("replica promoted, whatever is asked for") {
+    const std::string point = stage.add_point(noon - hours(1));
+    ReplicaRecord record = stage.record("scsi0");
+    record.promoted = Promotion{point, noon};
+    stage.save("scsi0", record);
+    check_conflict(stage, Conflict::replica_promoted, {point, "qm destroy 99100"});
+    stage.options.discard_changes = true;
+    stage.options.reseed = true;
+    check_conflict(stage, Conflict::replica_promoted, {point});
+  }
   SUBCASE("image name taken") {
     stage.replica_image("scsi0") = PlanStage::image("r0", 5, 32 << 20);
     check_conflict(stage, Conflict::image_name_taken, {"no record"});

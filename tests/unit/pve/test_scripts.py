@@ -1,20 +1,27 @@
 """The programs crossover runs on a node, held to what their callers rely on.
 
-A freezing guest is played by a thread that speaks the agent's protocol on the socket QEMU would offer. The test runs in
-a mount namespace of its own (see CMakeLists.txt), so that /var/run/qemu-server is private.
+A freezing guest is played by a thread that speaks the agent's protocol on the socket QEMU would offer; where qm is asked it
+is the lab's, with a guest that only answers. The test runs in a mount namespace of its own (see CMakeLists.txt), so that
+/var/run/qemu-server is private.
 """
 
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+
+LAB = Path(__file__).resolve().parents[2] / "lab"
+sys.path.insert(0, str(LAB / "pve"))
+from pvetest import Node  # noqa: E402
 
 SCRIPTS = Path(__file__).resolve().parents[3] / "libcrossover/src/pve/scripts"
 SOCKETS = Path("/var/run/qemu-server")
@@ -84,6 +91,7 @@ class Agent:
 
     def close(self):
         self.server.close()
+        self.path.unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -101,57 +109,79 @@ def agent():
         one.close()
 
 
+def freeze(seconds=30, vmid=100, **options):
+    return perl("hold_guest", "freeze", vmid, seconds, **options)
+
+
+def held(process):
+    assert process.stdout.readline() == b"held\n"
+    return process
+
+
 def test_a_guest_is_frozen_until_the_input_ends(agent):
     guest = agent()
-    process = perl("freeze", 100, 30)
-    assert process.stdout.readline() == b"frozen 2\n"
+    process = held(freeze())
     assert guest.frozen
-    assert finish(process).startswith(b"thawed ")
+    assert finish(process).startswith(b"released ")
     assert not guest.frozen
-    assert guest.commands[:2] == ["ping", "fsfreeze-freeze"] and guest.commands[-1] == "fsfreeze-status"
+    assert guest.commands == ["fsfreeze-status", "fsfreeze-freeze", "fsfreeze-thaw", "fsfreeze-status"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_thaws(agent, number):
     guest = agent()
-    process = perl("freeze", 100, 30)
-    assert process.stdout.readline() == b"frozen 2\n"
+    process = held(freeze())
     process.send_signal(number)
-    assert process.stdout.readline().startswith(b"thawed ")
+    assert process.stdout.readline().startswith(b"released ")
     assert process.wait(10) == 0
     assert not guest.frozen
 
 
 def test_the_deadline_thaws_and_says_so(agent):
     guest = agent()
-    process = perl("freeze", 100, 0.2)
-    assert process.stdout.readline() == b"frozen 2\n"
-    assert process.stdout.readline().startswith(b"expired 0.")
+    process = held(freeze(0.2))
+    said = process.stdout.readline()
+    assert said.startswith(b"expired ") and 0.2 <= float(said.split()[1]) < 5
     assert not guest.frozen
 
 
 def test_nobody_reading_does_not_keep_it_frozen(agent):
     guest = agent()
-    process = perl("freeze", 100, 30)
-    assert process.stdout.readline() == b"frozen 2\n"
+    process = held(freeze())
     process.stdout.close()
     process.stdin.close()
     process.wait(10)
     assert not guest.frozen
 
 
+def error(text, kind="GenericError"):
+    return {"error": {"class": kind, "desc": text}}
+
+
 def test_an_agent_that_refuses_is_told_with_its_words_and_left_thawed(agent):
-    guest = agent({"fsfreeze-freeze": lambda _: {"error": {"class": "GenericError", "desc": "hook failed"}}})
-    assert finish(perl("freeze", 100, 30)) == b"refused hook failed\n"
+    guest = agent({"fsfreeze-freeze": lambda _: error("hook failed")})
+    assert finish(freeze()) == b"refused hook failed\n"
     assert "fsfreeze-thaw" in guest.commands
 
 
+def test_an_agent_that_cannot_freeze_at_all(agent):
+    guest = agent({"fsfreeze-status": lambda _: error("this feature or command is not currently supported")})
+    assert finish(freeze()) == b"refused this feature or command is not currently supported\n"
+    assert guest.commands == ["fsfreeze-status"]
+
+
 def test_a_guest_somebody_else_froze_stays_theirs(agent):
-    text = "Command guest-fsfreeze-freeze has been disabled: the agent is in frozen state"
-    guest = agent({"fsfreeze-freeze": lambda _: {"error": {"class": "GenericError", "desc": text}}})
+    guest = agent()
     guest.frozen = True
-    assert finish(perl("freeze", 100, 30)) == f"refused {text}\n".encode()
-    assert guest.frozen and "fsfreeze-thaw" not in guest.commands
+    assert finish(freeze()) == b"refused its file systems are frozen already, by somebody else\n"
+    assert guest.frozen and guest.commands == ["fsfreeze-status"]
+
+
+def test_a_guest_somebody_else_was_quicker_to_freeze_stays_theirs(agent):
+    text = "Command guest-fsfreeze-freeze has been disabled: the agent is in frozen state"
+    guest = agent({"fsfreeze-freeze": lambda _: error(text, "CommandNotFound")})
+    assert finish(freeze()) == f"refused {text}\n".encode()
+    assert "fsfreeze-thaw" not in guest.commands
 
 
 def test_a_freeze_that_hangs_is_given_up_and_thawed(agent):
@@ -159,14 +189,27 @@ def test_a_freeze_that_hangs_is_given_up_and_thawed(agent):
         guest.frozen = True
 
     guest = agent({"fsfreeze-freeze": hang})
-    assert finish(perl("freeze", 100, 0.3)) == b"late\n"
+    assert finish(freeze(0.3)) == b"late\n"
     assert not guest.frozen
 
 
-def test_a_silent_agent_is_told_from_one_that_is_not_there(agent):
-    agent({"ping": lambda _: None})
-    assert finish(perl("freeze", 100, 30)) == b"silent its agent does not answer\n"
-    assert finish(perl("freeze", 999, 30)).startswith(b"silent its agent's socket cannot be opened: ")
+def test_a_silent_agent_is_told_from_one_that_is_not_there(agent, tmp_path):
+    agent({"fsfreeze-status": lambda _: None})
+    assert finish(freeze()) == b"refused its agent does not answer\n"
+    said = finish(freeze(vmid=999, env={**os.environ, "PATH": f"{tmp_path}"}, executable="/usr/bin/perl"))
+    assert said == (b"refused its agent's socket cannot be opened: No such file or directory; "
+                    b"qm: No such file or directory\n")
+
+
+def test_a_socket_that_lets_nobody_in_is_given_up(agent):
+    guest = agent()
+    guest.close()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(guest.path))
+        server.listen(0)
+        with socket.socket(socket.AF_UNIX) as other:
+            other.connect(str(guest.path))
+            assert finish(freeze()) == b"refused its agent does not answer\n"
 
 
 def test_thawing_is_tried_until_the_guest_confirms(agent):
@@ -175,13 +218,192 @@ def test_thawing_is_tried_until_the_guest_confirms(agent):
     def stubborn(guest):
         attempts.append(1)
         guest.frozen = len(attempts) < 3
-        return {"return": 0}
+        return error("the thaw hook failed") if guest.frozen else {"return": 2}
 
     guest = agent({"fsfreeze-thaw": stubborn})
-    process = perl("freeze", 100, 30)
-    assert process.stdout.readline() == b"frozen 2\n"
-    assert finish(process).startswith(b"thawed ")
+    assert finish(held(freeze())).startswith(b"released ")
     assert len(attempts) == 3 and not guest.frozen
+
+
+def test_a_guest_that_stays_frozen_is_told_of_and_thawed_later(agent):
+    """Time is made to pass more quickly for the script, so that nobody waits a minute."""
+    wanted = threading.Event()
+
+    def stuck(guest):
+        guest.frozen = not wanted.is_set()
+        return {"return": 0 if guest.frozen else 2}
+
+    guest = agent({"fsfreeze-thaw": stuck})
+    (SOCKETS / "100.pid").write_text(f"{os.getpid()}\n")
+    hasty = "s/return clock_gettime\\(CLOCK_MONOTONIC\\)/return 100 * clock_gettime(CLOCK_MONOTONIC)/"
+    script = subprocess.run(["sed", "-E", hasty, SCRIPTS / "hold_guest.pl"], check=True, capture_output=True, text=True).stdout
+    assert "100 * clock_gettime" in script
+    process = held(subprocess.Popen(["perl", "-e", script, "--", "freeze", "100", "3000"], stdin=subprocess.PIPE,
+                                    stdout=subprocess.PIPE))
+    assert finish(process).startswith(b"stuck ")
+    assert guest.frozen
+    wanted.set()
+    until = time.monotonic() + 20
+    while guest.frozen:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("reply, said", [({"return": 0}, b"lost somebody else thawed it\n"), (
+    error("couldn't hold writes: fsfreeze is limited up to 10 seconds"),
+    b"lost couldn't hold writes: fsfreeze is limited up to 10 seconds\n")])
+def test_a_freeze_that_did_not_last_is_told_of(agent, reply, said):
+    guest = agent({"fsfreeze-thaw": lambda _: reply})
+    process = held(freeze())
+    guest.frozen = False
+    assert finish(process) == said
+
+
+@pytest.fixture
+def pve(tmp_path):
+    """A node with a guest that answers the stand-in's qm alone: there is no socket where the real one's would be."""
+    if not PRIVATE:
+        pytest.skip("needs a /run of its own; ctest provides it")
+    made = Node(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
+    made.vm(100, "agent: 1\nmemory: 512\nlock: backup\n")
+    made.fake_guest(100)
+    made.path = f"{LAB / 'pve' / 'bin'}:{os.environ['PATH']}"
+    yield made
+    made.down()
+    shutil.rmtree(made.root)
+
+
+def hold_by_qm(pve, way, seconds=60):
+    return perl("hold_guest", way, 100, seconds, env={**pve.environment(), "PATH": pve.path})
+
+
+def fsfreeze_status(pve):
+    return pve.good("qm guest cmd 100 fsfreeze-status")
+
+
+NO_SOCKET = "refused its agent's socket cannot be opened: No such file or directory; "
+
+
+def test_without_a_socket_qm_freezes(pve):
+    process = held(hold_by_qm(pve, "freeze"))
+    assert fsfreeze_status(pve) == "frozen\n"
+    assert finish(process).startswith(b"released ")
+    assert fsfreeze_status(pve) == "thawed\n"
+
+
+def test_a_frozen_guest_stays_theirs_by_qm_too(pve):
+    pve.good("qm guest cmd 100 fsfreeze-freeze")
+    assert finish(hold_by_qm(pve, "freeze")) == b"refused its file systems are frozen already, by somebody else\n"
+    assert fsfreeze_status(pve) == "frozen\n"
+
+
+def test_an_agents_error_is_one_though_qm_ends_with_0(pve):
+    pve.mode(100, "broken")
+    assert json.loads(pve.good("qm guest cmd 100 fsfreeze-freeze"))["error"]
+    assert finish(hold_by_qm(pve, "freeze")) == b"refused failed to open /mnt/x: Permission denied\n"
+
+
+@pytest.mark.parametrize("config, mode, said", [
+    ("memory: 512\n", "", "No QEMU guest agent configured"),
+    ("agent: 0\n", "", "QEMU guest agent is not running"),
+    ("agent: 1\n", "silent", "QEMU guest agent is not running")])
+def test_what_qm_says_of_an_agent_that_is_not_there(pve, config, mode, said):
+    pve.vm(100, config)
+    pve.mode(100, mode)
+    assert finish(hold_by_qm(pve, "freeze")).decode() == f"{NO_SOCKET}{said}\n"
+
+
+def test_what_qm_says_of_a_guest_that_is_stopped(pve):
+    pve.end_guest(100)
+    assert finish(hold_by_qm(pve, "freeze")).decode() == f"{NO_SOCKET}VM 100 is not running\n"
+    process = hold_by_qm(pve, "pause")
+    assert process.stdout.readline() == b"already stopped\n"
+    assert finish(process) == b"released 0\n"
+
+
+def state(pve):
+    return pve.good("qm status 100").removeprefix("status: ").strip()
+
+
+def qm_that(pve, tmp_path, script):
+    """Puts another qm in front of the stand-in, which it finds in $QM."""
+    shim = tmp_path / "bin" / "qm"
+    shim.parent.mkdir(exist_ok=True)
+    shim.write_text(f"#!/bin/sh\nQM={LAB / 'pve' / 'bin' / 'qm'}\n{script}\nexec $QM \"$@\"\n")
+    shim.chmod(0o755)
+    pve.path = f"{shim.parent}:{pve.path}"
+
+
+@pytest.mark.parametrize("end", ["input", signal.SIGTERM, signal.SIGHUP, signal.SIGINT, "deadline"])
+def test_a_guest_is_paused_until_it_is_let_go(pve, end):
+    process = held(hold_by_qm(pve, "pause", 1 if end == "deadline" else 60))
+    assert state(pve) == "paused" or end == "deadline"
+    if end == "input":
+        process.stdin.close()
+    elif end != "deadline":
+        process.send_signal(end)
+    said = process.stdout.readline()
+    assert said.startswith(b"expired " if end == "deadline" else b"released ")
+    assert process.wait(10) == 0 and state(pve) == "running"
+
+
+def test_a_guest_that_somebody_else_paused_is_not_resumed(pve):
+    pve.good("qm suspend 100")
+    process = hold_by_qm(pve, "pause")
+    assert process.stdout.readline() == b"already paused\n"
+    assert finish(process) == b"released 0\n"
+    assert state(pve) == "paused"
+
+
+def test_a_pause_of_somebody_else_that_ends_meanwhile_is_told_of(pve):
+    pve.good("qm suspend 100")
+    process = hold_by_qm(pve, "pause")
+    assert process.stdout.readline() == b"already paused\n"
+    pve.good("qm resume 100")
+    assert finish(process) == b"lost it was paused and is running now\n"
+
+
+def test_a_lock_that_forbids_pausing_is_told_of(pve):
+    pve.vm(100, "lock: snapshot\nmemory: 512\n")
+    assert finish(hold_by_qm(pve, "pause")) == b"refused VM is locked (snapshot)\n"
+    assert state(pve) == "running"
+
+
+def test_a_pause_that_failed_half_way_is_taken_back(pve, tmp_path):
+    qm_that(pve, tmp_path, 'if [ "$1" = suspend ]; then "$QM" "$@"; echo "got timeout" >&2; exit 255; fi')
+    assert finish(hold_by_qm(pve, "pause")) == b"refused got timeout\n"
+    assert state(pve) == "running"
+
+
+def test_a_pause_that_takes_too_long_is_taken_back(pve, tmp_path):
+    qm_that(pve, tmp_path, 'if [ "$1" = suspend ]; then sleep 1; fi')
+    assert finish(hold_by_qm(pve, "pause", 0.5)) == b"late\n"
+    assert state(pve) == "running"
+
+
+def test_resuming_is_tried_until_qm_status_says_so(pve, tmp_path):
+    qm_that(pve, tmp_path, f"""if [ "$1" = resume ] && [ ! -e {tmp_path}/third ]; then
+        if [ -e {tmp_path}/second ]; then touch {tmp_path}/third; fi
+        if [ -e {tmp_path}/first ]; then touch {tmp_path}/second; fi
+        touch {tmp_path}/first
+        exit 0
+    fi""")
+    assert finish(held(hold_by_qm(pve, "pause"))).startswith(b"released ")
+    assert (tmp_path / "third").exists() and state(pve) == "running"
+
+
+def test_a_signal_to_the_whole_group_does_not_keep_it_paused(pve, tmp_path):
+    """Here a run that ends signals the script's group: qm, in the middle of pausing the guest, must not be cut."""
+    qm_that(pve, tmp_path, f'if [ "$1" = suspend ]; then touch {tmp_path}/begun; sleep 1; fi')
+    process = perl("hold_guest", "pause", 100, 60, env={**pve.environment(), "PATH": pve.path}, start_new_session=True)
+    until = time.monotonic() + 20
+    while not (tmp_path / "begun").exists():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGTERM)
+    held(process)
+    assert process.stdout.readline().startswith(b"released ")
+    assert process.wait(10) == 0 and state(pve) == "running"
 
 
 def replace(path, expect, old=b"", new=b"new\n", lock="-", wait=0):

@@ -17,10 +17,10 @@ namespace crossover {
 
 /// The steps of a run that are done to the replica's images. Those of one disk may be taken for several disks at
 /// once. From its first step to the commit each image is held.
-class ReplicaPoint {
+class DestinationPoint {
  public:
   /// `source` has made the point's snapshots by the time record_point() is called.
-  ReplicaPoint(GuestWork& work, const SourcePoint& source, TransferSlots& slots);
+  DestinationPoint(GuestWork& work, const SourcePoint& source, TransferSlots& slots);
 
   void create_image(std::size_t disk);
   /// Reads the whole of a snapshot of the shell tool on both sides. ErrorCode::conflict if they differ, or the head
@@ -46,6 +46,8 @@ class ReplicaPoint {
   /// Moves them to the trash. What cannot be moved is left to the next run.
   void retire();
 
+  /// Whether a record may tell of the point's snapshots on the source: they have to stay.
+  [[nodiscard]] bool recorded() const noexcept { return recorded_; }
   /// Whether a replica's head may be no recovery point.
   [[nodiscard]] bool torn() const noexcept { return torn_; }
 
@@ -77,6 +79,7 @@ class ReplicaPoint {
   std::vector<std::unique_ptr<ImageHold>> holds_;
   std::vector<ImageRecord> records_;  // as they stand on the replicas' images
   std::vector<char> marked_;          // whether a transfer's progress may stand on the replicas' images
+  bool recorded_ = false;
   std::atomic<bool> torn_ = false;
 };
 

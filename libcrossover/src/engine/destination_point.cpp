@@ -1,4 +1,4 @@
-#include "engine/replica_point.hpp"
+#include "engine/destination_point.hpp"
 
 #include <fmt/format.h>
 
@@ -57,7 +57,7 @@ std::string without_password(const std::string& config) {
 
 }  // namespace
 
-ReplicaPoint::ReplicaPoint(GuestWork& work, const SourcePoint& source, TransferSlots& slots)
+DestinationPoint::DestinationPoint(GuestWork& work, const SourcePoint& source, TransferSlots& slots)
     : work_(work), source_(source), slots_(slots) {
   holds_.resize(work.plan.disks.size());
   records_.reserve(work.plan.disks.size());
@@ -70,7 +70,7 @@ ReplicaPoint::ReplicaPoint(GuestWork& work, const SourcePoint& source, TransferS
   }
 }
 
-ImageHold& ReplicaPoint::hold(std::size_t index) {
+ImageHold& DestinationPoint::hold(std::size_t index) {
   std::unique_ptr<ImageHold>& hold = holds_[index];
   if (hold) return *hold;
   const DiskPlan& disk = work_.plan.disks[index];
@@ -89,11 +89,11 @@ ImageHold& ReplicaPoint::hold(std::size_t index) {
   return *hold;
 }
 
-void ReplicaPoint::save_record(std::size_t index) {
+void DestinationPoint::save_record(std::size_t index) {
   holds_[index]->set_metadata(std::string(record_key), render_record(records_[index]));
 }
 
-void ReplicaPoint::create_image(std::size_t index) {
+void DestinationPoint::create_image(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   ImageStore& store = work_.destination(disk);
   if (disk.replace) {
@@ -117,7 +117,7 @@ void ReplicaPoint::create_image(std::size_t index) {
   save_record(index);
 }
 
-void ReplicaPoint::remove_unfinished(std::size_t index) {
+void DestinationPoint::remove_unfinished(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   ImageStore& store = work_.destination(disk);
   if (!store.find(disk.replica.spec)) return;
@@ -129,7 +129,7 @@ void ReplicaPoint::remove_unfinished(std::size_t index) {
   store.remove(disk.replica.spec);
 }
 
-void ReplicaPoint::require_empty(const DiskPlan& disk, ImageStore& store, const ImageState& image) const {
+void DestinationPoint::require_empty(const DiskPlan& disk, ImageStore& store, const ImageState& image) const {
   const ImageSpec& spec = disk.replica.spec;
   const Snapshot head = store.create_snapshot(spec, work_.plan.snapshot);
   EmptySink sink(to_string(spec));
@@ -143,7 +143,7 @@ void ReplicaPoint::require_empty(const DiskPlan& disk, ImageStore& store, const 
   store.remove_snapshot(spec, head);
 }
 
-void ReplicaPoint::verify_content(std::size_t index) {
+void DestinationPoint::verify_content(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   const std::string here = to_string(disk.disk.image.spec) + "@" + disk.source_base->name;
   const std::string there = to_string(disk.replica.spec) + "@" + disk.replica_base->name;
@@ -174,7 +174,7 @@ void ReplicaPoint::verify_content(std::size_t index) {
                   there, here, sum(differing), differing.size(), differing.front().offset));
 }
 
-void ReplicaPoint::adopt(std::size_t index) {
+void DestinationPoint::adopt(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   const ImageState image = hold(index).state();
   ReplicaRecord record;
@@ -192,13 +192,13 @@ void ReplicaPoint::adopt(std::size_t index) {
   save_record(index);
 }
 
-bool ReplicaPoint::is_head_unchanged(std::size_t index) {
+bool DestinationPoint::is_head_unchanged(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   return hold(index).state().layout.size_bytes == disk.replica_newest->size_bytes &&
          work_.destination(disk).head_unchanged_since(disk.replica.spec, *disk.replica_newest, work_.stop);
 }
 
-void ReplicaPoint::check_head(std::size_t index) {
+void DestinationPoint::check_head(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   if (is_head_unchanged(index)) return;
   if (!work_.request.options.discard_changes) throw_diverged(disk);
@@ -207,19 +207,19 @@ void ReplicaPoint::check_head(std::size_t index) {
   roll_back_to(index, *disk.replica_newest);
 }
 
-void ReplicaPoint::check_cut(std::size_t index) {
+void DestinationPoint::check_cut(std::size_t index) {
   torn_ = true;
   hold(index);
 }
 
-std::string ReplicaPoint::given_up(const DiskPlan& disk) const {
+std::string DestinationPoint::given_up(const DiskPlan& disk) const {
   const auto& record = disk.replica_record.replica;
   if (disk.replica_newest) return fmt::format("the source has no {} any more", disk.replica_newest->name);
   if (work_.plan.not_resumed.empty() || !record) return "the last run left it unfinished";
   return fmt::format("{} cannot be completed, {}", record->end_snapshot, work_.plan.not_resumed);
 }
 
-void ReplicaPoint::roll_back(std::size_t index) {
+void DestinationPoint::roll_back(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   const bool is_after_bad_point =
       disk.replica_newest && std::any_of(disk.points.begin(), disk.points.end(), [&](const PointIds& point) {
@@ -231,7 +231,7 @@ void ReplicaPoint::roll_back(std::size_t index) {
   roll_back_to(index, *disk.replica_base);
 }
 
-void ReplicaPoint::roll_back_to(std::size_t index, const Snapshot& snapshot) {
+void DestinationPoint::roll_back_to(std::size_t index, const Snapshot& snapshot) {
   // Until the next point is complete the head is nobody's recovery point.
   ImageHold& held = hold(index);
   records_[index].replica->state = ReplicaState::applying;
@@ -243,7 +243,8 @@ void ReplicaPoint::roll_back_to(std::size_t index, const Snapshot& snapshot) {
   held.roll_back(snapshot, work_.stop);
 }
 
-void ReplicaPoint::record_point() {
+void DestinationPoint::record_point() {
+  recorded_ = true;
   torn_ = true;
   PointConfig point;
   for (const DiskPlan& disk : work_.plan.disks) point.images.push_back(to_string(disk.replica.spec));
@@ -262,7 +263,7 @@ void ReplicaPoint::record_point() {
   });
 }
 
-void ReplicaPoint::transfer(std::size_t index) {
+void DestinationPoint::transfer(std::size_t index) {
   const TransferSlots::Slot slot = slots_.enter(work_.stop);
   const DiskPlan& disk = work_.plan.disks[index];
   DiskReport& disk_report = work_.report.disks[index];
@@ -294,7 +295,7 @@ void ReplicaPoint::transfer(std::size_t index) {
               .elapsed = disk_report.duration});
 }
 
-std::uint64_t ReplicaPoint::send(std::size_t index) {
+std::uint64_t DestinationPoint::send(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   const std::string subject = work_.point_name(disk.disk.image);
   const auto begin = steady_clock::now();
@@ -323,7 +324,7 @@ std::uint64_t ReplicaPoint::send(std::size_t index) {
   }
 }
 
-std::uint64_t ReplicaPoint::send_repair(std::size_t index) {
+std::uint64_t DestinationPoint::send_repair(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   if (disk.repair.empty()) return 0;
   CountingSink sink(holds_[index]->write_diff({}, work_.stop), [](std::uint64_t) {});
@@ -331,13 +332,13 @@ std::uint64_t ReplicaPoint::send_repair(std::size_t index) {
   return sink.bytes();
 }
 
-void ReplicaPoint::count_transfer(const DiskPlan& disk, const DiskReport& disk_report) {
+void DestinationPoint::count_transfer(const DiskPlan& disk, const DiskReport& disk_report) {
   const std::scoped_lock lock(work_.mutex);
   ++(disk.full ? work_.totals.full_ok : work_.totals.incremental_ok);
   (disk.full ? work_.totals.full_bytes : work_.totals.incremental_bytes) += disk_report.stream_bytes;
 }
 
-void ReplicaPoint::commit() {
+void DestinationPoint::commit() {
   std::vector<Snapshot> made(work_.plan.disks.size());
   work_.for_disks([&](const DiskPlan& disk, std::size_t i) {
     made[i] = disk.replica_end ? *disk.replica_end : holds_[i]->create_snapshot(work_.plan.snapshot);
@@ -374,7 +375,7 @@ void ReplicaPoint::commit() {
   });
 }
 
-std::vector<std::unique_ptr<ImageHold>> ReplicaPoint::hold_replaced() const {
+std::vector<std::unique_ptr<ImageHold>> DestinationPoint::hold_replaced() const {
   std::vector<std::unique_ptr<ImageHold>> holds;
   for (const DiskPlan& disk : work_.plan.disks) {
     if (!disk.replaces) continue;
@@ -393,7 +394,7 @@ std::vector<std::unique_ptr<ImageHold>> ReplicaPoint::hold_replaced() const {
   return holds;
 }
 
-void ReplicaPoint::retire() {
+void DestinationPoint::retire() {
   std::vector<std::size_t> with_points;
   std::vector<std::size_t> others;
   try {
@@ -415,7 +416,7 @@ void ReplicaPoint::retire() {
   }
 }
 
-void ReplicaPoint::retire(std::size_t index) {
+void DestinationPoint::retire(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   const ReplacedImage& old = *disk.replaces;
   ImageStore& store = work_.destination(disk);
@@ -432,7 +433,7 @@ void ReplicaPoint::retire(std::size_t index) {
   store.set_metadata(disk.replica.spec, std::string(record_key), render_record(records_[index]));
 }
 
-bool ReplicaPoint::is_to_be_removed(std::size_t index, const PointIds& point) const {
+bool DestinationPoint::is_to_be_removed(std::size_t index, const PointIds& point) const {
   return std::any_of(work_.plan.removals.begin(), work_.plan.removals.end(), [&](const Removal& removal) {
     return !removal.on_source && removal.image == work_.plan.disks[index].replica &&
            removal.snapshot.id == point.replica_id;
