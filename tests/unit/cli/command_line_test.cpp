@@ -32,9 +32,9 @@ TEST_CASE("the option list has every member of MirrorOptions, each once") {
   // Does not compile when a member comes or goes: then the list has to change as well.
   const auto& [vmid, exclude_vmids, tag, prefix_id, destination, pool, keep_local, keep_remote, rewrite, job_name,
                ssh_cipher, transport, destination_conf, parallel, memory, bandwidth_limit, compress, lock_wait,
-               freeze_timeout, retries, stall_timeout, no_agent, online, require_freeze, overwrite, all_disks,
-               keep_host_devices, no_lock, keep_source_lock, keep_destination_lock, accept_new_host_keys, dry_run] =
-      options;
+               freeze_timeout, retries, stall_timeout, no_agent, online, require_freeze, overwrite, adopt,
+               discard_changes, reseed, all_disks, keep_host_devices, no_lock, keep_source_lock,
+               keep_destination_lock, accept_new_host_keys, dry_run] = options;
   const std::set<const void*> members{&vmid,
                                       &exclude_vmids,
                                       &tag,
@@ -60,6 +60,9 @@ TEST_CASE("the option list has every member of MirrorOptions, each once") {
                                       &online,
                                       &require_freeze,
                                       &overwrite,
+                                      &adopt,
+                                      &discard_changes,
+                                      &reseed,
                                       &all_disks,
                                       &keep_host_devices,
                                       &no_lock,
