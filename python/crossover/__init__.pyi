@@ -79,6 +79,9 @@ class MirrorOptions:
         online: bool = False,
         require_freeze: bool = False,
         overwrite: bool = False,
+        adopt: bool = False,
+        discard_changes: bool = False,
+        reseed: bool = False,
         all_disks: bool = False,
         keep_host_devices: bool = False,
         no_lock: bool = False,
@@ -119,6 +122,9 @@ class MirrorOptions:
     online: bool
     require_freeze: bool
     overwrite: bool
+    adopt: bool
+    discard_changes: bool
+    reseed: bool
     all_disks: bool
     keep_host_devices: bool
     no_lock: bool
@@ -412,6 +418,8 @@ class GuestReport:
     def outcome(self) -> Literal["ok", "planned", "conflict", "failed"]: ...
     @property
     def error_code(self) -> str | None: ...
+    @property
+    def conflict(self) -> str | None: ...
     @property
     def error(self) -> str: ...
     @property

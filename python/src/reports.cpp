@@ -109,6 +109,9 @@ void add_guest_report(py::module_& module) {
           "a human has to decide, nothing was changed; \"failed\": what was begun was undone or is put right by\n"
           "the next run.")
       .field("error_code", &GuestReport::error_code, "Why it is not ok, as Error.code; None if it is.")
+      .field("conflict", &GuestReport::conflict,
+             "Which state a human has to decide about, such as \"no common base\", \"replica diverged\" or\n"
+             "\"image in use\"; None if it is none.")
       .field("error", &GuestReport::error, "The same in one line; empty if ok.")
       .field("retryable", &GuestReport::retryable, "Whether the same run may succeed later by itself.")
       .field("recovery_point", &GuestReport::recovery_point, "The snapshot's name; empty if none was made.")

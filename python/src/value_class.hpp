@@ -45,6 +45,9 @@ inline py::object to_python(Outcome value) {
 inline py::object to_python(VerifyOutcome value) {
   return to_shown_text(to_string(value));
 }
+inline py::object to_python(Conflict value) {
+  return to_shown_text(to_string(value));
+}
 inline py::object to_python(ErrorCode value) {
   return to_shown_text(to_string(value));
 }

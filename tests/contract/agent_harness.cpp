@@ -39,6 +39,9 @@ class AgentHarness final : public StoreHarness {
   void protect(const ImageSpec& image, const std::string& snapshot, bool is_protected) override {
     inner_->protect(image, snapshot, is_protected);
   }
+  std::chrono::seconds kept_in_trash(const ImageSpec& image, const std::string& id) override {
+    return inner_->kept_in_trash(image, id);
+  }
   std::vector<std::byte> content(const ImageSpec& image, const std::string& snapshot) override {
     return inner_->content(image, snapshot);
   }

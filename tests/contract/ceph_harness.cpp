@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <ctime>
 #include <utility>
 
 #include "crossover/error.hpp"
@@ -42,6 +43,9 @@ class CephHarness : public StoreHarness {
   void resize(const ImageSpec& image, std::uint64_t size_bytes) override { cluster_.resize(image, size_bytes); }
   void protect(const ImageSpec& image, const std::string& snapshot, bool is_protected) override {
     cluster_.protect(image, snapshot, is_protected);
+  }
+  std::chrono::seconds kept_in_trash(const ImageSpec& image, const std::string& id) override {
+    return cluster_.kept_in_trash(image, id);
   }
   std::vector<std::byte> content(const ImageSpec& image, const std::string& snapshot) override {
     return cluster_.content(image, snapshot);
@@ -126,6 +130,17 @@ void LabCluster::protect(const ImageSpec& spec, const std::string& snapshot, boo
   check(is_protected ? rbd_snap_protect(image.get(), snapshot.c_str())
                      : rbd_snap_unprotect(image.get(), snapshot.c_str()),
         "protect");
+}
+
+std::chrono::seconds LabCluster::kept_in_trash(const ImageSpec& spec, const std::string& id) {
+  const rbd::IoContext pool(cluster_, spec.pool, spec.rados_namespace);
+  rbd_trash_image_info_t info{};
+  const int result = rbd_trash_get(pool.get(), id.c_str(), &info);
+  if (result == -ENOENT) return std::chrono::seconds(-1);
+  check(result, "look into trash");
+  const std::chrono::seconds kept(info.deferment_end_time - std::time(nullptr));
+  rbd_trash_get_cleanup(&info);
+  return kept;
 }
 
 std::vector<std::byte> LabCluster::content(const ImageSpec& spec, const std::string& snapshot) {

@@ -30,6 +30,7 @@ class LabCluster {
   void discard(const ImageSpec& image, std::uint64_t offset, std::uint64_t length_bytes);
   void resize(const ImageSpec& image, std::uint64_t size_bytes);
   void protect(const ImageSpec& image, const std::string& snapshot, bool is_protected);
+  std::chrono::seconds kept_in_trash(const ImageSpec& image, const std::string& id);
   std::vector<std::byte> content(const ImageSpec& image, const std::string& snapshot);
   /// Removes an image with its snapshots, as far as that is possible.
   void remove(const ImageSpec& image) noexcept;

@@ -196,6 +196,26 @@ TEST_CASE("an image is made once, found as it was made, and removed") {
   });
 }
 
+TEST_CASE("an image in the trash is kept, and its name is free") {
+  each_store([](StoreHarness& harness) {
+    ImageStore& store = harness.store();
+    const ImageSpec image = make_image(harness, plain(4 * mib));
+    harness.write(image, 0, pattern(4096, 1));
+    store.create_snapshot(image, "one");
+    const std::string id = store.find(image)->id;
+    CHECK(harness.kept_in_trash(image, id).count() < 0);
+    store.trash(image, std::chrono::hours(48));
+    CHECK_FALSE(store.find(image));
+    const std::chrono::seconds kept = harness.kept_in_trash(image, id);
+    CHECK(kept > std::chrono::hours(47));
+    CHECK(kept <= std::chrono::hours(48) + std::chrono::seconds(1));
+    CHECK(code_of([&] { store.trash(image, std::chrono::hours(1)); }) == "not_found");
+    store.create(image, plain(8 * mib));
+    CHECK(store.find(image)->id != id);
+    CHECK(harness.kept_in_trash(image, id) > std::chrono::hours(47));
+  });
+}
+
 TEST_CASE("an image gets the exclusive lock, and no feature without those it needs") {
   each_store([](StoreHarness& harness) {
     ImageLayout layout;

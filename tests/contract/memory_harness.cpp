@@ -24,6 +24,11 @@ class MemoryHarness final : public StoreHarness {
   void protect(const ImageSpec& image, const std::string& snapshot, bool is_protected) override {
     store_.protect(image, snapshot, is_protected);
   }
+  std::chrono::seconds kept_in_trash(const ImageSpec& image, const std::string& /*id*/) override {
+    const auto trashed = store_.trashed();
+    const auto found = trashed.find(image);
+    return found == trashed.end() ? std::chrono::seconds(-1) : found->second;
+  }
   std::vector<std::byte> content(const ImageSpec& image, const std::string& snapshot) override {
     return store_.content(image, snapshot);
   }

@@ -222,8 +222,9 @@ TEST_CASE("an image another client has open is not written") {
     const Snapshot one = store.create_snapshot(image, "one");
     const rbd::Image guest = cluster->open(image, rbd::Image::Mode::write);
     CHECK(store.find(image)->watchers.size() == 1);
-    for (const auto& action : std::vector<std::function<void()>>{[&] { test::write_diff(store, image, {}, {}); },
-                                                                 [&] { test::roll_back(store, image, one, {}); }}) {
+    for (const auto& action : std::vector<std::function<void()>>{
+             [&] { test::write_diff(store, image, {}, {}); }, [&] { test::roll_back(store, image, one, {}); },
+             [&] { store.trash(image, std::chrono::hours(1)); }}) {
       try {
         action();
         FAIL("it was allowed");

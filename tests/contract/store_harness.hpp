@@ -2,6 +2,7 @@
 /// What a store needs to be put through the contract of ImageStore.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -27,6 +28,8 @@ class StoreHarness {
   virtual void discard(const ImageSpec& image, std::uint64_t offset, std::uint64_t length_bytes) = 0;
   virtual void resize(const ImageSpec& image, std::uint64_t size_bytes) = 0;
   virtual void protect(const ImageSpec& image, const std::string& snapshot, bool is_protected) = 0;
+  /// How long the image of that id, which had that name, is kept in the trash; negative if it is not there.
+  virtual std::chrono::seconds kept_in_trash(const ImageSpec& image, const std::string& id) = 0;
   /// All bytes of a snapshot, or of the head without one.
   virtual std::vector<std::byte> content(const ImageSpec& image, const std::string& snapshot) = 0;
 };

@@ -114,7 +114,7 @@ def test_no_agent_is_paused(site, counter, job):
             counted = now
 
 
-def test_silent_agent_is_paused(site, silent, job):
+def test_lesson_13_a_silent_agent_is_reported_and_the_policy_decides(site, silent, job):
     config = silent.config()
     report = site.mirrored(f"105:{TARGET}", "--online", job=job)
     assert report["paused"] and not report["frozen"]
@@ -285,7 +285,8 @@ def test_signal_while_paused(site, silent, job, dead_ceph, slow_commands, which)
 def test_lost_connection_while_frozen(site, slow, job):
     config, before = slow.config(), thawed(slow)
     begun = freezing(slow)
-    run = site.start_mirror(f"102:{TARGET}", "--online", "--json", "--freeze-timeout=5m", job=job)
+    run = site.start_mirror(f"102:{TARGET}", "--online", "--json", "--retries=0", "--freeze-timeout=5m",
+                            job=job)
     wait_for(begun, 60, "the freeze begins")
     site.run(NODE, "pkill", "-KILL", "-f", "^sshd: root@notty")
     wait_for(lambda: thawed(slow) > before and agent_says(slow, "thawed"), HELD_AT_MOST, "it is thawed")

@@ -68,7 +68,7 @@ def test_a_destination_that_is_full(site, guest, job):  # noqa: F811
         site.lab("net", "unlimit")
         done = run.wait(90)
         assert done.status == 1, done
-        assert "No space left on device" in done.complaint(), done
+        assert "no space left in the cluster" in done.complaint(), done
     finally:
         site.unfill(WEST)
     wait_for(lambda: not agent_pids(site), 60, "the agents are gone")

@@ -129,7 +129,7 @@ def test_metadata_is_looked_into(site):
     assert leaks({f"text {number}": text for number, text in enumerate(decoded(value))}, {"cipassword": CIPASSWORD})
 
 
-def test_no_secret_is_seen(site, still, secrets):
+def test_lesson_15_no_secret_is_seen(site, still, secrets):
     guest = still(VMID, "--ciuser", "admin", "--cipassword", CIPASSWORD, "--ide2", "ceph-ssd:cloudinit",
                   targets=(TARGET,), megabytes=16)
     pair = f"{VMID}:{TARGET}"

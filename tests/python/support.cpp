@@ -36,6 +36,7 @@ MirrorReport full_report() {
   guest.target_node = "pve04";
   guest.outcome = Outcome::conflict;
   guest.error_code = ErrorCode::in_use;
+  guest.conflict = Conflict::image_in_use;
   guest.error = "the image is open elsewhere";
   guest.frozen_for = 250ms;
   guest.disks = {disk};

@@ -47,6 +47,7 @@ def test_a_report():
     guest, empty = report.guests
     assert (guest.outcome, guest.error_code, guest.name) == ("conflict", "in_use", "caf\ufffd")
     assert (empty.outcome, empty.error_code, empty.disks) == ("failed", None, ())
+    assert (guest.conflict, empty.conflict) == ("image in use", None)
     assert guest.frozen_for == datetime.timedelta(milliseconds=250)
     assert guest.disks[0].stream_bytes == 5_000_000_000 and guest.disks[0].size_bytes == 1 << 40
     assert guest.left_out[0].is_disk and guest.steps == ("lock", "freeze")

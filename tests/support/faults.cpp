@@ -190,6 +190,10 @@ void FaultyStore::remove(const ImageSpec& image) {
   faults_.pass(name("remove", image), [&] { store_.remove(image); });
 }
 
+void FaultyStore::trash(const ImageSpec& image, std::chrono::seconds delay) {
+  faults_.pass(name("trash", image), [&] { store_.trash(image, delay); });
+}
+
 Snapshot FaultyStore::create_snapshot(const ImageSpec& image, const std::string& snapshot) {
   return faults_.pass(name("create_snapshot", image), [&] { return store_.create_snapshot(image, snapshot); });
 }

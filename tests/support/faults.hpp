@@ -79,6 +79,7 @@ class FaultyStore final : public ImageStore {
   std::uint64_t available_bytes(const std::string& pool) override;
   void create(const ImageSpec& image, const ImageLayout& layout) override;
   void remove(const ImageSpec& image) override;
+  void trash(const ImageSpec& image, std::chrono::seconds delay) override;
   Snapshot create_snapshot(const ImageSpec& image, const std::string& name) override;
   void remove_snapshot(const ImageSpec& image, const Snapshot& snapshot) override;
   std::unique_ptr<ImageHold> hold(const ImageSpec& image, std::stop_token stop) override;

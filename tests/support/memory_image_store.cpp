@@ -259,6 +259,19 @@ void MemoryImageStore::remove(const ImageSpec& spec) {
   images_.erase(spec);
 }
 
+void MemoryImageStore::trash(const ImageSpec& spec, std::chrono::seconds delay) {
+  const std::lock_guard lock(mutex_);
+  enter("trash");
+  require_unwatched(image(spec, "move image to trash"), spec, "move image to trash");
+  trash_.insert_or_assign(spec, delay);
+  images_.erase(spec);
+}
+
+std::map<ImageSpec, std::chrono::seconds> MemoryImageStore::trashed() const {
+  const std::lock_guard lock(mutex_);
+  return trash_;
+}
+
 Snapshot MemoryImageStore::create_snapshot(const ImageSpec& spec, const std::string& name) {
   const std::lock_guard lock(mutex_);
   enter("create_snapshot");

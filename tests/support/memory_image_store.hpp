@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -33,6 +34,7 @@ class MemoryImageStore final : public ImageStore {
   std::uint64_t available_bytes(const std::string& pool) override;
   void create(const ImageSpec& image, const ImageLayout& layout) override;
   void remove(const ImageSpec& image) override;
+  void trash(const ImageSpec& image, std::chrono::seconds delay) override;
   Snapshot create_snapshot(const ImageSpec& image, const std::string& name) override;
   void remove_snapshot(const ImageSpec& image, const Snapshot& snapshot) override;
   std::unique_ptr<ImageHold> hold(const ImageSpec& image, std::stop_token stop) override;
@@ -64,6 +66,8 @@ class MemoryImageStore final : public ImageStore {
   /// All bytes of a snapshot, or of the head without one.
   [[nodiscard]] std::vector<std::byte> content(const ImageSpec& image, const std::string& snapshot = {}) const;
   [[nodiscard]] std::vector<ImageSpec> images() const;
+  /// The images in the trash, and how long they are kept there.
+  [[nodiscard]] std::map<ImageSpec, std::chrono::seconds> trashed() const;
 
  private:
   class Sink;
@@ -105,6 +109,7 @@ class MemoryImageStore final : public ImageStore {
   const std::uint64_t available_bytes_;
   mutable std::mutex mutex_;
   std::map<ImageSpec, StoredImage> images_;
+  std::map<ImageSpec, std::chrono::seconds> trash_;
   std::map<std::string, std::int64_t> pools_;
   std::uint64_t next_image_ = 1;
   std::uint64_t next_snapshot_ = 1;

@@ -42,6 +42,9 @@ struct MirrorOptions {
   bool online = false;
   bool require_freeze = false;
   bool overwrite = false;
+  bool adopt = false;
+  bool discard_changes = false;
+  bool reseed = false;
   bool all_disks = false;
   bool keep_host_devices = false;
   bool no_lock = false;

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "crossover/conflict.hpp"
 #include "crossover/error.hpp"
 
 namespace crossover {
@@ -70,6 +71,7 @@ struct GuestReport {
   std::string target_node;
   Outcome outcome = Outcome::failed;
   std::optional<ErrorCode> error_code;  ///< why it is not ok
+  std::optional<Conflict> conflict;     ///< which state a human has to decide about, if it is one
   std::string error;                    ///< one line; empty if ok
   bool retryable = false;               ///< whether the same run may succeed later by itself
   std::string recovery_point;           ///< the snapshot's name; empty if none was made

@@ -63,6 +63,12 @@ void AgentStore::remove(const ImageSpec& image) {
   call("remove", about(image));
 }
 
+void AgentStore::trash(const ImageSpec& image, std::chrono::seconds delay) {
+  Json request = about(image);
+  request["delay_seconds"] = delay.count();
+  call("trash", std::move(request));
+}
+
 Snapshot AgentStore::create_snapshot(const ImageSpec& image, const std::string& name) {
   Json request = about(image);
   request["name"] = name;

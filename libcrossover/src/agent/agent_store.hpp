@@ -30,6 +30,7 @@ class AgentStore final : public ImageStore {
   std::uint64_t available_bytes(const std::string& pool) override;
   void create(const ImageSpec& image, const ImageLayout& layout) override;
   void remove(const ImageSpec& image) override;
+  void trash(const ImageSpec& image, std::chrono::seconds delay) override;
   Snapshot create_snapshot(const ImageSpec& image, const std::string& name) override;
   void remove_snapshot(const ImageSpec& image, const Snapshot& snapshot) override;
   /// Has a connection of its own; a sink that is destroyed before it was finished closes it.

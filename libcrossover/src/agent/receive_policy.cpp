@@ -53,7 +53,7 @@ void check_points(const ImageState& image, const ReplicaRecord& before, const Re
   }
   for (const PointIds& point : after.points) {
     if (has(before.points, point)) continue;
-    require(!point.bad && point.name == before.end_snapshot &&
+    require(!point.bad && !point.adopted && point.name == before.end_snapshot &&
                 find_snapshot(image, point.name, point.replica_id) != nullptr,
             subject, fmt::format("{} is not the recovery point that was sent", point.name));
   }
@@ -102,6 +102,11 @@ void ReceivePolicy::check_record(const ImageState& image, const std::string& val
   require_not_promoted(before.replica, about);
   require(after.replica && after.replica->target_vmid == vmid_, about, "its record would not be that of a replica");
   require(!after.replica->promoted, about, "'crossover recover' on the destination promotes a replica");
+  const auto replaces = [](const ImageRecord& record) {
+    return record.replica ? record.replica->replaces : std::nullopt;
+  };
+  // What it names there goes to the trash.
+  require(!replaces(after) || replaces(after) == replaces(before), about, "it takes no other image's place");
   require(after.source == before.source, about, "what it is the source of is not for the client to say");
   require(before.replica || (is_unclaimed(image) && image.snapshots.empty() && image.watchers.empty()), about,
           "it is there already and no record says that it is a replica");

@@ -126,6 +126,11 @@ class RestrictedStore final : public ImageStore {
     inner_.remove(image);
   }
 
+  void trash(const ImageSpec& image, std::chrono::seconds /*delay*/) override {
+    require_own(image);
+    throw refusal(to_string(image), "'crossover prune' on the destination removes replicas");
+  }
+
   Snapshot create_snapshot(const ImageSpec& image, const std::string& name) override {
     if (const auto state = look(image)) {
       require(is_unclaimed(*state) && parse_snapshot_name(name), to_string(image) + "@" + name,

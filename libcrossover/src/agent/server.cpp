@@ -144,6 +144,8 @@ std::optional<Json> Server::images(const std::string& operation, const Json& req
     store.create(image, argument<ImageLayout>(request, "layout"));
   } else if (operation == "remove") {
     store.remove(image);
+  } else if (operation == "trash") {
+    store.trash(image, std::chrono::seconds(argument<std::int64_t>(request, "delay_seconds")));
   } else if (operation == "remove_snapshot") {
     store.remove_snapshot(image, snapshot());
   } else if (operation == "hold") {

@@ -1,5 +1,6 @@
 #include "engine/compare_blocks.hpp"
 
+#include <algorithm>
 #include <array>
 #include <condition_variable>
 #include <deque>
@@ -15,6 +16,10 @@ namespace {
 
 /// Hashes one side may be ahead of the other.
 constexpr std::size_t max_ahead = 65536;
+
+constexpr std::uint64_t fine_block_bytes = 4096;
+// Beyond it the exact ranges cost more than they tell.
+constexpr std::uint64_t max_refined_bytes = std::uint64_t{1} << 30;
 
 /// Brings two ascending rows of hashes together; a block that one of them lacks reads as zeroes there.
 class Pairing {
@@ -107,6 +112,36 @@ BlockComparison compare_blocks(const ComparedSnapshot& one, const ComparedSnapsh
   if (stop.stop_requested()) throw Cancelled{};
   if (failure) std::rethrow_exception(failure);
   return pairing.result();
+}
+
+BlockSelection whole_snapshot(std::uint64_t size_bytes, std::uint64_t block_bytes) {
+  const std::uint64_t count = (size_bytes + block_bytes - 1) / block_bytes;
+  BlockSelection blocks;
+  blocks.block_bytes = block_bytes;
+  blocks.ranges = {{0, count * block_bytes}};
+  return blocks;
+}
+
+std::vector<ByteRange> narrow(const ComparedSnapshot& one, const ComparedSnapshot& other,
+                              std::vector<ByteRange> differing, std::uint64_t size_bytes,
+                              const std::stop_token& stop) {
+  if (!differing.empty() && sum(differing) <= max_refined_bytes) {
+    differing = compare_blocks(
+                    one, other, {fine_block_bytes, differing}, [](std::uint64_t) {}, stop)
+                    .differing;
+  }
+  if (!differing.empty()) {
+    // The last block may reach past the end.
+    ByteRange& last = differing.back();
+    last.length_bytes = std::min(last.length_bytes, size_bytes - last.offset);
+  }
+  return differing;
+}
+
+std::uint64_t sum(const std::vector<ByteRange>& ranges) {
+  std::uint64_t bytes = 0;
+  for (const ByteRange& range : ranges) bytes += range.length_bytes;
+  return bytes;
 }
 
 }  // namespace crossover

@@ -23,10 +23,23 @@ struct BlockComparison {
   std::uint64_t blocks = 0;          ///< that hold something on either side
 };
 
+/// Blocks in which whole snapshots are compared.
+inline constexpr std::uint64_t whole_block_bytes = std::uint64_t{4} << 20;
+
+/// All of a snapshot of that size, in such blocks.
+BlockSelection whole_snapshot(std::uint64_t size_bytes, std::uint64_t block_bytes = whole_block_bytes);
+
 /// Both sides hash at the same time. `progress` is called with the blocks compared so far, from one thread at a
 /// time. Throws what either side throws first, and Cancelled once `stop` is triggered.
 BlockComparison compare_blocks(const ComparedSnapshot& one, const ComparedSnapshot& other,
                                const BlockSelection& blocks, const std::function<void(std::uint64_t)>& progress,
                                const std::stop_token& stop);
+
+/// Names what was found to differ to 4 KiB, unless it is more than 1 GiB, and not past `size_bytes`.
+std::vector<ByteRange> narrow(const ComparedSnapshot& one, const ComparedSnapshot& other,
+                              std::vector<ByteRange> differing, std::uint64_t size_bytes,
+                              const std::stop_token& stop);
+
+std::uint64_t sum(const std::vector<ByteRange>& ranges);
 
 }  // namespace crossover

@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "engine/conflict_error.hpp"
+
 namespace crossover {
 
 bool is_conflict(ErrorCode code) {
@@ -11,6 +13,8 @@ bool is_conflict(ErrorCode code) {
 }
 
 void set_error(GuestReport& report, const Error& error) {
+  const auto* conflict = dynamic_cast<const ConflictError*>(&error);
+  report.conflict = conflict != nullptr ? std::optional(conflict->conflict()) : std::nullopt;
   report.outcome = is_conflict(error.code()) && !error.retryable() ? Outcome::conflict : Outcome::failed;
   report.error_code = error.code();
   report.error = error.what();
@@ -51,6 +55,7 @@ GuestReport report_of(const GuestPlan& plan) {
     report.outcome = is_conflict(plan.problem->code) ? Outcome::conflict : Outcome::failed;
     report.error_code = plan.problem->code;
     report.error = plan.problem->text;
+    report.conflict = plan.problem->conflict;
   }
   return report;
 }

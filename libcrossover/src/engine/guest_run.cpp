@@ -1,14 +1,16 @@
 #include "engine/guest_run.hpp"
 
+#include <memory>
 #include <utility>
+#include <vector>
 
 #include "crossover/error.hpp"
+#include "engine/destination_point.hpp"
 #include "engine/guest_report.hpp"
 #include "engine/guest_work.hpp"
 #include "engine/in_parallel.hpp"
 #include "engine/removal_run.hpp"
 #include "engine/replica_configuration.hpp"
-#include "engine/replica_point.hpp"
 #include "engine/source_point.hpp"
 #include "engine/source_record.hpp"
 
@@ -68,8 +70,9 @@ class GuestRun {
   }
 
   static bool is_of_one_disk(StepKind kind) {
-    return kind == StepKind::create_image || kind == StepKind::check_head || kind == StepKind::check_cut ||
-           kind == StepKind::roll_back || kind == StepKind::transfer;
+    return kind == StepKind::verify_content || kind == StepKind::adopt || kind == StepKind::create_image ||
+           kind == StepKind::check_head || kind == StepKind::check_cut || kind == StepKind::roll_back ||
+           kind == StepKind::transfer;
   }
 
   void carry_out(const Step& step) {
@@ -78,6 +81,10 @@ class GuestRun {
         return configuration_.lock();
       case StepKind::create_image:
         return replica_.create_image(step.disk);
+      case StepKind::verify_content:
+        return replica_.verify_content(step.disk);
+      case StepKind::adopt:
+        return replica_.adopt(step.disk);
       case StepKind::check_head:
         return replica_.check_head(step.disk);
       case StepKind::check_cut:
@@ -105,10 +112,19 @@ class GuestRun {
       case StepKind::commit:
         return replica_.commit();
       case StepKind::write_config:
-        return configuration_.write();
+        return write_config();
+      case StepKind::retire:
+        return replica_.retire();
       case StepKind::remove:
         return remove();
     }
+  }
+
+  /// A replica that was copied anew could be started up to now: nobody may have done so.
+  void write_config() {
+    std::vector<std::unique_ptr<ImageHold>> replaced;
+    if (work_.plan.reseeds) replaced = replica_.hold_replaced();
+    configuration_.write();
   }
 
   void remove() {
@@ -124,7 +140,7 @@ class GuestRun {
 
   GuestWork work_;
   SourcePoint source_;
-  ReplicaPoint replica_;
+  DestinationPoint replica_;
   ReplicaConfiguration configuration_;
 };
 

@@ -3,6 +3,7 @@
 /// a Shell (rbd/rbd_command_store), and the tests' store in memory. tests/contract runs one suite over all of them.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -69,9 +70,9 @@ struct BlockHash {
 
 /// One image, open for writing and kept from everybody else for as long as this object lives: nobody else can write
 /// to its head or roll it back. What others do to its snapshots and metadata is not kept out; an image without the
-/// exclusive-lock feature, and one that is written by the stock command, is only looked at for other clients. For one
-/// thread at a time. Every call throws Error; after one that is not the image's own fault (ErrorCode::unreachable),
-/// and after a sink that was not finished, all that is left to do is to destroy it.
+/// exclusive-lock feature, and one that is written by the stock command, is only looked at for other clients. For
+/// one thread at a time. Every call throws Error; after one that is not the image's own fault
+/// (ErrorCode::unreachable), and after a sink that was not finished, all that is left to do is to destroy it.
 class ImageHold {
  public:
   virtual ~ImageHold() = default;
@@ -86,8 +87,8 @@ class ImageHold {
   /// Makes the head read as the snapshot does, size included. Safe to repeat after an interruption.
   virtual void roll_back(const Snapshot& snapshot, std::stop_token stop) = 0;
 
-  /// A sink that writes a diff to the head, from `from.offset` on; it must not outlive the hold, and there is one at a
-  /// time. It makes no snapshot. With an id it may keep the progress in the image's metadata when it is marked
+  /// A sink that writes a diff to the head, from `from.offset` on; it must not outlive the hold, and there is one
+  /// at a time. It makes no snapshot. With an id it may keep the progress in the image's metadata when it is marked
   /// (librbd does, the stock command does not); without one, or at offset 0, it first forgets any progress that
   /// stands there, where it keeps one. At another offset ErrorCode::conflict unless the metadata say that the
   /// transfer of that id came as far.
@@ -128,6 +129,10 @@ class ImageStore {
   /// Removes an image that has no snapshots.
   virtual void remove(const ImageSpec& image) = 0;
 
+  /// Moves an image with its snapshots to RBD's trash, where `rbd trash restore` finds it and nobody purges it by
+  /// rule before `delay` has passed. Its name is free then. ErrorCode::in_use if it is open for writing.
+  virtual void trash(const ImageSpec& image, std::chrono::seconds delay) = 0;
+
   /// Makes a snapshot of the head and returns it. ErrorCode::already_exists if the name is taken.
   virtual Snapshot create_snapshot(const ImageSpec& image, const std::string& name) = 0;
 
@@ -144,8 +149,8 @@ class ImageStore {
   /// Removes one metadata value; one that is not there is no error.
   virtual void remove_metadata(const ImageSpec& image, const std::string& key) = 0;
 
-  /// True if the head reads as the snapshot does, by the byte-level listing and then what it lists; the stock command
-  /// only lists, and answers false for a head that was rolled back.
+  /// True if the head reads as the snapshot does, by the byte-level listing and then what it lists; the stock
+  /// command only lists, and answers false for a head that was rolled back.
   virtual bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) = 0;
 
   /// Reads what differs between two snapshots (or everything that is in `to`, without `from`) into `sink`, up to

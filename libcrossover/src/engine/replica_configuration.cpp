@@ -33,6 +33,7 @@ void ReplicaConfiguration::lock() {
 
 void ReplicaConfiguration::write() {
   const bool keep = work_.request.options.keep_destination_lock;
+  const bool was_locked = locked_;
   work_.ports.destination.hypervisor.write_config(
       work_.plan.target_node, work_.plan.target_vmid, version_,
       keep ? with_lock(work_.plan.replica_config, replica_lock) : work_.plan.replica_config, work_.stop);
@@ -41,7 +42,7 @@ void ReplicaConfiguration::write() {
     work_.ports.destination.hypervisor.write_firewall(work_.plan.target_vmid, work_.plan.firewall, work_.stop);
   }
   work_.tell({.kind = EventKind::config_written});
-  if (!keep && !work_.plan.disks.empty()) work_.tell({.kind = EventKind::replica_unlocked});
+  if (!keep && was_locked) work_.tell({.kind = EventKind::replica_unlocked});
 }
 
 void ReplicaConfiguration::undo() {

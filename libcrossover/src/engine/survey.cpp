@@ -138,6 +138,7 @@ Survey survey_guests(const MirrorRequest& request, ClusterInventory source, Clus
     for (const GuestDisk& disk : guest.disks.replicated) source_images.insert(disk.image);
     replica_images.insert(guest.replicas.begin(), guest.replicas.end());
     replica_images.insert(guest.target_images.begin(), guest.target_images.end());
+    for (const std::vector<ImageRef>& spares : guest.spares) replica_images.insert(spares.begin(), spares.end());
   }
   auto looked = std::async(std::launch::async, [&] {
     look_at(replica_images, ports.destination.images, inventory.replica_images, inventory.replica_problems,
@@ -147,6 +148,7 @@ Survey survey_guests(const MirrorRequest& request, ClusterInventory source, Clus
           inventory.source_fsids);
   looked.get();
 
+  for (GuestScope& guest : result.guests) choose_replicas(guest, request, inventory);
   std::erase_if(result.guests, [&](const GuestScope& guest) {
     return !guest.by_name && is_replica(guest, inventory.source_images);
   });

@@ -19,18 +19,8 @@ using std::chrono::duration_cast;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr std::uint64_t whole_block_bytes = std::uint64_t{4} << 20;
 // Small enough that a lost object is found by one of its many blocks, large enough that reading it pays.
 constexpr std::uint64_t sample_block_bytes = std::uint64_t{256} << 10;
-constexpr std::uint64_t fine_block_bytes = 4096;
-// Beyond it the exact ranges cost more than they tell.
-constexpr std::uint64_t max_refined_bytes = std::uint64_t{1} << 30;
-
-std::uint64_t sum(const std::vector<ByteRange>& ranges) {
-  std::uint64_t bytes = 0;
-  for (const ByteRange& range : ranges) bytes += range.length_bytes;
-  return bytes;
-}
 
 class GuestVerify {
  public:
@@ -96,14 +86,11 @@ class GuestVerify {
     const auto begin = steady_clock::now();
     const auto elapsed = [&] { return duration_cast<milliseconds>(steady_clock::now() - begin); };
     const std::uint64_t size = std::max(result.source_size_bytes, result.replica_size_bytes);
-    BlockSelection blocks;
-    blocks.block_bytes = whole_block_bytes;
+    BlockSelection blocks = whole_snapshot(size);
     if (!request_.sample.empty()) {
-      blocks.block_bytes = sample_block_bytes;
+      blocks = whole_snapshot(size, sample_block_bytes);
       blocks.sample = BlockSample{request_.sample_per_million, seed_};
     }
-    const std::uint64_t count = (size + blocks.block_bytes - 1) / blocks.block_bytes;
-    blocks.ranges = {{0, count * blocks.block_bytes}};
     auto told = begin;
     const auto progress = [&](std::uint64_t done) {
       if (steady_clock::now() - told < milliseconds(200)) return;
@@ -117,18 +104,9 @@ class GuestVerify {
                                   disk.source_snapshot};
     const ComparedSnapshot replica{ports_.destination.images.open(disk.replica.access), disk.replica.spec,
                                    disk.replica_snapshot};
-    BlockComparison found = compare_blocks(source, replica, blocks, progress, stop_);
+    const BlockComparison found = compare_blocks(source, replica, blocks, progress, stop_);
     result.compared_bytes = std::min(found.blocks * blocks.block_bytes, size);
-    if (!found.differing.empty() && sum(found.differing) <= max_refined_bytes) {
-      found = compare_blocks(
-          source, replica, {fine_block_bytes, found.differing}, [](std::uint64_t) {}, stop_);
-    }
-    result.differing = std::move(found.differing);
-    if (!result.differing.empty()) {
-      // The last block may reach past the end.
-      ByteRange& last = result.differing.back();
-      last.length_bytes = std::min(last.length_bytes, size - last.offset);
-    }
+    result.differing = narrow(source, replica, found.differing, size, stop_);
     result.duration = elapsed();
     tell({.kind = EventKind::verify_finished,
           .subject = subject,

@@ -65,6 +65,15 @@ constexpr auto descriptions = std::to_array<OptionDescription>({
      "a running guest that cannot be frozen fails, as with --no-agent=fail"},
     {"overwrite", "overwrite", &O::overwrite, "",
      "replace a destination guest that no record says is a replica, if its vmgenid is this guest's"},
+    {"adopt", "adopt", &O::adopt, "",
+     "take over a replica of the shell tool without a new full copy, if the newest snapshot both sides have is "
+     "equal "
+     "in content; it implies --overwrite"},
+    {"discard-changes", "discard_changes", &O::discard_changes, "",
+     "where a replica was written to since its newest recovery point, roll it back to that point"},
+    {"reseed", "reseed", &O::reseed, "",
+     "copy everything anew beside the replica, and move the old images to RBD's trash for 7 days once the new ones "
+     "have replaced them; it implies --overwrite"},
     {"all-disks", "all_disks", &O::all_disks, "", "mirror disks with backup=0 too"},
     {"keep-host-devices", "keep_host_devices", &O::keep_host_devices, "",
      "leave passed-through devices in the replica's configuration"},

@@ -27,6 +27,20 @@ template <typename... Arguments>
   throw Stop{{code, fmt::format(text, std::forward<Arguments>(arguments)...)}};
 }
 
+std::vector<std::string> shell_tool_names(const ImageState& image) {
+  std::vector<std::string> names;
+  for (const Snapshot& snapshot : image.snapshots) {
+    if (parse_shell_tool_snapshot_name(snapshot.name)) names.push_back(snapshot.name);
+  }
+  return names;
+}
+
+const Snapshot* snapshot_named(const ImageState& image, const std::string& name) {
+  const auto found = std::find_if(image.snapshots.begin(), image.snapshots.end(),
+                                  [&](const Snapshot& snapshot) { return snapshot.name == name; });
+  return found == image.snapshots.end() ? nullptr : &*found;
+}
+
 /// Features a replica gets: the source's, without what belongs to the source's own set-up.
 std::uint64_t replica_features(std::uint64_t source) {
   using namespace image_feature;
@@ -47,6 +61,7 @@ class GuestPlanner {
     plan_.name = scope_.name;
     plan_.job_name = request_.job_name;
     plan_.repaired = repair_.point;
+    plan_.discards = request_.options.discard_changes;
     plan_.source_node = guest.node;
     plan_.target_node = inventory_.destination.entry_node;
     plan_.source_config = guest.config;
@@ -83,11 +98,24 @@ class GuestPlanner {
   }
 
  private:
+  /// Stops at a state that a human has to decide about.
+  template <typename... Arguments>
+  [[noreturn]] void conflict(Conflict name, fmt::format_string<Arguments...> text, Arguments&&... arguments) const {
+    const ErrorCode code = name == Conflict::image_in_use ? ErrorCode::in_use : ErrorCode::conflict;
+    throw Stop{{code,
+                fmt::format("VM {}: {}: {}", scope_.vmid, to_string(name),
+                            fmt::format(text, std::forward<Arguments>(arguments)...)),
+                name}};
+  }
+
   /// An image that could not be looked at is not one that does not exist.
   void check_images() {
     for (const GuestDisk& disk : scope_.disks.replicated) check_image(inventory_.source_problems, disk.image);
     for (const ImageRef& ref : scope_.replicas) check_image(inventory_.replica_problems, ref);
     for (const ImageRef& ref : scope_.target_images) check_image(inventory_.replica_problems, ref);
+    for (const auto& ref : scope_.replaced) {
+      if (ref) check_image(inventory_.replica_problems, *ref);
+    }
   }
 
   void check_image(const ImageProblems& problems, const ImageRef& ref) {
@@ -100,18 +128,20 @@ class GuestPlanner {
   void check_promoted() {
     std::vector<ImageRef> images = scope_.replicas;
     images.insert(images.end(), scope_.target_images.begin(), scope_.target_images.end());
+    for (const auto& ref : scope_.replaced) {
+      if (ref) images.push_back(*ref);
+    }
     for (const ImageRef& ref : images) {
       const ImageState* image = look(inventory_.replica_images, ref);
       if (image == nullptr) continue;
       const auto record = image_record(*image).replica;
       if (!record || !record->promoted || record->target_vmid != scope_.target_vmid) continue;
-      stop(
-          ErrorCode::conflict,
-          "VM {}: replica promoted: VM {} was made a guest of its own at {}, on {:%Y-%m-%dT%H:%M:%SZ}, and was not "
+      conflict(
+          Conflict::replica_promoted,
+          "VM {} was made a guest of its own at {}, on {:%Y-%m-%dT%H:%M:%SZ}, and was not "
           "touched. If it is to stay, take VM {} out of this job; if it is to be a replica again, remove it with "
           "its disks ('qm destroy {}' over there), and the next run makes a new copy",
-          scope_.vmid, scope_.target_vmid, record->promoted->point, record->promoted->time, scope_.vmid,
-          scope_.target_vmid);
+          scope_.target_vmid, record->promoted->point, record->promoted->time, scope_.vmid, scope_.target_vmid);
     }
   }
 
@@ -246,10 +276,11 @@ class GuestPlanner {
     }
     const auto container = destination.containers.find(scope_.target_vmid);
     if (container != destination.containers.end()) {
-      stop(ErrorCode::conflict,
-           "VM {}: VMID {} is a container on the destination's node {}; choose another target with "
-           "--vmid={}:<target> or --prefixid",
-           scope_.vmid, scope_.target_vmid, container->second, scope_.vmid);
+      conflict(
+          Conflict::target_vmid_taken,
+          "VMID {} is a container on the destination's node {}; choose another target with --vmid={}:<target> or "
+          "--prefixid",
+          scope_.target_vmid, container->second, scope_.vmid);
     }
     const auto present = destination.guests.find(scope_.target_vmid);
     if (present == destination.guests.end()) return;
@@ -265,6 +296,12 @@ class GuestPlanner {
            "VM {}: the destination's agent is restricted to {}; choose another target than {} with "
            "--vmid={}:<target> or --prefixid",
            scope_.vmid, to_string(*restriction), scope_.target_vmid, scope_.vmid);
+    }
+    if (request_.options.adopt || request_.options.reseed) {
+      stop(ErrorCode::permission,
+           "VM {}: the destination's agent is restricted to receiving, and lets nobody {}; do that once with a key "
+           "that is not restricted",
+           scope_.vmid, request_.options.adopt ? "take over an image (--adopt)" : "replace a replica (--reseed)");
     }
     if (!repair_.point.empty()) {
       stop(ErrorCode::permission,
@@ -293,9 +330,11 @@ class GuestPlanner {
            node == inventory_.destination.nodes.end() ? "" : ": " + node->second.unreachable);
     }
     if (present.power == Power::running) {
-      stop(ErrorCode::conflict,
-           "VM {}: its replica {} is running on {}; it was not touched. Shut it down if it is not wanted there",
-           scope_.vmid, scope_.target_vmid, present.node);
+      conflict(
+          Conflict::replica_running,
+          "its replica {} is running on {}; it was not touched. Shut it down if it is not wanted there, and give "
+          "--discard-changes to drop what it wrote",
+          scope_.target_vmid, present.node);
     }
     if (present.power == Power::unknown) {
       stop(ErrorCode::command, "VM {}: 'qm list' on {} does not say whether its replica {} runs", scope_.vmid,
@@ -314,29 +353,42 @@ class GuestPlanner {
   }
 
   void check_overwrite(const GuestState& present, const VmConfig& config) {
-    const std::string here = scope_.config.get("vmgenid").value_or("");
-    const std::string there = config.get("vmgenid").value_or("");
-    const bool same_guest = here.size() > 1 && here == there;
+    const bool same_guest = is_same_guest(config);
+    const bool allowed = request_.options.overwrite || request_.options.adopt || request_.options.reseed;
     // A guest without disks has no image that could carry a record; its vmgenid is all that tells it apart.
-    const bool may_overwrite = request_.options.overwrite && !inventory_.destination.restriction;
-    if (same_guest && (may_overwrite || scope_.disks.replicated.empty())) return;
+    const bool may_replace = allowed && !inventory_.destination.restriction;
+    if (same_guest && (may_replace || scope_.disks.replicated.empty())) return;
     if (same_guest && inventory_.destination.restriction) {
-      stop(ErrorCode::conflict,
-           "VM {}: VM {} ({}) is on the destination's node {} already and no record says that it is a replica; the "
-           "destination's agent is restricted to receiving and does not replace it",
-           scope_.vmid, scope_.target_vmid, config.display_name(scope_.target_vmid), present.node);
+      conflict(Conflict::target_vmid_taken,
+               "VM {} ({}) is on the destination's node {} already and no record says that it is a replica; the "
+               "destination's agent is restricted to receiving and does not replace it",
+               scope_.target_vmid, config.display_name(scope_.target_vmid), present.node);
     }
     if (same_guest) {
-      stop(ErrorCode::conflict,
-           "VM {}: VM {} ({}) is on the destination's node {} already and no record says that it is a replica; its "
-           "vmgenid is this guest's, so --overwrite may replace it",
-           scope_.vmid, scope_.target_vmid, config.display_name(scope_.target_vmid), present.node);
+      conflict(Conflict::target_vmid_taken,
+               "VM {} ({}) is on the destination's node {} already and no record says that it is a replica; its "
+               "vmgenid is this guest's, so --overwrite may replace it, and --adopt may take it over if the shell "
+               "tool made it",
+               scope_.target_vmid, config.display_name(scope_.target_vmid), present.node);
     }
-    stop(ErrorCode::conflict,
-         "VM {}: VM {} ({}) on the destination's node {} is another guest (its vmgenid differs and no record says "
-         "that "
-         "it is a replica); choose another target with --vmid={}:<target> or --prefixid",
-         scope_.vmid, scope_.target_vmid, config.display_name(scope_.target_vmid), present.node, scope_.vmid);
+    conflict(
+        Conflict::target_vmid_taken,
+        "VM {} ({}) on the destination's node {} is another guest (its vmgenid differs and no record says that "
+        "it is a replica); choose another target with --vmid={}:<target> or --prefixid",
+        scope_.target_vmid, config.display_name(scope_.target_vmid), present.node, scope_.vmid);
+  }
+
+  bool is_same_guest(const VmConfig& config) const {
+    const std::string here = scope_.config.get("vmgenid").value_or("");
+    return here.size() > 1 && here == config.get("vmgenid").value_or("");
+  }
+
+  /// True if the guest that has the target VMID is this one by its vmgenid, and names the image.
+  bool is_named_by_this_guest(const ImageRef& ref) const {
+    const auto present = inventory_.destination.guests.find(scope_.target_vmid);
+    return present != inventory_.destination.guests.end() &&
+           is_same_guest(parse_vm_config(present->second.config)) &&
+           std::find(scope_.target_images.begin(), scope_.target_images.end(), ref) != scope_.target_images.end();
   }
 
   void plan_disk(std::size_t index) {
@@ -359,17 +411,24 @@ class GuestPlanner {
         inventory_.replica_fsids.at(disk.replica.access) == disk.identity.fsid) {
       stop(ErrorCode::usage, "VM {}: {} would be mirrored onto itself", scope_.vmid, to_string(disk.replica.spec));
     }
+    if (scope_.replaced[index]) plan_replacement(disk, *scope_.replaced[index]);
     const ImageState* replica = look(inventory_.replica_images, disk.replica);
     if (replica == nullptr) {
       disk.full = true;
     } else if (was_just_created(disk, *replica)) {
-      check_unwatched(disk, *replica);
+      check_unwatched(disk.replica, *replica);
       plan_again(disk, *replica);
     } else {
       disk.replica_record = image_record(*replica);
       disk.has_progress = replica->metadata.contains(std::string(progress_key));
-      check_replica_record(disk, *replica);
-      choose_base(disk, *source, *replica);
+      if (!disk.replica_record.replica && request_.options.adopt) {
+        check_unwatched(disk.replica, *replica);
+        plan_adoption(disk, *source, *replica);
+      } else {
+        check_replica_record(disk, *replica);
+        choose_base(disk, *source, *replica);
+        if (!disk.replaces) disk.replaces = disk.replica_record.replica->replaces;
+      }
       if (const auto ranges = repair_.ranges.find(disk.replica); ranges != repair_.ranges.end()) {
         disk.repair = ranges->second;
       }
@@ -377,34 +436,149 @@ class GuestPlanner {
     plan_.disks.push_back(std::move(disk));
   }
 
+  /// What a new copy is made beside has to be this guest's, and nobody may be using it.
+  void plan_replacement(DiskPlan& disk, const ImageRef& ref) {
+    const ImageState& old = *look(inventory_.replica_images, ref);
+    const auto record = image_record(old).replica;
+    if (record ? !is_our_replica(ref) : !is_named_by_this_guest(ref)) {
+      if (!record) image_name_taken(to_string(ref.spec));
+      another_source(to_string(ref.spec), *record, disk.identity);
+    }
+    if (record && record->job != request_.job_name) another_job(to_string(ref.spec), *record);
+    check_unwatched(ref, old);
+    disk.replaces = ReplacedImage{ref.spec, old.id};
+    plan_.reseeds = plan_.reseeds || plan_.replica_config_before.has_value();
+  }
+
+  [[noreturn]] void image_name_taken(const std::string& image) const {
+    conflict(Conflict::image_name_taken,
+             "the image {} exists on the destination and no record says that it is a replica; it was not touched. "
+             "Remove or rename it, or choose another target VMID",
+             image);
+  }
+
+  [[noreturn]] void another_source(const std::string& image, const ReplicaRecord& record,
+                                   const SourceIdentity& identity) const {
+    const bool ours = record.source.guest == scope_.vmid && record.source.fsid == identity.fsid;
+    conflict(
+        Conflict::another_source,
+        "{} on the destination is the replica of another source: {} (image id {}) of VM {} in the cluster {}, not "
+        "image id {} in {}; {}",
+        image, record.source_image, record.source.image_id, record.source.guest, record.source.fsid,
+        identity.image_id, identity.fsid,
+        ours ? "if the guest was restored, --reseed copies it anew beside the old replica"
+             : "choose another target VMID");
+  }
+
+  [[noreturn]] void another_job(const std::string& image, const ReplicaRecord& record) const {
+    conflict(Conflict::another_source,
+             "{} on the destination belongs to the job '{}' of VM {}, not to the job '{}'; run that one, or choose "
+             "another target VMID",
+             image, record.job, record.target_vmid, request_.job_name);
+  }
+
+  void check_unwatched(const ImageRef& ref, const ImageState& image) const {
+    if (image.watchers.empty()) return;
+    conflict(
+        Conflict::image_in_use,
+        "{} on the destination is open elsewhere, by {}; it was not touched. End what uses it there, and run again",
+        to_string(ref.spec), fmt::join(image.watchers, ", "));
+  }
+
+  /// The newest snapshot of the shell tool that both sides have of every disk whose replica it made; with the disks
+  /// that were taken over by a run that was cut, it is theirs. Empty: there is none.
+  std::string shell_tool_base() const {
+    std::optional<std::set<std::string>> common;
+    for (std::size_t i = 0; i < scope_.disks.replicated.size(); ++i) {
+      const ImageState* source = look(inventory_.source_images, scope_.disks.replicated[i].image);
+      const ImageState* replica = look(inventory_.replica_images, scope_.replicas[i]);
+      if (source == nullptr || replica == nullptr) continue;
+      std::set<std::string> names;
+      if (const auto record = image_record(*replica).replica) {
+        for (const PointIds& point : record->points) {
+          if (point.adopted) names.insert(point.name);
+        }
+        if (names.empty()) continue;
+      } else {
+        for (const std::string& name : shell_tool_names(*replica)) {
+          if (snapshot_named(*source, name) != nullptr) names.insert(name);
+        }
+      }
+      if (common) std::erase_if(*common, [&](const std::string& name) { return !names.contains(name); });
+      if (!common) common = names;
+    }
+    return !common || common->empty() ? "" : *common->rbegin();
+  }
+
+  /// A replica of the shell tool: everything that can be said without reading it.
+  void plan_adoption(DiskPlan& disk, const ImageState& source, const ImageState& replica) {
+    const std::string here = to_string(disk.disk.image.spec);
+    const std::string there = to_string(disk.replica.spec);
+    if (!is_named_by_this_guest(disk.replica)) {
+      conflict(
+          Conflict::another_source,
+          "nothing says that {} is this guest's: VM {} on the destination does not have its vmgenid and name the "
+          "image. It was not touched; remove or rename it, or choose another target VMID",
+          there, scope_.target_vmid);
+    }
+    const std::string name = shell_tool_base();
+    if (name.empty()) {
+      conflict(Conflict::no_common_base,
+               "no snapshot of the shell tool is on both sides of every disk: {} has {}, {} has {}. Nothing was "
+               "touched; --reseed makes a new copy beside the old one",
+               here, names_or_none(shell_tool_names(source)), there, names_or_none(shell_tool_names(replica)));
+    }
+    const Snapshot& source_base = *snapshot_named(source, name);
+    const Snapshot& replica_base = *snapshot_named(replica, name);
+    if (source_base.size_bytes != replica_base.size_bytes) {
+      conflict(Conflict::size_mismatch,
+               "{} of {} has {} bytes, of {} {}. Nothing was touched; --reseed makes a new copy beside the old one",
+               name, here, source_base.size_bytes, there, replica_base.size_bytes);
+    }
+    disk.adopt = true;
+    disk.source_base = source_base;
+    disk.replica_base = replica_base;
+    disk.replica_newest = replica_base;
+    disk.points = {{name, source_base.id, replica_base.id, false, true}};
+    plan_.warnings.push_back(fmt::format(
+        "the shell tool's snapshots are left as they are: {} of {}, {} of {}; once this run is through "
+        "they can be removed",
+        names_or_none(shell_tool_names(source)), here, names_or_none(shell_tool_names(replica)), there));
+  }
+
+  static std::string names_or_none(const std::vector<std::string>& names) {
+    return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
+  }
+
   void check_source_record(const DiskPlan& disk) {
     const ImageRecord& record = disk.source_record;
     if (record.replica && record.replica->state != ReplicaState::complete) {
-      stop(ErrorCode::conflict, "VM {}: {} is itself a replica whose last transfer is not finished", scope_.vmid,
-           to_string(disk.disk.image.spec));
+      conflict(Conflict::source_unfinished,
+               "{} is itself a replica whose last transfer is not finished; run its own job first",
+               to_string(disk.disk.image.spec));
     }
     if (record.replica && normalize_job(record.replica->job) == request_.job_label) {
-      stop(ErrorCode::conflict,
-           "VM {}: {} is itself a replica of the job '{}', whose recovery points this job would take for its own; "
-           "give it a --jobname that differs in letters and digits",
-           scope_.vmid, to_string(disk.disk.image.spec), record.replica->job);
+      conflict(Conflict::job_name_taken,
+               "{} is itself a replica of the job '{}', whose recovery points this job would take for its own; "
+               "give it a --jobname that differs in letters and digits",
+               to_string(disk.disk.image.spec), record.replica->job);
     }
     if (!record.source) return;
     const auto job = record.source->jobs.find(request_.job_label);
     if (job == record.source->jobs.end()) return;
     if (job->second.job != request_.job_name) {
-      stop(ErrorCode::conflict,
-           "VM {}: the jobs '{}' and '{}' would share their snapshots' names; rename one so that their letters and "
-           "digits differ",
-           scope_.vmid, job->second.job, request_.job_name);
+      conflict(Conflict::job_name_taken,
+               "the jobs '{}' and '{}' would share their snapshots' names; rename one so that their letters and "
+               "digits differ",
+               job->second.job, request_.job_name);
     }
     if (job->second.destination_fsid != inventory_.replica_fsids.at(disk.replica.access) ||
         job->second.target_vmid != scope_.target_vmid) {
-      stop(ErrorCode::conflict,
-           "VM {}: the job '{}' mirrors this guest to VM {} on the cluster {}; a second destination needs a "
-           "--jobname of "
-           "its own",
-           scope_.vmid, request_.job_name, job->second.target_vmid, job->second.destination_fsid);
+      conflict(Conflict::job_name_taken,
+               "the job '{}' mirrors this guest to VM {} on the cluster {}; a second destination needs a "
+               "--jobname of "
+               "its own",
+               request_.job_name, job->second.target_vmid, job->second.destination_fsid);
     }
   }
 
@@ -427,45 +601,31 @@ class GuestPlanner {
   void check_replica_record(const DiskPlan& disk, const ImageState& image) {
     const std::string name = to_string(disk.replica.spec);
     const auto& record = disk.replica_record.replica;
-    if (!record) {
-      stop(ErrorCode::conflict,
-           "VM {}: the image {} exists on the destination and no record says that it is a replica; it was not "
-           "touched. "
-           "Remove or rename it, or choose another target VMID",
-           scope_.vmid, name);
+    if (!record && !shell_tool_names(image).empty()) {
+      conflict(
+          Conflict::image_name_taken,
+          "the image {} exists on the destination, and its snapshots ({}) look like the shell tool's; it was not "
+          "touched. --adopt takes it over if its content is the source's",
+          name, fmt::join(shell_tool_names(image), ", "));
     }
-    if (record->source != disk.identity) {
-      stop(ErrorCode::conflict,
-           "VM {}: {} on the destination is the replica of another source: {} (image id {}) of VM {} in the "
-           "cluster {}, "
-           "not image id {} in {}",
-           scope_.vmid, name, record->source_image, record->source.image_id, record->source.guest,
-           record->source.fsid, disk.identity.image_id, disk.identity.fsid);
-    }
-    if (record->job != request_.job_name || record->target_vmid != scope_.target_vmid) {
-      stop(ErrorCode::conflict,
-           "VM {}: {} on the destination belongs to the job '{}' of VM {}, not to the job '{}'", scope_.vmid, name,
-           record->job, record->target_vmid, request_.job_name);
-    }
+    if (!record) image_name_taken(name);
+    if (record->source != disk.identity) another_source(name, *record, disk.identity);
+    if (record->job != request_.job_name || record->target_vmid != scope_.target_vmid) another_job(name, *record);
     if (const auto& source = disk.replica_record.source; source && source->jobs.contains(request_.job_label)) {
-      stop(ErrorCode::conflict,
-           "VM {}: {} on the destination is mirrored on by the job '{}', whose recovery points this job would take "
-           "for its own; rename one so that their letters and digits differ, with --jobname",
-           scope_.vmid, name, source->jobs.at(request_.job_label).job);
+      conflict(Conflict::job_name_taken,
+               "{} on the destination is mirrored on by the job '{}', whose recovery points this job would take "
+               "for its own; rename one so that their letters and digits differ, with --jobname",
+               name, source->jobs.at(request_.job_label).job);
     }
-    check_unwatched(disk, image);
-  }
-
-  void check_unwatched(const DiskPlan& disk, const ImageState& image) const {
-    if (image.watchers.empty()) return;
-    stop(ErrorCode::in_use, "VM {}: {} on the destination is open elsewhere, by {}; it was not touched",
-         scope_.vmid, to_string(disk.replica.spec), fmt::join(image.watchers, ", "));
+    check_unwatched(disk.replica, image);
   }
 
   void choose_base(DiskPlan& disk, const ImageState& source, const ImageState& replica) {
     const ReplicaRecord& record = *disk.replica_record.replica;
     std::vector<PointIds> points = known_points(record, replica);
-    std::erase_if(points, [this](const PointIds& point) { return !points_.committed.contains(point.name); });
+    std::erase_if(points, [this](const PointIds& point) {
+      return !point.adopted && !points_.committed.contains(point.name);
+    });
     for (PointIds& point : points) {
       const bool own_mark = point.bad;
       point.bad = points_.bad.contains(point.name) || point.name == repair_.point;
@@ -490,17 +650,18 @@ class GuestPlanner {
     }
     if (!disk.replica_base) {
       if (!bad_base.empty()) {
-        stop(ErrorCode::conflict,
-             "VM {}: {} and its replica {} have no common base: of the recovery points both have, {} was found to "
-             "differ. 'crossover verify --repair' sends what differs",
-             scope_.vmid, to_string(disk.disk.image.spec), to_string(disk.replica.spec), bad_base);
+        conflict(Conflict::no_common_base,
+                 "of the recovery points that {} and its replica {} both have, {} was found to differ. 'crossover "
+                 "verify "
+                 "--repair' sends what differs, --reseed makes a new copy beside the old one",
+                 to_string(disk.disk.image.spec), to_string(disk.replica.spec), bad_base);
       }
       if (!points.empty()) {
-        stop(ErrorCode::conflict,
-             "VM {}: {} and its replica {} have no recovery point in common any more: one of them lost its "
-             "snapshots "
-             "(the newest was {}). The replica was not touched",
-             scope_.vmid, to_string(disk.disk.image.spec), to_string(disk.replica.spec), points.back().name);
+        conflict(
+            Conflict::no_common_base,
+            "{} and its replica {} have no recovery point in common any more: one of them lost its snapshots (the "
+            "newest was {}). The replica was not touched; --reseed makes a new copy beside it",
+            to_string(disk.disk.image.spec), to_string(disk.replica.spec), points.back().name);
       }
       plan_again(disk, replica);
       return;
@@ -520,17 +681,18 @@ class GuestPlanner {
     if (!has_only_our_snapshots(replica)) {
       std::vector<std::string> names;
       for (const Snapshot& snapshot : replica.snapshots) names.push_back(snapshot.name);
-      stop(ErrorCode::conflict,
-           "VM {}: {} is an unfinished first copy, but not all of its snapshots ({}) are ours; remove the others, "
-           "or "
-           "the image",
-           scope_.vmid, to_string(disk.replica.spec), fmt::join(names, ", "));
+      conflict(Conflict::image_name_taken,
+               "{} is an unfinished first copy, but not all of its snapshots ({}) are ours; remove the others, or "
+               "the image",
+               to_string(disk.replica.spec), fmt::join(names, ", "));
     }
     for (const Snapshot& snapshot : replica.snapshots) {
       if (points_.committed.contains(snapshot.name)) {
-        stop(ErrorCode::conflict,
-             "VM {}: {} has the recovery point {}, but its record says that it has none; it was not touched",
-             scope_.vmid, to_string(disk.replica.spec), snapshot.name);
+        conflict(Conflict::no_common_base,
+                 "{} has the recovery point {}, but its record says that it has none; it was not touched. --reseed "
+                 "makes a "
+                 "new copy beside it",
+                 to_string(disk.replica.spec), snapshot.name);
       }
     }
     disk.full = true;
@@ -684,16 +846,19 @@ class GuestPlanner {
         if (wanted(plan_.disks[i])) add(kind, i);
       }
     };
+    // What a new copy is made beside stays as it is, its configuration included.
     if (plan_.resumes) {
-      add(StepKind::lock_replica);
+      if (!plan_.reseeds) add(StepKind::lock_replica);
       each_disk(StepKind::check_cut, [](const DiskPlan&) { return true; });
       each_disk(StepKind::transfer, [](const DiskPlan& disk) { return !disk.applied; });
       add(StepKind::commit);
       add(StepKind::write_config);
     } else if (!plan_.disks.empty()) {
+      each_disk(StepKind::verify_content, [](const DiskPlan& disk) { return disk.adopt; });
       add(StepKind::record_source);
       each_disk(StepKind::create_image, [](const DiskPlan& disk) { return disk.full; });
-      add(StepKind::lock_replica);
+      if (!plan_.reseeds) add(StepKind::lock_replica);
+      each_disk(StepKind::adopt, [](const DiskPlan& disk) { return disk.adopt; });
       each_disk(StepKind::check_head, [](const DiskPlan& disk) { return disk.replica_newest.has_value(); });
       each_disk(StepKind::roll_back, [](const DiskPlan& disk) {
         return disk.replica_base && (!disk.replica_newest || disk.replica_newest->id != disk.replica_base->id);
@@ -713,6 +878,11 @@ class GuestPlanner {
       add(StepKind::write_config);
       if (lock && request_.options.keep_source_lock) add(StepKind::unlock_source);
       if (!plan_.removals.empty()) add(StepKind::remove);
+      // Last: a run that is tried again after this would copy everything once more.
+      if (std::any_of(plan_.disks.begin(), plan_.disks.end(),
+                      [](const DiskPlan& disk) { return disk.replaces.has_value(); })) {
+        add(StepKind::retire);
+      }
     } else {
       add(StepKind::write_config);
     }
@@ -752,9 +922,18 @@ std::string describe(const GuestPlan& plan, const Step& step) {
                          plan.disks[step.disk].replace && !plan.disks[step.disk].replica_record.replica
                              ? ", if the one that is there is empty"
                              : "");
+    case StepKind::verify_content:
+      return fmt::format("check that {}@{} is {}@{}, byte for byte, and {} unchanged since",
+                         image(plan.disks[step.disk].replica), plan.disks[step.disk].replica_base->name,
+                         image(plan.disks[step.disk].disk.image), plan.disks[step.disk].source_base->name,
+                         image(plan.disks[step.disk].replica));
+    case StepKind::adopt:
+      return fmt::format("record that {} is the replica of {}", image(plan.disks[step.disk].replica),
+                         image(plan.disks[step.disk].disk.image));
     case StepKind::check_head:
-      return fmt::format("check that {} is unchanged since {}", image(plan.disks[step.disk].replica),
-                         plan.disks[step.disk].replica_newest->name);
+      return fmt::format("check that {} is unchanged since {}{}", image(plan.disks[step.disk].replica),
+                         plan.disks[step.disk].replica_newest->name,
+                         plan.discards ? ", and roll it back to that if it is not" : "");
     case StepKind::check_cut:
       return fmt::format("check that {} is as the run left it that began {}", image(plan.disks[step.disk].replica),
                          plan.snapshot);
@@ -797,6 +976,13 @@ std::string describe(const GuestPlan& plan, const Step& step) {
       return fmt::format("make the recovery point {} on the destination", plan.snapshot);
     case StepKind::write_config:
       return fmt::format("write the configuration of VM {} on {}", plan.target_vmid, plan.target_node);
+    case StepKind::retire: {
+      std::string names;
+      for (const DiskPlan& disk : plan.disks) {
+        if (disk.replaces) names += (names.empty() ? "" : ", ") + to_string(disk.replaces->image);
+      }
+      return fmt::format("move {} to the trash for {} days", names, trash_days.count());
+    }
     case StepKind::remove: {
       std::string names;
       for (const Removal& removal : plan.removals) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "crossover/conflict.hpp"
 #include "crossover/error.hpp"
 #include "crossover/report.hpp"
 #include "plan/guest_disks.hpp"
@@ -22,6 +23,7 @@ namespace crossover {
 struct Problem {
   ErrorCode code{};
   std::string text;  ///< one line that says what is wrong with what, and what to do
+  std::optional<Conflict> conflict = {};
 
   bool operator==(const Problem&) const = default;
 };
@@ -34,9 +36,12 @@ struct GuestScope {
   bool by_name = false;  ///< named by VMID, not swept in by "all" or a tag
   VmConfig config;
   GuestDisks disks;
-  std::vector<ImageRef> replicas;       ///< one for each of disks.replicated
-  std::vector<std::string> volumes;     ///< their volume ids
-  std::vector<ImageRef> target_images;  ///< images the configuration that has the target VMID names now
+  std::vector<ImageRef> replicas;                 ///< one for each of disks.replicated; see choose_replicas()
+  std::vector<std::string> volumes;               ///< their volume ids
+  std::vector<ImageRef> target_images;            ///< images the configuration that has the target VMID names now
+  std::vector<std::vector<ImageRef>> spares;      ///< of each disk: images a new copy could be made in
+  std::vector<std::optional<ImageRef>> replaced;  ///< of each disk: the image that a new copy is made beside
+  bool going_on = false;  ///< the configuration names new copies already, and what they replaced is still there
   std::optional<Problem> problem;
 };
 
@@ -54,6 +59,7 @@ struct DiskPlan {
   SourceIdentity identity;
   ImageLayout layout;  ///< of the replica, if it is created
   bool full = false;
+  bool adopt = false;    ///< a replica of the shell tool: `replica_base` is to be compared with the source's
   bool replace = false;  ///< a first copy that was cut short is in the way: remove it (without a record: if empty)
   std::optional<Snapshot> replica_newest;  ///< what the head has to be unchanged since; nothing: roll back
   std::optional<Snapshot> source_base;
@@ -64,12 +70,16 @@ struct DiskPlan {
   bool applied = false;                 ///< all of its diff is there already
   std::uint64_t offset = 0;             ///< where its transfer goes on
 
-  bool has_progress = false;      ///< a transfer's progress stands on the replica
+  bool has_progress = false;              ///< a transfer's progress stands on the replica
+  std::optional<ReplacedImage> replaces;  ///< the image that the replica takes the place of, or took
   std::vector<PointIds> points;   ///< the replica's, oldest first; one that the record does not have yet included
   std::vector<ByteRange> repair;  ///< sent besides what changed
   ImageRecord source_record;      ///< as they are now
   ImageRecord replica_record;
 };
+
+/// How long images that were replaced stay in RBD's trash.
+inline constexpr std::chrono::days trash_days{7};
 
 /// One snapshot to remove.
 struct Removal {
@@ -82,9 +92,11 @@ struct Removal {
 
 /// What is done, in this order.
 enum class StepKind {
+  verify_content,  ///< disk: compare the whole of a snapshot that is to be adopted
   record_source,  ///< write on the source's images what their snapshots are for, and which images are to be created
   lock_replica,   ///< write the replica's configuration with its lock (or create it so)
   create_image,   ///< disk: create the replica's image and record what it is
+  adopt,          ///< disk: record what a replica of the shell tool is
   check_head,     ///< disk: prove that the head is the newest recovery point
   check_cut,      ///< disk: look that nobody touched it since the run that was cut
   roll_back,      ///< disk: make the head the base again
@@ -99,6 +111,7 @@ enum class StepKind {
   commit,        ///< end snapshots of all disks, then the point's configuration
   write_config,  ///< the replica's configuration without the lock, and its firewall rules
   remove,        ///< removals, on the destination first
+  retire,        ///< move images that were replaced to the trash
 };
 
 struct Step {
@@ -120,6 +133,8 @@ struct GuestPlan {
   NoAgent no_agent{};         ///< what becomes of it then, or if it turns out that it cannot be
   std::string consistency;    ///< what the point will be, if nothing fails
   std::string snapshot;       ///< name of the new recovery point
+  bool reseeds = false;       ///< a new copy is made beside a replica that stays as it is until write_config
+  bool discards = false;      ///< what was written to a replica since its newest recovery point is dropped
   bool resumes = false;       ///< it is one that a cut run began; the new one takes a plan of its own, after this
   std::string not_resumed;    ///< why the point that a cut run began is given up; empty: there is none
   std::string source_config;  ///< bytes the survey saw
@@ -157,6 +172,12 @@ struct Inventory {
   ImageProblems source_problems;
   ImageProblems replica_problems;
 };
+
+/// Looks, once the images are known, for those that are the disks' replicas: that which the target's configuration
+/// names and whose record says so, else the one of the usual name. With --reseed each that is there gets another
+/// beside it: the first spare that is free, or that a copy was begun in, unless the configuration names such copies
+/// already.
+void choose_replicas(GuestScope& scope, const MirrorRequest& request, const Inventory& inventory);
 
 /// What a recovery point was found to differ in, to be sent anew with the next one.
 struct Repair {

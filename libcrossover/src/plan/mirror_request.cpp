@@ -150,6 +150,10 @@ MirrorRequest parse_options(const MirrorOptions& options) {
                   fmt::format("it is in bytes a second, at least {}", format_bytes(min_bandwidth)));
     }
   }
+  if (options.adopt && options.reseed) {
+    throw Error(ErrorCode::usage, "option", "--adopt",
+                "it takes the old replica over and --reseed replaces it: give one");
+  }
   request.retries = retry_count(options.retries);
   request.stall_timeout = parse_keep_window("--stall-timeout", options.stall_timeout).length;
   request.freeze_timeout = positive_duration("--freeze-timeout", options.freeze_timeout);

@@ -28,6 +28,7 @@ PointNames point_names(const ImageStates& images, const std::vector<ImageRef>& r
     if (image == images.end() || !image->second) continue;
     if (const auto record = image_record(*image->second).replica) {
       for (const PointIds& point : record->points) {
+        if (point.adopted) continue;
         names.committed.insert(point.name);
         if (point.bad) names.bad.insert(point.name);
       }

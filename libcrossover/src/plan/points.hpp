@@ -20,7 +20,7 @@ std::vector<PointIds> known_points(const ReplicaRecord& record, const ImageState
 
 /// Names of a guest's points.
 struct PointNames {
-  std::set<std::string> committed;  ///< complete
+  std::set<std::string> committed;  ///< complete; adopted ones are none
   std::set<std::string> bad;        ///< found to differ from the source's, on any disk
 };
 

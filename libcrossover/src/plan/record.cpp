@@ -100,11 +100,23 @@ PointConfig point_from(const json& value) {
   return point;
 }
 
+json to_json(const ReplacedImage& replaced) {
+  return {{"pool", replaced.image.pool},
+          {"namespace", replaced.image.rados_namespace},
+          {"name", replaced.image.name},
+          {"image_id", replaced.id}};
+}
+
+ReplacedImage replaced_from(const json& value) {
+  return {{value.at("pool"), value.at("namespace"), value.at("name")}, value.at("image_id")};
+}
+
 json to_json(const ReplicaRecord& record) {
   json points = json::array();
   for (const PointIds& point : record.points) {
     points.push_back({{"name", point.name}, {"source_id", point.source_id}, {"replica_id", point.replica_id}});
     if (point.bad) points.back()["bad"] = true;
+    if (point.adopted) points.back()["adopted"] = true;
   }
   json value{{"source", to_json(record.source)},
              {"source_image", record.source_image},
@@ -118,6 +130,7 @@ json to_json(const ReplicaRecord& record) {
              {"transfer", record.transfer},
              {"points", points}};
   if (record.point) value["point"] = to_json(*record.point);
+  if (record.replaces) value["replaces"] = to_json(*record.replaces);
   if (record.promoted) {
     value["promoted"] = {{"point", record.promoted->point},
                          {"time", record.promoted->time.time_since_epoch().count()}};
@@ -145,9 +158,10 @@ ReplicaRecord replica_from(const json& value) {
                   std::chrono::sys_seconds(std::chrono::seconds(promoted.at("time").get<std::int64_t>()))};
   }
   for (const json& point : value.at("points")) {
-    record.points.push_back(
-        {point.at("name"), point.at("source_id"), point.at("replica_id"), point.value("bad", false)});
+    record.points.push_back({point.at("name"), point.at("source_id"), point.at("replica_id"),
+                             point.value("bad", false), point.value("adopted", false)});
   }
+  if (value.contains("replaces")) record.replaces = replaced_from(value.at("replaces"));
   return record;
 }
 

@@ -37,7 +37,8 @@ struct PointIds {
   std::string name;
   std::uint64_t source_id = 0;
   std::uint64_t replica_id = 0;
-  bool bad = false;  ///< found to differ from the source's: nothing may start from it again
+  bool bad = false;      ///< found to differ from the source's: nothing may start from it again
+  bool adopted = false;  ///< the shell tool's: a base, and no recovery point
 
   bool operator==(const PointIds&) const = default;
 };
@@ -58,6 +59,14 @@ struct PointConfig {
   std::vector<std::string> images;  ///< every image that has this point's snapshot, as "pool[/namespace]/name"
 
   bool operator==(const PointConfig&) const = default;
+};
+
+/// An image that a new one was made beside, to take its place.
+struct ReplacedImage {
+  ImageSpec image;
+  std::string id;
+
+  bool operator==(const ReplacedImage&) const = default;
 };
 
 /// A replica that was made a guest of its own, by recovering it at one of its points.
@@ -85,6 +94,7 @@ struct ReplicaRecord {
   /// Set: no run may write into it any more, until a human decides. The head is then being made that point (the
   /// state is "applying"), or was (it is "complete").
   std::optional<Promotion> promoted;
+  std::optional<ReplacedImage> replaces = {};  ///< what goes to the trash once a configuration names this image
 
   bool operator==(const ReplicaRecord&) const = default;
 };

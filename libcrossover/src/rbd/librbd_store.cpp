@@ -160,6 +160,14 @@ void LibrbdStore::remove(const ImageSpec& image) {
   if (result < 0) throw error_of_return(result, "remove image", to_string(image));
 }
 
+void LibrbdStore::trash(const ImageSpec& image, std::chrono::seconds delay) {
+  // RBD itself moves an image that is open, too.
+  open(image, Image::Mode::write).require_unwatched("move image to trash");
+  const rbd::IoContext pool = context(image);
+  const int result = rbd_trash_move(pool.get(), image.name.c_str(), static_cast<std::uint64_t>(delay.count()));
+  if (result < 0) throw error_of_return(result, "move image to trash", to_string(image));
+}
+
 Snapshot LibrbdStore::create_snapshot(const ImageSpec& spec, const std::string& name) {
   return rbd::create_snapshot(open(spec, Image::Mode::write), name);
 }

@@ -221,6 +221,14 @@ void RbdCommandStore::remove(const ImageSpec& image) {
   rbd(image, {"rm", "--no-progress", "--image", image.name}, "remove image", whole_image);
 }
 
+void RbdCommandStore::trash(const ImageSpec& image, std::chrono::seconds delay) {
+  // RBD itself moves an image that is open, too.
+  require_unwatched(image, "move image to trash");
+  // The time goes through date(1).
+  rbd(image, {"trash", "mv", "--expires-at", fmt::format("{} seconds", delay.count()), "--image", image.name},
+      "move image to trash", small_change);
+}
+
 nlohmann::json RbdCommandStore::ask(const ImageSpec& image, std::vector<std::string> words,
                                     const std::string& operation) {
   words.insert(words.end(), {"--format", "json", "--image", image.name});

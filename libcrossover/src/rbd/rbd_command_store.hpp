@@ -33,6 +33,7 @@ class RbdCommandStore final : public ImageStore {
   std::uint64_t available_bytes(const std::string& pool) override;
   void create(const ImageSpec& image, const ImageLayout& layout) override;
   void remove(const ImageSpec& image) override;
+  void trash(const ImageSpec& image, std::chrono::seconds delay) override;
   Snapshot create_snapshot(const ImageSpec& image, const std::string& name) override;
   void remove_snapshot(const ImageSpec& image, const Snapshot& snapshot) override;
   /// Only looks for other clients, now and again before and after everything that rests on there being none.

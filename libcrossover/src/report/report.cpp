@@ -47,6 +47,7 @@ ordered_json to_value(const GuestReport& guest) {
                      {"target_node", guest.target_node},
                      {"outcome", to_string(guest.outcome)},
                      {"error_code", nullptr},
+                     {"conflict", nullptr},
                      {"error", guest.error},
                      {"retryable", guest.retryable},
                      {"recovery_point", guest.recovery_point},
@@ -62,6 +63,7 @@ ordered_json to_value(const GuestReport& guest) {
                      {"warnings", guest.warnings},
                      {"steps", guest.steps}};
   if (guest.error_code) value["error_code"] = to_string(*guest.error_code);
+  if (guest.conflict) value["conflict"] = to_string(*guest.conflict);
   if (guest.resumed) value["resumed"] = to_value(*guest.resumed);
   for (const DiskReport& disk : guest.disks) value["disks"].push_back(to_value(disk));
   for (const LeftOut& left_out : guest.left_out) value["left_out"].push_back(to_value(left_out));

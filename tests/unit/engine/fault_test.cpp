@@ -57,6 +57,10 @@ struct Stage {
     }
     keeper.check_replica();
     keeper.check_in_step();
+    // What was asked for once is done.
+    clusters.options.adopt = false;
+    clusters.options.discard_changes = false;
+    clusters.options.reseed = false;
   }
 
   /// A run that goes wrong at this call.
@@ -74,7 +78,8 @@ struct Stage {
 
 using Prepare = std::function<void(Stage&)>;
 
-void check_one(const Prepare& prepare, bool restricted, const std::string& call, Fault fault) {
+void check_one(const Prepare& prepare, bool restricted, const std::string& call, Fault fault,
+               const Prepare& check) {
   Stage stage(restricted);
   prepare(stage);
   const std::string config = stage.clusters.source.config(100).value();
@@ -95,10 +100,11 @@ void check_one(const Prepare& prepare, bool restricted, const std::string& call,
     stage.run_well();
     stage.keeper.check_source(config);
   }
+  check(stage);
 }
 
-/// Goes through all calls of the run that comes after `prepare`.
-void check_all(const Prepare& prepare, bool restricted) {
+/// Goes through all calls of the run that comes after `prepare`; `check` looks at what there is in the end.
+void check_through(bool restricted, const Prepare& prepare, const Prepare& check) {
   CAPTURE(restricted);
   std::vector<std::string> calls;
   {
@@ -116,14 +122,20 @@ void check_all(const Prepare& prepare, bool restricted) {
     for (const Fault fault : {Fault::fails, Fault::answer_lost, Fault::cancels, Fault::dies, Fault::dies_after}) {
       CAPTURE(call);
       INFO(to_string(fault));
-      check_one(prepare, restricted, call, fault);
+      check_one(prepare, restricted, call, fault, check);
     }
   }
 }
 
 /// Through an agent that may do everything, and through one that is restricted.
 void check_all(const Prepare& prepare) {
-  for (const bool restricted : {false, true}) check_all(prepare, restricted);
+  for (const bool restricted : {false, true}) check_through(restricted, prepare, [](Stage&) {});
+}
+
+/// What a restricted agent does not let its client do.
+void check_unrestricted(
+    const Prepare& prepare, const Prepare& check = [](Stage&) {}) {
+  check_through(false, prepare, check);
 }
 
 void one_guest(Stage& stage) {
@@ -134,6 +146,56 @@ void one_copy(Stage& stage) {
   one_guest(stage);
   stage.run_well();
   stage.clusters.write_at_random();
+}
+
+/// A replica as the shell tool leaves it.
+void shell_tool_replica(Stage& stage) {
+  one_guest(stage);
+  TwoClusters& clusters = stage.clusters;
+  VmConfig config = parse_vm_config(clusters.source.config(100).value());
+  for (const char* key : {"scsi0", "scsi1"}) {
+    const ImageSpec source = clusters.image_of(100, key);
+    const ImageSpec replica = clusters.replica_of(source, 99100);
+    clusters.replica_images.create(replica, clusters.source_images.find(source)->layout);
+    clusters.replica_images.write(replica, 0, clusters.source_images.content(source));
+    for (MemoryImageStore* store : {&clusters.source_images, &clusters.replica_images}) {
+      store->create_snapshot(store == &clusters.source_images ? source : replica, "mirror-20261122030000");
+    }
+    config.set(key, "copy:" + replica.name);
+  }
+  config.set("onboot", "0");
+  clusters.destination.put_guest(99100, "w1", config.to_bytes(), Power::stopped);
+  stage.keeper.keep_as_it_was();
+  clusters.options.adopt = true;
+  clusters.write_at_random();
+}
+
+/// A replica whose base somebody removed from the source.
+void lost_base(Stage& stage) {
+  one_copy(stage);
+  for (const char* key : {"scsi0", "scsi1"}) {
+    const ImageSpec image = stage.clusters.image_of(100, key);
+    const ImageState state = stage.clusters.source_images.find(image).value();
+    for (const Snapshot& snapshot : state.snapshots) stage.clusters.source_images.remove_snapshot(image, snapshot);
+  }
+  stage.clusters.options.reseed = true;
+}
+
+/// One new copy of each disk is all there is, and the old ones are in the trash.
+void check_reseeded(Stage& stage) {
+  const std::vector<ImageSpec> images = stage.clusters.replica_images.images();
+  CHECK(images.size() == 2);
+  const auto trashed = stage.clusters.replica_images.trashed();
+  const std::string config = stage.clusters.destination.config(99100).value();
+  for (const ImageSpec& image : images) {
+    CAPTURE(image.name);
+    const std::string old = image.name.substr(0, image.name.size() - 3);
+    CHECK(image.name.substr(image.name.size() - 3, 2) == "-r");
+    CHECK(config.find("copy:" + image.name) != std::string::npos);
+    REQUIRE(trashed.contains({"backup", "", old}));
+    CHECK(trashed.at({"backup", "", old}) == std::chrono::days(7));
+    CHECK_FALSE(image_record(*stage.clusters.replica_images.find(image)).replica->replaces);
+  }
 }
 
 }  // namespace
@@ -258,6 +320,60 @@ TEST_CASE("a run after the first disk was detached survives a fault at every cal
     VmConfig config = parse_vm_config(stage.clusters.source.config(100).value());
     config.remove("scsi0");
     stage.clusters.source.set_config(100, config.to_bytes());
+  });
+}
+
+TEST_CASE("taking over a replica of the shell tool survives a fault at every call") {
+  check_unrestricted(shell_tool_replica, [](Stage& stage) {
+    for (const ImageSpec& image : stage.clusters.replica_images.images()) {
+      const ImageState state = stage.clusters.replica_images.find(image).value();
+      CHECK(state.snapshots.front().name == "mirror-20261122030000");
+    }
+  });
+}
+
+TEST_CASE("a run after a take-over that was cut survives a fault at every call") {
+  check_unrestricted([](Stage& stage) {
+    shell_tool_replica(stage);
+    stage.run_cut("destination write_diff backup/vm-99100-disk-1-hdd finish #1", Fault::dies);
+    // It is a replica of ours by now.
+    stage.clusters.options.adopt = false;
+    stage.clusters.write_at_random();
+  });
+}
+
+TEST_CASE("a new copy beside a replica survives a fault at every call") {
+  check_unrestricted(lost_base, check_reseeded);
+}
+
+TEST_CASE("a new copy that goes on after a cut survives a fault at every call") {
+  check_unrestricted(
+      [](Stage& stage) {
+        lost_base(stage);
+        stage.run_cut("destination write_diff backup/vm-99100-disk-1-hdd-r2 finish #1", Fault::dies);
+        stage.clusters.write_at_random();
+      },
+      check_reseeded);
+}
+
+TEST_CASE("a run after a new copy that left the old images behind survives a fault at every call") {
+  check_unrestricted(
+      [](Stage& stage) {
+        lost_base(stage);
+        stage.run_cut("destination trash backup/vm-99100-disk-0-ssd #1", Fault::dies);
+        stage.clusters.options.reseed = false;
+        stage.clusters.write_at_random();
+      },
+      check_reseeded);
+}
+
+TEST_CASE("dropping what was written to a replica survives a fault at every call") {
+  check_all([](Stage& stage) {
+    one_copy(stage);
+    const ImageSpec replica{"backup", "", "vm-99100-disk-1-hdd"};
+    stage.clusters.replica_images.write(replica, 100, std::vector<std::byte>(5000, std::byte{9}));
+    stage.keeper.keep_as_it_was();
+    stage.clusters.options.discard_changes = true;
   });
 }
 

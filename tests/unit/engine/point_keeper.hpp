@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "crossover/snapshot_name.hpp"
+#include "plan/guest_disks.hpp"
 #include "plan/record.hpp"
 #include "plan/replica_config.hpp"
 #include "support/two_clusters.hpp"
@@ -27,7 +28,7 @@ class PointKeeper {
   void remember() {
     for (const auto& [source, replica] : disks()) {
       for (const std::string& name : ours(clusters_.source_images, source)) {
-        history_[replica].try_emplace(name, clusters_.source_images.content(source));
+        history_[usual(replica)].try_emplace(name, clusters_.source_images.content(source));
       }
     }
   }
@@ -84,7 +85,7 @@ class PointKeeper {
       for (const std::string& name : config.images) {
         const ImageSpec replica{"backup", "", name.substr(name.find('/') + 1)};
         CAPTURE(name);
-        const auto remembered = history_.find(replica);
+        const auto remembered = history_.find(usual(replica));
         REQUIRE(remembered != history_.end());
         REQUIRE(remembered->second.contains(point));
         // The same bytes, size included.
@@ -93,10 +94,28 @@ class PointKeeper {
     }
     const auto config = clusters_.destination.config(target_vmid_);
     if (!config || without_lock(*config) != *config) return;
-    REQUIRE_FALSE(known.empty());
-    for (const std::string& name : point_config(*known.rbegin()).images) {
-      const ImageSpec replica{"backup", "", name.substr(name.find('/') + 1)};
-      CHECK(clusters_.replica_images.content(replica) == history_.at(replica).at(*known.rbegin()));
+    for (const GuestDisk& disk :
+         guest_disks(parse_vm_config(*config), clusters_.destination.inventory, true).replicated) {
+      const ImageSpec& replica = disk.image.spec;
+      CAPTURE(to_string(replica));
+      const std::vector<std::byte> head = clusters_.replica_images.content(replica);
+      const auto before = as_it_was_.find(replica);
+      if (before != as_it_was_.end() && before->second == head) continue;
+      std::string newest;
+      for (const std::string& point : known) {
+        const std::vector<std::string> images = point_config(point).images;
+        if (std::find(images.begin(), images.end(), to_string(replica)) != images.end()) newest = point;
+      }
+      REQUIRE_FALSE(newest.empty());
+      const bool is_newest = head == history_.at(usual(replica)).at(newest);
+      CHECK(is_newest);
+    }
+  }
+
+  /// What the replica's heads hold now may stay there until a run makes a point: it is not for every run to change.
+  void keep_as_it_was() {
+    for (const ImageSpec& replica : clusters_.replica_images.images()) {
+      as_it_was_[replica] = clusters_.replica_images.content(replica);
     }
   }
 
@@ -136,9 +155,32 @@ class PointKeeper {
     std::vector<std::pair<ImageSpec, ImageSpec>> disks;
     const VmConfig config = parse_vm_config(clusters_.source.config(vmid_).value());
     for (const GuestDisk& disk : guest_disks(config, clusters_.source.inventory, true).replicated) {
-      disks.emplace_back(disk.image.spec, clusters_.replica_of(disk.image.spec, target_vmid_));
+      disks.emplace_back(disk.image.spec, replica_of(disk));
     }
     return disks;
+  }
+
+  /// What the replica's configuration names for the disk, else the image of the usual name. While a new copy is
+  /// made beside it, that.
+  [[nodiscard]] ImageSpec replica_of(const GuestDisk& disk) const {
+    const ImageSpec usual_name = clusters_.replica_of(disk.image.spec, target_vmid_);
+    const auto config = clusters_.destination.config(target_vmid_);
+    if (!config) return usual_name;
+    for (const GuestDisk& named :
+         guest_disks(parse_vm_config(*config), clusters_.destination.inventory, true).replicated) {
+      if (named.key != disk.key || usual(named.image.spec) != usual_name) continue;
+      if (!clusters_.options.reseed || named.image.spec != usual_name) return named.image.spec;
+      return {usual_name.pool, "", usual_name.name + "-r2"};
+    }
+    return usual_name;
+  }
+
+  /// A copy's name without what tells it from the image it was made beside.
+  static ImageSpec usual(ImageSpec image) {
+    if (image.name.size() > 3 && image.name.substr(image.name.size() - 3, 2) == "-r") {
+      image.name.resize(image.name.size() - 3);
+    }
+    return image;
   }
 
   static std::vector<std::string> ours(MemoryImageStore& store, const ImageSpec& image) {
@@ -163,7 +205,8 @@ class PointKeeper {
   TwoClusters& clusters_;
   std::uint32_t vmid_;
   std::uint32_t target_vmid_;
-  std::map<ImageSpec, std::map<std::string, std::vector<std::byte>>> history_;
+  std::map<ImageSpec, std::map<std::string, std::vector<std::byte>>> history_;  // by the replicas' usual names
+  std::map<ImageSpec, std::vector<std::byte>> as_it_was_;
 };
 
 }  // namespace crossover::test

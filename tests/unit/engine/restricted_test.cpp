@@ -205,6 +205,13 @@ TEST_CASE("what a restricted agent would refuse is a problem of the plan") {
   refused("VMIDs 99000-99999 on copy; choose another target than 98100");
 
   stage.clusters.options.prefix_id = "99";
+  stage.clusters.options.adopt = true;
+  refused("lets nobody take over an image (--adopt)");
+  stage.clusters.options.adopt = false;
+  stage.clusters.options.reseed = true;
+  refused("lets nobody replace a replica (--reseed)");
+  stage.clusters.options.reseed = false;
+
   stage.clusters.restriction = parse_restriction("other", "99000-99999");
   try {
     stage.run();
@@ -393,6 +400,22 @@ TEST_CASE_FIXTURE(Abuse, "the head is written and rolled back only where a trans
   }
 }
 
+TEST_CASE_FIXTURE(Abuse, "nothing is moved to the trash, and no record asks for it") {
+  refused("'crossover prune'", [&] { store().trash(first, std::chrono::hours(1)); });
+  ImageRecord changed = record(first);
+  changed.replica->replaces = ReplacedImage{second, state(second).id};
+  refused("no other image's place", [&] { write_record(first, changed); });
+  // What an unrestricted run left stays or goes; it is not turned against another image.
+  ImageRecord left = record(first);
+  left.replica->replaces = ReplacedImage{{"backup", "", "vm-99100-disk-7"}, "abc"};
+  write_record_there(first, left);
+  refused("no other image's place", [&] { write_record(first, changed); });
+  write_record(first, left);
+  ImageRecord without = left;
+  without.replica->replaces.reset();
+  write_record(first, without);
+}
+
 TEST_CASE_FIXTURE(Abuse, "no other image can be reached, by any operation") {
   for (const ImageSpec& image : {ImageSpec{"backup", "", "vm-500-disk-0"},
                                  {"backup", "", "vm-100000-disk-0"},
@@ -412,6 +435,7 @@ TEST_CASE_FIXTURE(Abuse, "no other image can be reached, by any operation") {
     refused(part, [&] { store().find_all({&image, 1}); });
     refused(part, [&] { store().create(image, {}); });
     refused(part, [&] { store().remove(image); });
+    refused(part, [&] { store().trash(image, std::chrono::hours(1)); });
     refused(part, [&] { store().create_snapshot(image, any.name); });
     refused(part, [&] { store().remove_snapshot(image, any); });
     refused(part, [&] { store().hold(image, {}); });

@@ -138,6 +138,24 @@ class PlanStage {
     return name;
   }
 
+  /// A replica as the shell tool leaves it, with these snapshots on both sides; the source has had others before.
+  void add_shell_tool_replica(const std::vector<std::string>& names) {
+    put_target(replica_config);
+    for (const std::string key : {"scsi0", "scsi1"}) {
+      replica_image(key) = image("r" + key.substr(4), 5, source_image(key)->layout.size_bytes);
+      snapshot(*source_image(key), "mirror-20250101000000");
+      for (const std::string& name : names) {
+        snapshot(*source_image(key), name);
+        snapshot(*replica_image(key), name);
+      }
+    }
+  }
+
+  /// The image of that name beside a replica's.
+  std::optional<ImageState>& beside(const std::string& name) {
+    return inventory.replica_images[ref("backup", name)];
+  }
+
   /// A point that was sent and never committed: its snapshots are on the source only.
   std::string add_cut_transfer(std::chrono::sys_seconds time, ReplicaState state) {
     const std::string name = point_name(time);
@@ -194,7 +212,12 @@ class PlanStage {
       inventory.replica_images.try_emplace(image);
     }
     for (const ImageRef& image : scopes.front().target_images) inventory.replica_images.try_emplace(image);
-    return plan_guest(request, inventory, scopes.front(), now);
+    for (const auto& spares : scopes.front().spares) {
+      for (const ImageRef& image : spares) inventory.replica_images.try_emplace(image);
+    }
+    GuestScope scope = scopes.front();
+    choose_replicas(scope, request, inventory);
+    return plan_guest(request, inventory, scope, now);
   }
 
   /// What people read: why not, or every step in its line.

@@ -21,19 +21,22 @@ ImageState image_with(const std::string& record) {
 }  // namespace
 
 TEST_CASE("a record comes back as it was written") {
-  const ReplicaRecord replica{
-      source,
-      "data/vm-100-disk-0",
-      "Nightly \"ä\"",
-      99100,
-      "77ff",
-      5,
-      ReplicaState::applied,
-      "mirror-nightly-20261123T010203Z",
-      9,
-      "the diff",
-      PointConfig{99100, "\xff\n", std::nullopt, "1", {"data/a"}},
-      {{"mirror-nightly-20261121T010203Z", 5, 2, true}, {"mirror-nightly-20261122T010203Z", 7, 4}}};
+  const ReplicaRecord replica{source,
+                              "data/vm-100-disk-0",
+                              "Nightly \"ä\"",
+                              99100,
+                              "77ff",
+                              5,
+                              ReplicaState::applied,
+                              "mirror-nightly-20261123T010203Z",
+                              9,
+                              "the diff",
+                              PointConfig{99100, "\xff\n", std::nullopt, "1", {"data/a"}},
+                              {{"mirror-20261120010203", 3, 1, false, true},
+                               {"mirror-nightly-20261121T010203Z", 5, 2, true},
+                               {"mirror-nightly-20261122T010203Z", 7, 4}},
+                              std::nullopt,
+                              ReplacedImage{{"data", "ns", "vm-99100-disk-0-ssd"}, "66ee"}};
   const SourceRecord as_source{{"aaaa", 5, "77ff", 99100},
                                {{"nightly", {"Nightly", "bbbb", 1}}, {"default", {"", "c", 2}}}};
   for (const ImageRecord& record : {ImageRecord{replica, std::nullopt}, ImageRecord{std::nullopt, as_source},

@@ -17,12 +17,18 @@ namespace crossover {
 
 /// The steps of a run that are done to the replica's images. Those of one disk may be taken for several disks at
 /// once. From its first step to the commit each image is held.
-class ReplicaPoint {
+class DestinationPoint {
  public:
   /// `source` has made the point's snapshots by the time record_point() is called.
-  ReplicaPoint(GuestWork& work, const SourcePoint& source, TransferSlots& slots);
+  DestinationPoint(GuestWork& work, const SourcePoint& source, TransferSlots& slots);
 
   void create_image(std::size_t disk);
+  /// Reads the whole of a snapshot of the shell tool on both sides. ErrorCode::conflict if they differ, or the head
+  /// was written to since.
+  void verify_content(std::size_t disk);
+  /// Records what was verified as a base.
+  void adopt(std::size_t disk);
+  /// ErrorCode::conflict if the head was written to since its newest recovery point, unless that is to be dropped.
   void check_head(std::size_t disk);
   /// No listing can tell what a cut transfer wrote from what somebody else did. The replica was locked all the
   /// time, and its record is what the cut run wrote.
@@ -34,6 +40,11 @@ class ReplicaPoint {
   /// Every disk gets its end snapshot, then the point's configuration makes it a recovery point, then the records
   /// follow.
   void commit();
+
+  /// Keeps the images that new ones take the place of from everybody else.
+  [[nodiscard]] std::vector<std::unique_ptr<ImageHold>> hold_replaced() const;
+  /// Moves them to the trash. What cannot be moved is left to the next run.
+  void retire();
 
   /// Whether a record may tell of the point's snapshots on the source: they have to stay.
   [[nodiscard]] bool recorded() const noexcept { return recorded_; }
@@ -49,6 +60,10 @@ class ReplicaPoint {
   void remove_unfinished(std::size_t disk);
   /// No record says whose the image is: it may go only if there is nothing in it.
   void require_empty(const DiskPlan& disk, ImageStore& store, const ImageState& image) const;
+  /// Whether the head reads as the newest recovery point does.
+  [[nodiscard]] bool is_head_unchanged(std::size_t disk);
+  void roll_back_to(std::size_t disk, const Snapshot& snapshot);
+  void retire(std::size_t disk);
   /// Why what is on a replica beyond its base is dropped.
   [[nodiscard]] std::string given_up(const DiskPlan& disk) const;
   /// Sends what changed. Returns the bytes sent. ErrorCode::timeout if nothing moves for too long.

@@ -1,4 +1,4 @@
-#include "engine/replica_point.hpp"
+#include "engine/destination_point.hpp"
 
 #include <fmt/format.h>
 
@@ -7,6 +7,8 @@
 
 #include "crossover/error.hpp"
 #include "crossover/vm_config.hpp"
+#include "engine/compare_blocks.hpp"
+#include "engine/conflict_error.hpp"
 #include "engine/counting_sink.hpp"
 #include "engine/marking_sink.hpp"
 #include "engine/source_record.hpp"
@@ -27,20 +29,29 @@ std::string without_password(const std::string& config) {
   return changed.to_bytes();
 }
 
+[[noreturn]] void throw_diverged(const DiskPlan& disk) {
+  throw ConflictError(Conflict::replica_diverged, "check replica", to_string(disk.replica.spec),
+                      fmt::format("it was written to since {}{}; it was not touched. If what was written is not "
+                                  "wanted, --discard-changes rolls it back to that",
+                                  disk.adopt ? "" : "its newest recovery point ", disk.replica_newest->name));
+}
+
 }  // namespace
 
-ReplicaPoint::ReplicaPoint(GuestWork& work, const SourcePoint& source, TransferSlots& slots)
+DestinationPoint::DestinationPoint(GuestWork& work, const SourcePoint& source, TransferSlots& slots)
     : work_(work), source_(source), slots_(slots) {
   holds_.resize(work.plan.disks.size());
   records_.reserve(work.plan.disks.size());
   for (const DiskPlan& disk : work.plan.disks) {
     marked_.push_back(disk.has_progress ? 1 : 0);
     records_.push_back(disk.replica_record);
-    if (records_.back().replica) records_.back().replica->points = disk.points;
+    if (!records_.back().replica) continue;
+    records_.back().replica->points = disk.points;
+    records_.back().replica->replaces = disk.replaces;
   }
 }
 
-ImageHold& ReplicaPoint::hold(std::size_t index) {
+ImageHold& DestinationPoint::hold(std::size_t index) {
   std::unique_ptr<ImageHold>& hold = holds_[index];
   if (hold) return *hold;
   const DiskPlan& disk = work_.plan.disks[index];
@@ -49,7 +60,8 @@ ImageHold& ReplicaPoint::hold(std::size_t index) {
   } catch (const Error& error) {
     if (error.code() != ErrorCode::in_use) throw;
     // What a dead writer left was waited for; whoever it is now has a reason.
-    throw Error(error.code(), "check replica", error.subject(), error.cause());
+    throw ConflictError(Conflict::image_in_use, "check replica", error.subject(),
+                        error.cause() + "; it was not touched. End what uses it, and run again");
   }
   if (image_record(hold->state()) != disk.replica_record) {
     throw Error(ErrorCode::conflict, "check replica", to_string(disk.replica.spec),
@@ -58,11 +70,11 @@ ImageHold& ReplicaPoint::hold(std::size_t index) {
   return *hold;
 }
 
-void ReplicaPoint::save_record(std::size_t index) {
+void DestinationPoint::save_record(std::size_t index) {
   holds_[index]->set_metadata(std::string(record_key), render_record(records_[index]));
 }
 
-void ReplicaPoint::create_image(std::size_t index) {
+void DestinationPoint::create_image(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   ImageStore& store = work_.destination(disk);
   if (disk.replace) {
@@ -81,11 +93,12 @@ void ReplicaPoint::create_image(std::size_t index) {
   record.target_vmid = work_.plan.target_vmid;
   record.image_id = created.id;
   record.pool_id = created.pool_id;
+  record.replaces = disk.replaces;
   records_[index] = {record, std::nullopt};
   save_record(index);
 }
 
-void ReplicaPoint::remove_unfinished(std::size_t index) {
+void DestinationPoint::remove_unfinished(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   ImageStore& store = work_.destination(disk);
   if (!store.find(disk.replica.spec)) return;
@@ -97,14 +110,14 @@ void ReplicaPoint::remove_unfinished(std::size_t index) {
   store.remove(disk.replica.spec);
 }
 
-void ReplicaPoint::require_empty(const DiskPlan& disk, ImageStore& store, const ImageState& image) const {
+void DestinationPoint::require_empty(const DiskPlan& disk, ImageStore& store, const ImageState& image) const {
   const ImageSpec& spec = disk.replica.spec;
   const auto require_empty_at = [&](const Snapshot& snapshot) {
     constexpr std::uint64_t block_bytes = std::uint64_t{4} << 20;
     const std::uint64_t blocks = (snapshot.size_bytes + block_bytes - 1) / block_bytes;
     const auto refuse = [&spec](const BlockHash& /*hash*/) {
-      throw Error(
-          ErrorCode::conflict, "replace image", to_string(spec),
+      throw ConflictError(
+          Conflict::image_name_taken, "replace image", to_string(spec),
           "it is not empty and no record says that it is a replica; it was not touched. Remove or rename it, "
           "or choose another target VMID");
     };
@@ -122,31 +135,83 @@ void ReplicaPoint::require_empty(const DiskPlan& disk, ImageStore& store, const 
   store.remove_snapshot(spec, head);
 }
 
-void ReplicaPoint::check_head(std::size_t index) {
+void DestinationPoint::verify_content(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
-  const std::string subject = to_string(disk.replica.spec);
-  if (hold(index).state().layout.size_bytes != disk.replica_newest->size_bytes ||
-      !work_.destination(disk).head_unchanged_since(disk.replica.spec, *disk.replica_newest, work_.stop)) {
-    throw Error(ErrorCode::conflict, "check replica", subject,
-                fmt::format("it was written to since its newest recovery point {}; it was not touched. If what was "
-                            "written is not wanted, 'rbd snap rollback {}@{}' on the destination drops it",
-                            disk.replica_newest->name, subject, disk.replica_newest->name));
-  }
+  const std::string here = to_string(disk.disk.image.spec) + "@" + disk.source_base->name;
+  const std::string there = to_string(disk.replica.spec) + "@" + disk.replica_base->name;
+  if (!is_head_unchanged(index) && !work_.request.options.discard_changes) throw_diverged(disk);
+  const auto begin = steady_clock::now();
+  work_.tell({.kind = EventKind::verify_started, .subject = here, .text = there});
+  const ComparedSnapshot source{work_.source(disk), disk.disk.image.spec, *disk.source_base};
+  const ComparedSnapshot replica{work_.destination(disk), disk.replica.spec, *disk.replica_base};
+  const std::uint64_t size = disk.source_base->size_bytes;
+  const auto progress = [&](std::uint64_t blocks) {
+    work_.tell({.kind = EventKind::verify_progress,
+                .subject = here,
+                .bytes = std::min(blocks * whole_block_bytes, size),
+                .elapsed = duration_cast<milliseconds>(steady_clock::now() - begin)});
+  };
+  const BlockComparison found = compare_blocks(source, replica, whole_snapshot(size), progress, work_.stop);
+  const std::vector<ByteRange> differing = narrow(source, replica, found.differing, size, work_.stop);
+  work_.tell({.kind = EventKind::verify_finished,
+              .subject = here,
+              .text = differing.empty() ? "equal" : fmt::format("{} bytes differ", sum(differing)),
+              .bytes = std::min(found.blocks * whole_block_bytes, size),
+              .elapsed = duration_cast<milliseconds>(steady_clock::now() - begin)});
+  if (differing.empty()) return;
+  throw ConflictError(
+      Conflict::replica_diverged, "adopt replica", to_string(disk.replica.spec),
+      fmt::format("{} differs from {} in {} bytes in {} ranges, the first at {}; it was not touched. "
+                  "--reseed makes a new copy beside it",
+                  there, here, sum(differing), differing.size(), differing.front().offset));
 }
 
-void ReplicaPoint::check_cut(std::size_t index) {
+void DestinationPoint::adopt(std::size_t index) {
+  const DiskPlan& disk = work_.plan.disks[index];
+  const ImageState image = hold(index).state();
+  ReplicaRecord record;
+  record.source = disk.identity;
+  record.source_image = to_string(disk.disk.image.spec);
+  record.job = work_.request.job_name;
+  record.target_vmid = work_.plan.target_vmid;
+  record.image_id = image.id;
+  record.pool_id = image.pool_id;
+  record.state = ReplicaState::complete;
+  record.end_snapshot = disk.replica_base->name;
+  record.end_source_id = disk.source_base->id;
+  record.points = disk.points;
+  records_[index].replica = record;
+  save_record(index);
+}
+
+bool DestinationPoint::is_head_unchanged(std::size_t index) {
+  const DiskPlan& disk = work_.plan.disks[index];
+  return hold(index).state().layout.size_bytes == disk.replica_newest->size_bytes &&
+         work_.destination(disk).head_unchanged_since(disk.replica.spec, *disk.replica_newest, work_.stop);
+}
+
+void DestinationPoint::check_head(std::size_t index) {
+  const DiskPlan& disk = work_.plan.disks[index];
+  if (is_head_unchanged(index)) return;
+  if (!work_.request.options.discard_changes) throw_diverged(disk);
+  work_.note(fmt::format("{} is rolled back to {}: it was written to since, and --discard-changes drops that",
+                         to_string(disk.replica.spec), disk.replica_newest->name));
+  roll_back_to(index, *disk.replica_newest);
+}
+
+void DestinationPoint::check_cut(std::size_t index) {
   torn_ = true;
   hold(index);
 }
 
-std::string ReplicaPoint::given_up(const DiskPlan& disk) const {
+std::string DestinationPoint::given_up(const DiskPlan& disk) const {
   const auto& record = disk.replica_record.replica;
   if (disk.replica_newest) return fmt::format("the source has no {} any more", disk.replica_newest->name);
   if (work_.plan.not_resumed.empty() || !record) return "the last run left it unfinished";
   return fmt::format("{} cannot be completed, {}", record->end_snapshot, work_.plan.not_resumed);
 }
 
-void ReplicaPoint::roll_back(std::size_t index) {
+void DestinationPoint::roll_back(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   const bool is_after_bad_point =
       disk.replica_newest && std::any_of(disk.points.begin(), disk.points.end(), [&](const PointIds& point) {
@@ -155,6 +220,10 @@ void ReplicaPoint::roll_back(std::size_t index) {
   work_.note(fmt::format(
       "{} is rolled back to {}: {}", to_string(disk.replica.spec), disk.replica_base->name,
       is_after_bad_point ? disk.replica_newest->name + " was found to differ from the source" : given_up(disk)));
+  roll_back_to(index, *disk.replica_base);
+}
+
+void DestinationPoint::roll_back_to(std::size_t index, const Snapshot& snapshot) {
   // Until the next point is complete the head is nobody's recovery point.
   ImageHold& held = hold(index);
   records_[index].replica->state = ReplicaState::applying;
@@ -163,10 +232,10 @@ void ReplicaPoint::roll_back(std::size_t index) {
   records_[index].replica->point.reset();
   save_record(index);
   torn_ = true;
-  held.roll_back(*disk.replica_base, work_.stop);
+  held.roll_back(snapshot, work_.stop);
 }
 
-void ReplicaPoint::record_point() {
+void DestinationPoint::record_point() {
   recorded_ = true;
   torn_ = true;
   PointConfig point;
@@ -186,7 +255,7 @@ void ReplicaPoint::record_point() {
   });
 }
 
-void ReplicaPoint::transfer(std::size_t index) {
+void DestinationPoint::transfer(std::size_t index) {
   const TransferSlots::Slot slot = slots_.enter(work_.stop);
   const DiskPlan& disk = work_.plan.disks[index];
   DiskReport& disk_report = work_.report.disks[index];
@@ -218,7 +287,7 @@ void ReplicaPoint::transfer(std::size_t index) {
               .elapsed = disk_report.duration});
 }
 
-std::uint64_t ReplicaPoint::send(std::size_t index) {
+std::uint64_t DestinationPoint::send(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   const std::string subject = work_.point_name(disk.disk.image);
   const auto begin = steady_clock::now();
@@ -247,7 +316,7 @@ std::uint64_t ReplicaPoint::send(std::size_t index) {
   }
 }
 
-std::uint64_t ReplicaPoint::send_repair(std::size_t index) {
+std::uint64_t DestinationPoint::send_repair(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   if (disk.repair.empty()) return 0;
   CountingSink sink(holds_[index]->write_diff({}, work_.stop), [](std::uint64_t) {});
@@ -255,20 +324,20 @@ std::uint64_t ReplicaPoint::send_repair(std::size_t index) {
   return sink.bytes();
 }
 
-void ReplicaPoint::count_transfer(const DiskPlan& disk, const DiskReport& disk_report) {
+void DestinationPoint::count_transfer(const DiskPlan& disk, const DiskReport& disk_report) {
   const std::scoped_lock lock(work_.mutex);
   ++(disk.full ? work_.totals.full_ok : work_.totals.incremental_ok);
   (disk.full ? work_.totals.full_bytes : work_.totals.incremental_bytes) += disk_report.stream_bytes;
 }
 
-void ReplicaPoint::commit() {
+void DestinationPoint::commit() {
   std::vector<Snapshot> made(work_.plan.disks.size());
   work_.for_disks([&](const DiskPlan& disk, std::size_t i) {
     made[i] = disk.replica_end ? *disk.replica_end : holds_[i]->create_snapshot(work_.plan.snapshot);
     const std::uint64_t expected = source_.end(i).size_bytes;
     if (made[i].size_bytes != expected) {
-      throw Error(ErrorCode::conflict, "commit", work_.point_name(disk.replica),
-                  fmt::format("its size is {} bytes, the source's {}", made[i].size_bytes, expected));
+      throw ConflictError(Conflict::size_mismatch, "commit", work_.point_name(disk.replica),
+                          fmt::format("its size is {} bytes, the source's {}", made[i].size_bytes, expected));
     }
   });
   for (std::size_t i = 0; i < work_.plan.disks.size(); ++i) {
@@ -298,7 +367,65 @@ void ReplicaPoint::commit() {
   });
 }
 
-bool ReplicaPoint::is_to_be_removed(std::size_t index, const PointIds& point) const {
+std::vector<std::unique_ptr<ImageHold>> DestinationPoint::hold_replaced() const {
+  std::vector<std::unique_ptr<ImageHold>> holds;
+  for (const DiskPlan& disk : work_.plan.disks) {
+    if (!disk.replaces) continue;
+    ImageStore& store = work_.destination(disk);
+    if (!store.find(disk.replaces->image)) continue;
+    try {
+      holds.push_back(store.hold(disk.replaces->image, work_.stop));
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::in_use) throw;
+      throw ConflictError(Conflict::image_in_use, "replace replica", error.subject(),
+                          error.cause() +
+                              "; the new copy is complete beside it. End what uses the old one, and run "
+                              "again with --reseed");
+    }
+  }
+  return holds;
+}
+
+void DestinationPoint::retire() {
+  std::vector<std::size_t> with_points;
+  std::vector<std::size_t> others;
+  try {
+    for (std::size_t i = 0; i < work_.plan.disks.size(); ++i) {
+      const DiskPlan& disk = work_.plan.disks[i];
+      if (!disk.replaces) continue;
+      const auto old = work_.destination(disk).find(disk.replaces->image);
+      const bool has_points = old && std::any_of(old->metadata.begin(), old->metadata.end(), [](const auto& entry) {
+                                return entry.first.starts_with(point_key_prefix);
+                              });
+      (has_points ? with_points : others).push_back(i);
+    }
+    // What makes a point one goes before any of its disks.
+    for (const std::size_t i : with_points) retire(i);
+    for (const std::size_t i : others) retire(i);
+  } catch (const Error& error) {
+    work_.note(fmt::format("what was replaced could not be moved to the trash, the next run tries again: {}",
+                           error.what()));
+  }
+}
+
+void DestinationPoint::retire(std::size_t index) {
+  const DiskPlan& disk = work_.plan.disks[index];
+  const ReplacedImage& old = *disk.replaces;
+  ImageStore& store = work_.destination(disk);
+  const auto image = store.find(old.image);
+  // Another one of that name is not ours to move.
+  if (image && image->id == old.id && old.image != disk.replica.spec) {
+    store.trash(old.image, trash_days);
+    work_.note(
+        fmt::format("{} has taken the place of {}, which is in the trash with its recovery points (id {}); "
+                    "'rbd trash restore' brings it back within {} days",
+                    to_string(disk.replica.spec), to_string(old.image), old.id, trash_days.count()));
+  }
+  records_[index].replica->replaces.reset();
+  store.set_metadata(disk.replica.spec, std::string(record_key), render_record(records_[index]));
+}
+
+bool DestinationPoint::is_to_be_removed(std::size_t index, const PointIds& point) const {
   return std::any_of(work_.plan.removals.begin(), work_.plan.removals.end(), [&](const Removal& removal) {
     return !removal.on_source && removal.image == work_.plan.disks[index].replica &&
            removal.snapshot.id == point.replica_id;

@@ -1,0 +1,146 @@
+"""Cycles of mirroring guests that write all the time, with faults between."""
+
+import argparse
+import json
+import os
+import random
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+from mirrortest import EAST, WEST, running_lab
+
+JOB = "soak"
+FROZEN, PAUSED = (100, 9100), (103, 9103)
+KEEP_REMOTE, KEEP_LOCAL = 5, 2
+RUN = ("mirror", ",".join(f"{one}:{target}" for one, target in (FROZEN, PAUSED)), f"--keepremote=last={KEEP_REMOTE}",
+       f"--keeplocal=last={KEEP_LOCAL}", "--online", "--json", "--stall-timeout=15s")
+FAULTS = ("tool", "agents", "link", "osd")
+
+
+class Soak:
+    def __init__(self, site, seed):
+        self.site, self.random, self.seed = site, random.Random(seed), seed
+        self.counted = {}
+
+    def prepare(self):
+        for node in (EAST, WEST):
+            self.site.run(node, "ceph", "config", "set", "osd", "osd_client_watch_timeout", "5")
+        for (vmid, _), words in ((FROZEN, ()), (PAUSED, ("--agent", "0"))):
+            if not self.site.try_run(EAST, "cat", f"/etc/pve/qemu-server/{vmid}.conf"):
+                guest = self.site.create_counting(vmid, "--name", f"soak{vmid}", *words)
+                while not guest.counted():
+                    time.sleep(1)
+
+    def start(self, *options):
+        return self.site.start_mirror(RUN[1], *RUN[2:], *options, job=JOB)
+
+    # --- faults
+
+    def run_with_fault(self):
+        fault, moment = self.random.choice(FAULTS), self.random.uniform(0.2, 6)
+        self.site.lab("net", "limit", "10mbit")
+        run = self.start("--retries=1")
+        time.sleep(moment)  # the fault comes at any moment
+        try:
+            getattr(self, fault)(run)
+        finally:
+            self.site.lab("net", "unlimit")
+        done = run.wait(200)
+        return f"{fault} after {moment:.1f} s ({done.status})"
+
+    def tool(self, run):
+        if run.running():
+            run.signal(signal.SIGKILL)
+
+    def agents(self, run):
+        pids = self.site.try_run(WEST, "pgrep", "-x", "crossover").split()
+        if pids:
+            self.site.try_run(WEST, "kill", "-9", *pids)
+
+    def link(self, run):
+        self.site.lab("net", "cut")
+        time.sleep(self.random.uniform(1, 6))  # the fault's length
+        self.site.lab("net", "restore")
+
+    def osd(self, run):
+        pids = self.site.run("storage-west", "pgrep", "-x", "ceph-osd").split()
+        self.site.run("storage-west", "kill", "-STOP", *pids)
+        time.sleep(self.random.uniform(1, 6))  # the fault's length
+        self.site.run("storage-west", "kill", "-CONT", *pids)
+
+    # --- what has to hold
+
+    def points(self, target):
+        """Complete points of a replica and the images they are of."""
+        found = {}
+        for name, image in self.site.images(WEST).items():
+            if f"/vm-{target}-" not in name:
+                continue
+            for key, value in image["meta"].items():
+                if key.startswith("crossover.config."):
+                    found[key.removeprefix("crossover.config.")] = json.loads(value)["images"]
+        return found
+
+    def check(self, guest, before):
+        vmid, target, new = guest["vmid"], guest["target_vmid"], guest["recovery_point"]
+        made = {new} | ({guest["resumed"]["recovery_point"]} if guest["resumed"] else set())
+        points = self.points(target)
+        assert sorted(points) == sorted(set(before) | made)[-KEEP_REMOTE:], (sorted(points), sorted(before), made)
+        for disk in guest["disks"]:
+            ours = [name for name in self.site.snapshots(WEST, disk["replica_image"]) if name.startswith(f"mirror-{JOB}-")]
+            assert ours == sorted(points), (disk["replica_image"], ours)
+            kept = [name for name in self.site.snapshots(EAST, disk["source_image"]) if name.startswith(f"mirror-{JOB}-")]
+            assert kept == sorted(points)[-KEEP_LOCAL:], (disk["source_image"], kept)
+        assert guest["frozen"] == (vmid == FROZEN[0]) and guest["paused"] == (vmid == PAUSED[0]), guest["consistency"]
+        images = [disk["replica_image"] for disk in guest["disks"]]
+        if guest["frozen"]:
+            for image in images:
+                self.check_file_system(f"{image}@{new}")
+        counted = self.site.counters(WEST, images, new)
+        assert 0 <= counted[0] - counted[1] <= 1, counted
+        assert counted >= self.counted.get(vmid, (0, 0)), (counted, self.counted)
+        self.counted[vmid] = counted
+
+    def check_file_system(self, snapshot):
+        script = ('set -e; work=$(mktemp -d); trap \'rm -rf "$work"\' EXIT; rbd export --no-progress "$0" "$work/disk"; '
+                  'e2fsck -fn "$work/disk"')
+        self.site.run(WEST, "bash", "-c", script, snapshot)
+
+    def cycle(self, number):
+        self.random.seed(f"{self.seed} {number}")
+        said = self.run_with_fault() if self.random.random() < 0.4 else "no fault"
+        before = {target: self.points(target) for _, target in (FROZEN, PAUSED)}
+        done = self.start().wait(300)
+        assert done.status == 0, done
+        for guest in done.report()["guests"]:
+            self.check(guest, before[guest["target_vmid"]])
+        return said
+
+
+def main(words=None):
+    parser = argparse.ArgumentParser(prog="tests/soak/run", description="Mirrors two guests that write all the time, again "
+                                     "and again, with faults between. See tests/soak/README.md.")
+    parser.add_argument("--cycles", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--state", type=Path, help="remember how far it came, in this file")
+    options = parser.parse_args(words)
+    if options.state and "CROSSOVER_LAB_STATE" not in os.environ:
+        parser.error("--state needs a lab that stays: CROSSOVER_LAB_STATE")
+    state = {"done": 0, "counted": {}}
+    if options.state and options.state.exists():
+        state = json.loads(options.state.read_text())
+    with tempfile.TemporaryDirectory() as folder, running_lab(folder) as site:
+        soak = Soak(site, options.seed)
+        soak.counted = {int(vmid): tuple(counted) for vmid, counted in state["counted"].items()}
+        soak.prepare()
+        for number in range(state["done"] + 1, options.cycles + 1):
+            begin = time.monotonic()
+            said = soak.cycle(number)
+            print(f"cycle {number:3} of {options.cycles}, seed {options.seed}: {said}; {time.monotonic() - begin:.0f} s, "
+                  f"counted {soak.counted}", flush=True)
+            if options.state:
+                options.state.write_text(json.dumps({"done": number, "counted": soak.counted}))
+    print(f"{options.cycles} cycles done", flush=True)
+    return 0
