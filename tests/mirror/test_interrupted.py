@@ -70,10 +70,10 @@ def test_signal_during_the_transfer(site, counter, job, which, status, first):
 
 
 def in_transfer(site, guest, job, *options):
-    """A run whose transfer is under way and will take long."""
-    run = site.start_mirror(f"{guest.vmid}:{TARGET}", "--online", *options, job=job)
-    wait_for(lambda: "lock: migrate" in site.try_run(WEST, "cat", f"/etc/pve/qemu-server/{TARGET}.conf"), 60, "the run")
+    """A run whose transfer is under way and will take long: what the guest writes meanwhile is not left to chance."""
+    guest.writes_on(100)
     site.lab("net", "limit", "300kbit")
+    run = site.start_mirror(f"{guest.vmid}:{TARGET}", "--online", "--compress=none", *options, job=job)
     wait_for(lambda: sending(site), 60, "the transfer begins")
     return run
 
