@@ -18,6 +18,7 @@
 #include "agent/agent_store.hpp"
 #include "agent/connection_pool.hpp"
 #include "agent/restricted_hypervisor.hpp"
+#include "agent/restricted_power.hpp"
 #include "agent/restricted_store.hpp"
 #include "agent/server.hpp"
 #include "crossover/agent.hpp"
@@ -132,7 +133,7 @@ class AgentWay final : public Way {
           return std::make_unique<AgentStore>(pool, access, window);
         }) {}
 
-  Side side() override { return {hypervisor_, stores_}; }
+  Side side() override { return {hypervisor_, hypervisor_, stores_}; }
 
  private:
   AgentHypervisor hypervisor_;
@@ -146,7 +147,7 @@ class CommandWay final : public Way {
         cluster_(*shell, [&request](const NodeState& node) { return node_shell(request, node); }),
         stores_([shell](const CephAccess& access) { return std::make_unique<RbdCommandStore>(shell, access); }) {}
 
-  Side side() override { return {cluster_, stores_}; }
+  Side side() override { return {cluster_, cluster_, stores_}; }
 
  private:
   std::shared_ptr<Shell> shell_;
@@ -186,7 +187,7 @@ class DirectWay final : public Way {
           return std::make_unique<DirectStore>(access, MemoryShare(transfer_bytes(request)), limiter);
         }) {}
 
-  Side side() override { return {cluster_, stores_}; }
+  Side side() override { return {cluster_, cluster_, stores_}; }
 
  private:
   std::shared_ptr<Shell> shell_;
@@ -195,7 +196,7 @@ class DirectWay final : public Way {
 };
 
 /// The destination, by the way its first use finds: the agent where there is one.
-class Destination final : public Hypervisor, public ImageStores {
+class Destination final : public Hypervisor, public GuestPower, public ImageStores {
  public:
   Destination(const MirrorRequest& request, EventSink& events)
       : request_(request), events_(events), shell_(std::make_shared<SshShell>(entry_host(request))) {
@@ -228,6 +229,26 @@ class Destination final : public Hypervisor, public ImageStores {
   std::unique_ptr<GuestHold> hold_guest(HoldWay way, const std::string& node, std::uint32_t vmid,
                                         std::chrono::milliseconds deadline, std::stop_token stop) override {
     return side(stop).hypervisor.hold_guest(way, node, vmid, deadline, stop);
+  }
+
+  Power power(const std::string& node, std::uint32_t vmid, std::stop_token stop) override {
+    return side(stop).power.power(node, vmid, stop);
+  }
+  void start(const std::string& node, std::uint32_t vmid, std::stop_token stop) override {
+    side(stop).power.start(node, vmid, stop);
+  }
+  void shut_down(const std::string& node, std::uint32_t vmid, std::chrono::seconds timeout, bool force,
+                 std::stop_token stop) override {
+    side(stop).power.shut_down(node, vmid, timeout, force, stop);
+  }
+  bool agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token stop) override {
+    return side(stop).power.agent_answers(node, vmid, stop);
+  }
+  void set_ha_state(std::uint32_t vmid, const std::string& state, std::stop_token stop) override {
+    side(stop).power.set_ha_state(vmid, state, stop);
+  }
+  void destroy(const std::string& node, std::uint32_t vmid, std::stop_token stop) override {
+    side(stop).power.destroy(node, vmid, stop);
   }
 
  private:
@@ -279,8 +300,8 @@ class BothSides final : public Connection {
         destination_(request, events) {}
 
   Leases& leases() override { return leases_; }
-  Side source() override { return {cluster_, stores_}; }
-  Side destination() override { return {destination_, destination_}; }
+  Side source() override { return {cluster_, cluster_, stores_}; }
+  Side destination() override { return {destination_, destination_, destination_}; }
 
  private:
   LocalShell shell_;
@@ -317,20 +338,22 @@ namespace {
 /// What a client that may only receive has of a cluster.
 class ReceiveOnly {
  public:
-  ReceiveOnly(const Restriction& restriction, Hypervisor& cluster, StoreCache<LibrbdStore>& stores)
+  ReceiveOnly(const Restriction& restriction, PveCluster& cluster, StoreCache<LibrbdStore>& stores)
       : context_{restriction, stores, read_storage_files,
                  [&stores](const CephAccess& access, const ImageSpec& image) {
                    return stores.store(access).is_empty(image);
                  },
                  [] { return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()); }},
         hypervisor_(cluster, context_),
+        power_(cluster, context_),
         images_(context_) {}
 
-  Side side() { return {hypervisor_, images_}; }
+  Side side() { return {hypervisor_, power_, images_}; }
 
  private:
   agent::ReceiveContext context_;
   agent::RestrictedHypervisor hypervisor_;
+  agent::RestrictedPower power_;
   agent::RestrictedStores images_;
 };
 
@@ -349,7 +372,7 @@ class AgentProcess {
           return std::make_unique<LibrbdStore>(std::move(access), share.reads(), share.writes());
         }) {
     if (options.restriction) receive_only_.emplace(*options.restriction, cluster_, stores_);
-    server_.emplace(in, out, receive_only_ ? receive_only_->side() : Side{cluster_, stores_}, share_.way);
+    server_.emplace(in, out, receive_only_ ? receive_only_->side() : Side{cluster_, cluster_, stores_}, share_.way);
   }
 
   void serve(std::stop_token stop) {

@@ -81,7 +81,7 @@ std::unique_ptr<StoreHarness> behind_agent(std::string name, std::unique_ptr<Sto
   auto shell = std::make_shared<SocketShell>([&store](int in, int out) {
     NoHypervisor hypervisor;
     OneStore stores(store);
-    agent::Server(in, out, {hypervisor, stores}).serve({});
+    agent::Server(in, out, {hypervisor, hypervisor, stores}).serve({});
   });
   return std::make_unique<AgentHarness>(std::move(name), std::move(inner), std::move(shell), CephAccess{});
 }

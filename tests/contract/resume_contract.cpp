@@ -214,7 +214,7 @@ TEST_CASE("a transfer cut at 20 random points resumes and ends equal") {
   const auto serve = [&store = target->store()](int in, int out) {
     NoHypervisor hypervisor;
     OneStore stores(store);
-    agent::Server(in, out, {hypervisor, stores}).serve({});
+    agent::Server(in, out, {hypervisor, hypervisor, stores}).serve({});
   };
   Stage stage(*source, *target, std::make_shared<SocketShell>(serve), {});
   cut_at_random(stage);

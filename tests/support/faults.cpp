@@ -280,12 +280,33 @@ std::unique_ptr<GuestHold> FaultyHypervisor::hold_guest(HoldWay way, const std::
   });
 }
 
+std::string FaultyPower::name(std::string_view operation, std::uint32_t vmid) const {
+  return fmt::format("{} {} {}", side_, operation, vmid);
+}
+
 Power FaultyPower::power(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
-  return faults_.pass(fmt::format("{} power {}", side_, vmid), [&] { return power_.power(node, vmid, stop); });
+  return faults_.pass(name("power", vmid), [&] { return power_.power(node, vmid, stop); });
 }
 
 void FaultyPower::start(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
-  faults_.pass(fmt::format("{} start {}", side_, vmid), [&] { power_.start(node, vmid, stop); });
+  faults_.pass(name("start", vmid), [&] { power_.start(node, vmid, stop); });
+}
+
+void FaultyPower::shut_down(const std::string& node, std::uint32_t vmid, std::chrono::seconds timeout, bool force,
+                            std::stop_token stop) {
+  faults_.pass(name("shut_down", vmid), [&] { power_.shut_down(node, vmid, timeout, force, stop); });
+}
+
+bool FaultyPower::agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  return faults_.pass(name("agent_answers", vmid), [&] { return power_.agent_answers(node, vmid, stop); });
+}
+
+void FaultyPower::set_ha_state(std::uint32_t vmid, const std::string& state, std::stop_token stop) {
+  faults_.pass(name("set_ha_state", vmid), [&] { power_.set_ha_state(vmid, state, stop); });
+}
+
+void FaultyPower::destroy(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  faults_.pass(name("destroy", vmid), [&] { power_.destroy(node, vmid, stop); });
 }
 
 }  // namespace crossover::test

@@ -133,8 +133,15 @@ class FaultyPower final : public GuestPower {
 
   Power power(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
   void start(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
+  void shut_down(const std::string& node, std::uint32_t vmid, std::chrono::seconds timeout, bool force,
+                 std::stop_token stop) override;
+  bool agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
+  void set_ha_state(std::uint32_t vmid, const std::string& state, std::stop_token stop) override;
+  void destroy(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
 
  private:
+  [[nodiscard]] std::string name(std::string_view operation, std::uint32_t vmid) const;
+
   std::string side_;
   GuestPower& power_;
   Faults& faults_;

@@ -12,6 +12,20 @@ void check_stop(const std::stop_token& stop) {
   if (stop.stop_requested()) throw Cancelled{};
 }
 
+std::string subject_of(const std::string& node, std::uint32_t vmid) {
+  return fmt::format("VM {} on {}", vmid, node);
+}
+
+/// What PVE says when it does not do something.
+Error refused(const char* operation, const std::string& node, std::uint32_t vmid, const std::string& words) {
+  return {ErrorCode::command, operation, subject_of(node, vmid), words};
+}
+
+void check_lock(const GuestState& guest, const char* operation) {
+  const auto locked = parse_vm_config(guest.config).get("lock");
+  if (locked) throw refused(operation, guest.node, guest.vmid, fmt::format("VM is locked ({})", *locked));
+}
+
 }  // namespace
 
 class MemoryHypervisor::MemoryGuestHold final : public GuestHold {
@@ -87,6 +101,8 @@ MemoryHypervisor::MemoryHypervisor(std::string name, const std::vector<std::stri
                              .unreachable = {},
                              .pve_version = "pve-manager/9.0",
                              .ceph_version = "ceph version 19.2",
+                             .qemu_version = "10.1.2",
+                             .bridges = {"vmbr0"},
                              .known_hosts = inventory.name + "'s key of " + node};
   }
   inventory.storages = parse_storage_config(storage_cfg);
@@ -162,22 +178,79 @@ std::unique_ptr<GuestHold> MemoryHypervisor::hold_guest(HoldWay way, const std::
   return std::make_unique<MemoryGuestHold>(*this, vmid, way, answer, "");
 }
 
-Power MemoryHypervisor::power(const std::string&, std::uint32_t vmid, std::stop_token stop) {
+GuestState& MemoryHypervisor::guest_on(const std::string& node, std::uint32_t vmid, const char* operation) {
+  const auto found = inventory.guests.find(vmid);
+  if (found != inventory.guests.end() && found->second.node == node) return found->second;
+  throw refused(operation, node, vmid,
+                fmt::format("Configuration file 'nodes/{}/qemu-server/{}.conf' does not exist", node, vmid));
+}
+
+Power MemoryHypervisor::power(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
   check_stop(stop);
   const std::scoped_lock lock(mutex_);
-  return inventory.guests.at(vmid).power;
+  return guest_on(node, vmid, "ask for the status").power;
 }
 
 void MemoryHypervisor::start(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
   check_stop(stop);
   const std::scoped_lock lock(mutex_);
-  GuestState& guest = inventory.guests.at(vmid);
-  const auto locked = parse_vm_config(guest.config).get("lock");
-  if (locked) {
-    throw Error(ErrorCode::command, "start", fmt::format("VM {} on {}", vmid, node),
-                fmt::format("VM is locked ({})", *locked));
-  }
+  GuestState& guest = guest_on(node, vmid, "start");
+  check_lock(guest, "start");
+  if (refuse_start.contains(vmid)) throw refused("start", node, vmid, "start failed: QEMU exited with code 1");
   guest.power = Power::running;
+}
+
+void MemoryHypervisor::shut_down(const std::string& node, std::uint32_t vmid, std::chrono::seconds /*timeout*/,
+                                 bool force, std::stop_token stop) {
+  check_stop(stop);
+  const std::scoped_lock lock(mutex_);
+  GuestState& guest = guest_on(node, vmid, "shut down");
+  const bool is_paused = paused_by_others.contains(vmid);
+  if (is_paused && !force) throw refused("shut down", node, vmid, "VM is paused - cannot shutdown");
+  if (!guest.ha_state.empty() && guest.ha_state != "ignored") {
+    throw Error(ErrorCode::conflict, "shut down", subject_of(node, vmid), "high availability has it");
+  }
+  if (guest.power == Power::stopped) return;
+  check_lock(guest, "shut down");
+  if (keep_running.contains(vmid) && !force) {
+    throw Error(ErrorCode::timeout, "shut down", subject_of(node, vmid), "VM quit/powerdown failed - got timeout");
+  }
+  guest.power = Power::stopped;
+  paused_by_others.erase(vmid);
+}
+
+bool MemoryHypervisor::agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  check_stop(stop);
+  const std::scoped_lock lock(mutex_);
+  const GuestState& guest = guest_on(node, vmid, "ask agent");
+  const std::string agent = parse_vm_config(guest.config).get("agent").value_or("0");
+  return guest.power == Power::running && !paused_by_others.contains(vmid) && agent.starts_with("1") &&
+         !silent_agents.contains(vmid);
+}
+
+void MemoryHypervisor::set_ha_state(std::uint32_t vmid, const std::string& state, std::stop_token stop) {
+  check_stop(stop);
+  const std::scoped_lock lock(mutex_);
+  const auto guest = inventory.guests.find(vmid);
+  if (guest == inventory.guests.end()) {
+    throw Error(ErrorCode::command, "set high availability", fmt::format("VM {}", vmid),
+                fmt::format("resource 'vm:{}' does not exist in cluster", vmid));
+  }
+  guest->second.ha_state = state;
+}
+
+void MemoryHypervisor::destroy(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  check_stop(stop);
+  const std::scoped_lock lock(mutex_);
+  const GuestState& guest = guest_on(node, vmid, "destroy");
+  if (parse_vm_config(guest.config).get("protection") == "1") {
+    throw refused("destroy", node, vmid, fmt::format("can't remove VM {} - protection mode enabled", vmid));
+  }
+  if (guest.power != Power::stopped) {
+    throw refused("destroy", node, vmid, fmt::format("VM {} is running - destroy failed", vmid));
+  }
+  inventory.guests.erase(vmid);
+  modified_.erase(vmid);
 }
 
 void MemoryHypervisor::let_go(std::uint32_t vmid) {
@@ -229,7 +302,11 @@ std::string MemoryHypervisor::dump() const {
   std::string text;
   for (const auto& [vmid, guest] : inventory.guests) {
     const auto modified = modified_.find(vmid);
-    text += fmt::format("VM {} on {}, written at {}, held {}\n{}\nfirewall {}\n", vmid, guest.node,
+    text += fmt::format("VM {} on {}, {}, HA {}, written at {}, held {}\n{}\nfirewall {}\n", vmid, guest.node,
+                        guest.power == Power::running   ? "runs"
+                        : guest.power == Power::stopped ? "stopped"
+                                                        : "unknown",
+                        guest.ha_state.empty() ? "none" : guest.ha_state,
                         modified == modified_.end() ? 0 : modified->second, held_.contains(vmid), guest.config,
                         guest.firewall.value_or("none"));
   }

@@ -44,6 +44,15 @@ class MemoryHypervisor final : public Hypervisor, public GuestPower {
   Power power(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
   /// Refuses a guest that is locked, as PVE does.
   void start(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
+  /// Refuses a guest that runs and is locked or, without force, paused, as PVE does.
+  void shut_down(const std::string& node, std::uint32_t vmid, std::chrono::seconds timeout, bool force,
+                 std::stop_token stop) override;
+  /// True for a guest that runs, is not paused, and whose configuration enables the agent.
+  bool agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
+  /// Changes the state in `inventory`, and nothing else: high availability itself is not there.
+  void set_ha_state(std::uint32_t vmid, const std::string& state, std::stop_token stop) override;
+  /// Refuses a guest that runs or is protected, as PVE does. Its images stay: they are in another store.
+  void destroy(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
 
   /// Everything a survey answers; tests change it at will.
   ClusterInventory inventory;
@@ -52,6 +61,9 @@ class MemoryHypervisor final : public Hypervisor, public GuestPower {
   /// Guests that somebody else paused or froze before.
   std::set<std::uint32_t> paused_by_others;
   std::set<std::uint32_t> frozen_by_others;
+  std::set<std::uint32_t> keep_running;   ///< guests that do not heed a request to shut down: only force ends them
+  std::set<std::uint32_t> refuse_start;   ///< guests that cannot be started
+  std::set<std::uint32_t> silent_agents;  ///< guests whose agent does not answer
 
   /// Adds a guest, or gives one another configuration.
   void put_guest(std::uint32_t vmid, const std::string& node, const std::string& config, Power power);
@@ -71,6 +83,8 @@ class MemoryHypervisor final : public Hypervisor, public GuestPower {
   class MemoryHold;
 
   void let_go(std::uint32_t vmid);
+  /// Throws Error{command} if PVE knows no such guest there. With mutex_ held.
+  GuestState& guest_on(const std::string& node, std::uint32_t vmid, const char* operation);
   ConfigVersion put(std::uint32_t vmid, const std::string& node, const std::string& bytes);
 
   mutable std::mutex mutex_;

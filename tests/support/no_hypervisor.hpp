@@ -8,7 +8,7 @@
 namespace crossover::test {
 
 /// Refuses everything with Error{unsupported}.
-class NoHypervisor final : public Hypervisor {
+class NoHypervisor final : public Hypervisor, public GuestPower {
  public:
   ClusterInventory survey(SurveyDetail, std::stop_token) override { refuse(); }
   std::optional<ConfigVersion> read_config(const std::string&, std::uint32_t, std::stop_token) override {
@@ -27,6 +27,14 @@ class NoHypervisor final : public Hypervisor {
                                         std::stop_token) override {
     refuse();
   }
+  Power power(const std::string&, std::uint32_t, std::stop_token) override { refuse(); }
+  void start(const std::string&, std::uint32_t, std::stop_token) override { refuse(); }
+  void shut_down(const std::string&, std::uint32_t, std::chrono::seconds, bool, std::stop_token) override {
+    refuse();
+  }
+  bool agent_answers(const std::string&, std::uint32_t, std::stop_token) override { refuse(); }
+  void set_ha_state(std::uint32_t, const std::string&, std::stop_token) override { refuse(); }
+  void destroy(const std::string&, std::uint32_t, std::stop_token) override { refuse(); }
 
  private:
   [[noreturn]] static void refuse() { throw Error(ErrorCode::unsupported, "ask", "hypervisor", "there is none"); }

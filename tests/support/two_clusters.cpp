@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "agent/restricted_hypervisor.hpp"
+#include "agent/restricted_power.hpp"
 #include "agent/restricted_store.hpp"
 #include "crossover/error.hpp"
 #include "plan/guest_disks.hpp"
@@ -138,17 +139,25 @@ auto TwoClusters::over_ports(EventSink& sink, const Action& action) {
       [this] { return clock.now(); }};
   agent::RestrictedStores restricted_stores(context);
   agent::RestrictedHypervisor restricted_cluster(destination, context);
+  agent::RestrictedPower restricted_power(destination, context);
   const auto copy = destination.inventory.storages.rbd("copy");
   ImageStore& replicas =
       restriction ? restricted_stores.open(storage_access(destination.inventory, *copy)) : replica_images;
   Hypervisor& far_cluster = restriction ? static_cast<Hypervisor&>(restricted_cluster) : destination;
+  GuestPower& far_power = restriction ? static_cast<GuestPower&>(restricted_power) : destination;
   FaultyStore source_store("source", source_images, faults);
   FaultyStore replica_store("destination", replicas, faults);
   FaultyHypervisor source_cluster("source", source, faults);
   FaultyHypervisor destination_cluster("destination", far_cluster, faults);
+  FaultyPower source_power("source", source, faults);
+  FaultyPower destination_power("destination", far_power, faults);
   OneStore source_stores(source_store);
   OneStore replica_stores(replica_store);
-  return action(Ports{{source_cluster, source_stores}, {destination_cluster, replica_stores}, leases, clock, sink});
+  return action(Ports{{source_cluster, source_power, source_stores},
+                      {destination_cluster, destination_power, replica_stores},
+                      leases,
+                      clock,
+                      sink});
 }
 
 MirrorReport TwoClusters::run() {

@@ -114,4 +114,29 @@ std::unique_ptr<GuestHold> AgentHypervisor::hold_guest(HoldWay way, const std::s
   return std::make_unique<AgentGuestHold>(std::move(connection), value_of<std::string>(already, "hold guest"));
 }
 
+Power AgentHypervisor::power(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  return value_of<Power>(call("power", {{"node", node}, {"vmid", vmid}}, stop), "ask for the status");
+}
+
+void AgentHypervisor::start(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  call("start", {{"node", node}, {"vmid", vmid}}, stop);
+}
+
+void AgentHypervisor::shut_down(const std::string& node, std::uint32_t vmid, std::chrono::seconds timeout,
+                                bool force, std::stop_token stop) {
+  call("shut_down", {{"node", node}, {"vmid", vmid}, {"timeout_seconds", timeout.count()}, {"force", force}}, stop);
+}
+
+bool AgentHypervisor::agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  return value_of<bool>(call("agent_answers", {{"node", node}, {"vmid", vmid}}, stop), "ask agent");
+}
+
+void AgentHypervisor::set_ha_state(std::uint32_t vmid, const std::string& state, std::stop_token stop) {
+  call("set_ha_state", {{"vmid", vmid}, {"state", state}}, stop);
+}
+
+void AgentHypervisor::destroy(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  call("destroy", {{"node", node}, {"vmid", vmid}}, stop);
+}
+
 }  // namespace crossover

@@ -1,5 +1,5 @@
 /// \file
-/// A cluster's hypervisor behind another host's agent.
+/// A cluster's hypervisor and its guests' power switches behind another host's agent.
 #pragma once
 
 #include <memory>
@@ -9,10 +9,10 @@
 
 namespace crossover {
 
-/// Hypervisor through `crossover agent`: one request each. A guest and a configuration that are held have a
+/// Both ports through `crossover agent`: one request each. A guest and a configuration that are held have a
 /// connection of their own; when that ends, whoever ends it, the agent lets the guest go on and puts the former
 /// configuration back.
-class AgentHypervisor final : public Hypervisor {
+class AgentHypervisor final : public Hypervisor, public GuestPower {
  public:
   explicit AgentHypervisor(std::shared_ptr<agent::ConnectionPool> pool);
 
@@ -27,6 +27,13 @@ class AgentHypervisor final : public Hypervisor {
   void write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes, std::stop_token stop) override;
   std::unique_ptr<GuestHold> hold_guest(HoldWay way, const std::string& node, std::uint32_t vmid,
                                         std::chrono::milliseconds deadline, std::stop_token stop) override;
+  Power power(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
+  void start(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
+  void shut_down(const std::string& node, std::uint32_t vmid, std::chrono::seconds timeout, bool force,
+                 std::stop_token stop) override;
+  bool agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
+  void set_ha_state(std::uint32_t vmid, const std::string& state, std::stop_token stop) override;
+  void destroy(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
 
  private:
   agent::Json call(const std::string& operation, agent::Json request, const std::stop_token& stop);

@@ -30,6 +30,12 @@
 ///     hold_guest            pause: boolean, node, vmid, deadline_ms  its state if it did not run anyway, else "";
 ///                                                                    held until release_guest, or this ends
 ///     release_guest                                                  milliseconds it was held
+///     power                 node, vmid                               Power
+///     start                 node, vmid
+///     shut_down             node, vmid, timeout_seconds, force: boolean
+///     agent_answers         node, vmid                               boolean
+///     set_ha_state          vmid, state
+///     destroy               node, vmid
 ///
 /// Values are objects with the members of the library's types. A connection holds one image at a time.
 #pragma once
@@ -79,15 +85,15 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(BlockHash, number, high, low)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TransferProgress, id, offset)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ConfigVersion, bytes, modified)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeState, name, address, online, unreachable, pve_version, ceph_version,
-                                   known_hosts)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GuestState, vmid, node, config, firewall, power, ha_managed)
+                                   qemu_version, bridges, known_hosts)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GuestState, vmid, node, config, firewall, power, ha_state)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StorageConfigWarning, line, section, reason)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Storage, id, type, properties, content, nodes, disabled)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StorageConfig, storages, warnings)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VmidRange, first, last)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Restriction, pools, vmids)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ClusterInventory, entry_node, name, writable, nodes, storages, ceph_files,
-                                   snippets, containers, guests, restriction)
+                                   snippets, cpu_models, containers, guests, restriction)
 
 }  // namespace crossover
 

@@ -274,7 +274,29 @@ Json Server::hypervisor(const std::string& operation, const Json& request) {
         vmid_of(request), std::chrono::milliseconds(argument<std::int64_t>(request, "deadline_ms")), stop);
     return guest_hold_->already();
   }
-  throw Error(ErrorCode::unsupported, "serve", operation, "there is no such operation");
+  return power(operation, request);
+}
+
+Json Server::power(const std::string& operation, const Json& request) {
+  GuestPower& power = side_.power;
+  const std::stop_token stop = ending_.get_token();
+  const auto node = [&request] { return argument<std::string>(request, "node"); };
+  if (operation == "power") return power.power(node(), vmid_of(request), stop);
+  if (operation == "agent_answers") return power.agent_answers(node(), vmid_of(request), stop);
+  if (operation == "start") {
+    power.start(node(), vmid_of(request), stop);
+  } else if (operation == "shut_down") {
+    power.shut_down(node(), vmid_of(request),
+                    std::chrono::seconds(argument<std::int64_t>(request, "timeout_seconds")),
+                    argument<bool>(request, "force"), stop);
+  } else if (operation == "set_ha_state") {
+    power.set_ha_state(vmid_of(request), argument<std::string>(request, "state"), stop);
+  } else if (operation == "destroy") {
+    power.destroy(node(), vmid_of(request), stop);
+  } else {
+    throw Error(ErrorCode::unsupported, "serve", operation, "there is no such operation");
+  }
+  return nullptr;
 }
 
 void Server::answer(const Json& result) {

@@ -51,6 +51,7 @@ class Server {
   std::optional<Json> dispatch(const std::string& operation, const Json& request);
   std::optional<Json> images(const std::string& operation, const Json& request);
   Json hypervisor(const std::string& operation, const Json& request);
+  Json power(const std::string& operation, const Json& request);
   void read_diff(ImageStore& store, const ImageSpec& image, const Json& request);
   void read_ranges(ImageStore& store, const ImageSpec& image, const Json& request);
   Json held(const std::string& operation, const Json& request);

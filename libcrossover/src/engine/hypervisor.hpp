@@ -106,6 +106,27 @@ class GuestPower {
   /// Starts a guest on the node that owns it. On return it runs, or is about to: of a guest under high availability
   /// this only is the request. ErrorCode::command says why not, in PVE's words.
   virtual void start(const std::string& node, std::uint32_t vmid, std::stop_token stop) = 0;
+
+  /// Shuts a guest down on the node that owns it, through its agent or ACPI, and returns when its QEMU is gone, at
+  /// once if it does not run. With `force` it is ended once `timeout` has passed, or at once if it is paused.
+  /// ErrorCode::timeout if it still runs then, ErrorCode::conflict if high availability has it (which may stop it
+  /// now, for it was asked to), ErrorCode::command says why else not, in PVE's words. After a timeout, and if the
+  /// call was cancelled, it may still go down: it was told to.
+  virtual void shut_down(const std::string& node, std::uint32_t vmid, std::chrono::seconds timeout, bool force,
+                         std::stop_token stop) = 0;
+
+  /// Whether a guest's agent answers now. A guest that has none, or does not run, does not.
+  virtual bool agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token stop) = 0;
+
+  /// Asks high availability to keep a guest in a state, as `ha-manager set` takes it ("started", "stopped",
+  /// "ignored"), and makes it a resource if it is none. Returns when high availability has taken notice: of an
+  /// ignored guest it does not start or stop it any more. ErrorCode::timeout if it does not: the state is set all
+  /// the same.
+  virtual void set_ha_state(std::uint32_t vmid, const std::string& state, std::stop_token stop) = 0;
+
+  /// Destroys a stopped guest, whatever lock it has: its configuration, its disks and all their snapshots, and what
+  /// refers to it. ErrorCode::command if any of it is left, in PVE's words.
+  virtual void destroy(const std::string& node, std::uint32_t vmid, std::stop_token stop) = 0;
 };
 
 }  // namespace crossover

@@ -32,6 +32,7 @@ class ImageStores {
 /// One side of a run.
 struct Side {
   Hypervisor& hypervisor;
+  GuestPower& power;
   ImageStores& images;
 };
 

@@ -27,7 +27,9 @@ struct NodeState {
   std::string unreachable;  ///< why we could not ask it; empty: we could
   std::string pve_version;  ///< as `pveversion` prints it; empty if unknown
   std::string ceph_version;
-  std::string known_hosts;  ///< its host keys as PVE keeps them; empty: none kept
+  std::string qemu_version;       ///< "10.1.2"; empty if unknown
+  std::set<std::string> bridges;  ///< network bridges a guest's NIC can be plugged into
+  std::string known_hosts;        ///< its host keys as PVE keeps them; empty: none kept
 };
 
 /// One VM of a cluster.
@@ -37,7 +39,7 @@ struct GuestState {
   std::string config;                   ///< the configuration file's bytes
   std::optional<std::string> firewall;  ///< its firewall file's bytes
   Power power = Power::unknown;
-  bool ha_managed = false;  ///< a resource whose state is not "ignored"
+  std::string ha_state;  ///< of its high availability resource, as resources.cfg has it; empty: it is none
 };
 
 /// A cephx user and where its key is.
@@ -58,6 +60,7 @@ struct ClusterInventory {
   std::set<std::string> ceph_files;  ///< names in /etc/pve/priv/ceph: which storages have keyring and configuration
   std::set<std::string>
       snippets;  ///< volume ids of hook scripts and cloud-init snippets that exist on the entry node
+  std::set<std::string> cpu_models;                 ///< custom ones: names without "custom-"
   std::map<std::uint32_t, std::string> containers;  ///< VMID -> node
   std::map<std::uint32_t, GuestState> guests;
   std::optional<Restriction> restriction;  ///< what the cluster's agent is limited to; nothing: not at all

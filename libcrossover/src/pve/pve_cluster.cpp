@@ -27,6 +27,14 @@ constexpr seconds file_limit{30};
 constexpr seconds status_limit{30};
 /// PVE itself gives up earlier: it allows a second for each GiB of memory, and five for each network card.
 constexpr seconds start_limit{600};
+/// What `qm shutdown` takes beside waiting for the guest: for its flock, for QEMU to answer, for SIGTERM and
+/// SIGKILL.
+constexpr seconds shut_down_slack{60};
+constexpr seconds ha_command_limit{60};
+/// The managers go round every ten seconds, and longer if another node has to become their master first.
+constexpr seconds ha_notice_limit{60};
+/// Removing an image takes as long as it has objects.
+constexpr std::chrono::hours destroy_limit{12};
 
 std::vector<std::string> perl(std::string_view script, std::vector<std::string> arguments) {
   std::vector<std::string> argv{"perl", "-e", std::string(script), "--"};
@@ -52,6 +60,19 @@ std::string config_path(const std::string& node, std::uint32_t vmid) {
   return fmt::format("/etc/pve/nodes/{}/qemu-server/{}.conf", node, vmid);
 }
 
+std::string subject_of(const std::string& node, std::uint32_t vmid) {
+  return fmt::format("VM {} on {}", vmid, node);
+}
+
+/// The first warning in what one of PVE's commands printed, without its mark; empty if there is none.
+std::string warning_in(const std::string& text) {
+  constexpr std::string_view mark = "WARN: ";
+  const std::size_t at = ("\n" + text).find("\n" + std::string(mark));
+  if (at == std::string::npos) return "";
+  const std::size_t begin = at + mark.size();
+  return text.substr(begin, text.find('\n', begin) - begin);
+}
+
 /// PVE's own lock on a guest's configuration, local to the node.
 std::string flock_path(std::uint32_t vmid) {
   return fmt::format("/var/lock/qemu-server/lock-{}.conf", vmid);
@@ -65,6 +86,11 @@ std::pair<std::string, std::string> take_answer(std::string& output) {
   const std::size_t blank = line.find(' ');
   if (blank == std::string::npos) return {line, ""};
   return {line.substr(0, blank), line.substr(blank + 1)};
+}
+
+/// Where PVE has the number of a guest's QEMU, on its node.
+std::string pid_path(std::uint32_t vmid) {
+  return fmt::format("/var/run/qemu-server/{}.pid", vmid);
 }
 
 /// A script that does something to a guest, says so in lines, and takes it back when its input ends. It is started
@@ -131,7 +157,7 @@ constexpr HoldWords words_of(HoldWay way) {
 class NodeGuestHold final : public GuestHold {
  public:
   NodeGuestHold(std::unique_ptr<Process> process, HoldWay way, std::uint32_t vmid, const std::string& node)
-      : script_(std::move(process), words_of(way).operation, fmt::format("VM {} on {}", vmid, node)),
+      : script_(std::move(process), words_of(way).operation, subject_of(node, vmid)),
         words_(words_of(way)),
         vmid_(vmid) {}
 
@@ -330,7 +356,7 @@ ConfigVersion PveCluster::write_config(const std::string& node, std::uint32_t vm
                                        const std::optional<ConfigVersion>& expected, const std::string& bytes,
                                        std::stop_token stop) {
   const std::string path = config_path(node, vmid);
-  const std::string subject = fmt::format("VM {} on {}", vmid, node);
+  const std::string subject = subject_of(node, vmid);
   const std::string expect = !expected ? "absent" : expected->modified.empty() ? "bytes" : expected->modified;
   const std::string old = expected ? expected->bytes : "";
   const CommandResult result =
@@ -350,7 +376,7 @@ std::unique_ptr<ConfigHold> PveCluster::hold_config(const std::string& node, std
             std::to_string(expected.bytes.size()), std::to_string(flock_wait_seconds),
             std::to_string(bytes.size())}),
       {});
-  auto hold = std::make_unique<NodeConfigHold>(std::move(process), fmt::format("VM {} on {}", vmid, node));
+  auto hold = std::make_unique<NodeConfigHold>(std::move(process), subject_of(node, vmid));
   hold->take(expected.bytes + bytes);
   return hold;
 }
@@ -384,7 +410,7 @@ std::unique_ptr<GuestHold> PveCluster::hold_guest(HoldWay way, const std::string
 }
 
 Power PveCluster::power(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
-  const std::string subject = fmt::format("VM {} on {}", vmid, node);
+  const std::string subject = subject_of(node, vmid);
   const CommandResult result =
       shell(node, stop).run({"qm", "status", std::to_string(vmid)}, "", status_limit, stop);
   const std::string said = last_line(checked(result, "ask for the status", subject));
@@ -396,7 +422,79 @@ Power PveCluster::power(const std::string& node, std::uint32_t vmid, std::stop_t
 
 void PveCluster::start(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
   const CommandResult result = shell(node, stop).run({"qm", "start", std::to_string(vmid)}, "", start_limit, stop);
-  (void)checked(result, "start", fmt::format("VM {} on {}", vmid, node));
+  (void)checked(result, "start", subject_of(node, vmid));
+}
+
+void PveCluster::shut_down(const std::string& node, std::uint32_t vmid, seconds timeout, bool force,
+                           std::stop_token stop) {
+  std::vector<std::string> words{pid_path(vmid),       "qm",        "shutdown",
+                                 std::to_string(vmid), "--timeout", std::to_string(timeout.count())};
+  if (force) words.insert(words.end(), {"--forceStop", "1"});
+  const CommandResult result =
+      shell(node, stop).run(perl(scripts::shut_down, words), "", timeout + shut_down_slack, stop);
+  const std::string subject = subject_of(node, vmid);
+  const auto error = [&subject](ErrorCode code, const std::string& cause) {
+    return Error(code, "shut down", subject, cause);
+  };
+  // The flock can be waited for in vain as well, and then the guest was asked nothing.
+  if (result.exit_status != 0 && last_line(result.errors).ends_with("powerdown failed - got timeout")) {
+    throw error(ErrorCode::timeout, fmt::format("it still runs after {} s", timeout.count()));
+  }
+  const std::string output = checked(result, "shut down", subject);
+  if (output.find("Requesting HA stop") != std::string::npos) {
+    throw error(ErrorCode::conflict, "high availability has it; 'qm shutdown' only asked for it to be stopped");
+  }
+  const std::string state = last_line(output);
+  if (state == "gone" || (state == "unknown" && power(node, vmid, stop) == Power::stopped)) return;
+  throw error(ErrorCode::command, "it runs, though 'qm shutdown' ended without an error");
+}
+
+bool PveCluster::agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  const CommandResult result =
+      shell(node, stop).run({"qm", "guest", "cmd", std::to_string(vmid), "ping"}, "", status_limit, stop);
+  if (result.exit_status == 0) return true;
+  const std::string said = last_line(result.errors);
+  const auto says = [&said](std::string_view words) { return said.find(words) != std::string::npos; };
+  if (says("guest agent") || says("is not running") || says("qga command")) return false;
+  (void)checked(result, "ask agent", subject_of(node, vmid));
+  return false;
+}
+
+void PveCluster::set_ha_state(std::uint32_t vmid, const std::string& state, std::stop_token stop) {
+  const std::string resource = fmt::format("vm:{}", vmid);
+  const auto run = [&](const char* verb) {
+    return entry_.run({"ha-manager", verb, resource, "--state", state}, "", ha_command_limit, stop);
+  };
+  const char* operation = "set high availability";
+  CommandResult result = run("set");
+  if (result.exit_status != 0 && result.errors.find("no such resource") != std::string::npos) result = run("add");
+  (void)checked(result, operation, resource);
+  // `ha-manager status` shows "ignored" as soon as it is configured: the manager's own file says what it knows.
+  const CommandResult waited = entry_.run(
+      perl(scripts::await_ha, {"/etc/pve/ha/manager_status", resource, state == "ignored" ? "absent" : "present",
+                               std::to_string(ha_notice_limit.count())}),
+      "", ha_notice_limit + file_limit, stop);
+  const std::string said = last_line(checked(waited, operation, resource));
+  if (said == "noticed") return;
+  if (said != "late") throw Error(ErrorCode::format, operation, resource, "unexpected answer");
+  throw Error(ErrorCode::timeout, operation, resource,
+              fmt::format("high availability took no notice of '{}' within {} s; see 'ha-manager status'", state,
+                          ha_notice_limit.count()),
+              true);
+}
+
+void PveCluster::destroy(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  const CommandResult result =
+      shell(node, stop)
+          .run({"qm", "destroy", std::to_string(vmid), "--skiplock", "1", "--purge", "1"}, "", destroy_limit, stop);
+  const std::string output = checked(result, "destroy", subject_of(node, vmid));
+  // A disk that could not be removed is a warning, and the end a success.
+  if (const std::string warning = warning_in(result.errors + "\n" + output); !warning.empty()) {
+    throw Error(ErrorCode::command, "destroy", subject_of(node, vmid), warning);
+  }
+  if (read_config(node, vmid, stop)) {
+    throw Error(ErrorCode::command, "destroy", subject_of(node, vmid), "its configuration is still there");
+  }
 }
 
 }  // namespace crossover

@@ -35,6 +35,11 @@ class PveCluster final : public Hypervisor, public GuestPower {
                                         std::chrono::milliseconds deadline, std::stop_token stop) override;
   Power power(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
   void start(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
+  void shut_down(const std::string& node, std::uint32_t vmid, std::chrono::seconds timeout, bool force,
+                 std::stop_token stop) override;
+  bool agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
+  void set_ha_state(std::uint32_t vmid, const std::string& state, std::stop_token stop) override;
+  void destroy(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
 
  private:
   /// Asks the entry node which nodes there are. With mutex_ held.

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <sstream>
 #include <vector>
@@ -96,6 +98,10 @@ SurveyAnswer parse_survey_answer(std::string_view text, const std::string& host)
       answer.ceph_files.insert(name);
     } else if (kind == "snippet") {
       answer.snippets.insert(name);
+    } else if (kind == "bridge") {
+      answer.bridges.insert(name);
+    } else if (kind == "interfaces") {
+      answer.interfaces.push_back(bytes);
     } else if (kind == "writable") {
       answer.writable = bytes == "1";
     } else if (kind == "end") {
@@ -122,21 +128,53 @@ std::map<std::uint32_t, Power> parse_qm_list(std::string_view text) {
   return powers;
 }
 
-std::set<std::uint32_t> parse_ha_resources(std::string_view text) {
-  std::set<std::uint32_t> managed;
-  std::optional<std::uint32_t> current;
+std::map<std::uint32_t, std::string> parse_ha_resources(std::string_view text) {
+  std::map<std::uint32_t, std::string> states;
+  std::string* state = nullptr;  // of the resource whose section this is
   each_line(text, [&](std::string_view line) {
     const auto words = split_words(line);
     if (words.empty()) {
-      current.reset();
+      state = nullptr;
     } else if (line.front() != ' ' && line.front() != '\t') {
-      current = words.size() == 2 && words[0] == "vm:" ? to_number<std::uint32_t>(words[1]) : std::nullopt;
-      if (current) managed.insert(*current);
-    } else if (current && words.size() == 2 && words[0] == "state" && words[1] == "ignored") {
-      managed.erase(*current);
+      const auto vmid = words.size() == 2 && words[0] == "vm:" ? to_number<std::uint32_t>(words[1]) : std::nullopt;
+      state = vmid ? &(states[*vmid] = "started") : nullptr;
+    } else if (state != nullptr && words.size() == 2 && words[0] == "state") {
+      *state = words[1];
     }
   });
-  return managed;
+  return states;
+}
+
+std::set<std::string> parse_cpu_models(std::string_view text) {
+  std::set<std::string> models;
+  each_line(text, [&models](std::string_view line) {
+    const auto words = split_words(line);
+    if (words.size() == 2 && words[0] == "cpu-model:") models.emplace(words[1]);
+  });
+  return models;
+}
+
+std::set<std::string> parse_ovs_bridges(std::string_view text) {
+  constexpr std::array<std::string_view, 5> stanzas{"iface", "mapping", "auto", "source", "source-directory"};
+  std::set<std::string> bridges;
+  std::string interface;
+  each_line(text, [&](std::string_view line) {
+    const auto words = split_words(line);
+    if (words.empty()) return;
+    if (std::find(stanzas.begin(), stanzas.end(), words[0]) != stanzas.end() || words[0].starts_with("allow-")) {
+      interface = words[0] == "iface" && words.size() > 1 ? words[1] : "";
+    } else if (!interface.empty() && words.size() == 2 && words[0] == "ovs_type" && words[1] == "OVSBridge") {
+      bridges.insert(interface);
+    }
+  });
+  return bridges;
+}
+
+std::string parse_qemu_version(std::string_view text) {
+  constexpr std::string_view head = "QEMU emulator version ";
+  if (!text.starts_with(head)) return "";
+  text.remove_prefix(head.size());
+  return std::string(text.substr(0, text.find_first_not_of("0123456789.")));
 }
 
 ClusterInventory cluster_inventory(const SurveyAnswer& answer, const std::string& host) {
@@ -172,13 +210,16 @@ ClusterInventory cluster_inventory(const SurveyAnswer& answer, const std::string
       if (entry_of_list.type == GuestType::lxc) inventory.containers[vmid] = entry_of_list.node;
     }
   }
-  const auto* ha = file("ha/resources.cfg");
-  const std::set<std::uint32_t> managed = ha == nullptr ? std::set<std::uint32_t>{} : parse_ha_resources(*ha);
+  if (const std::string* models = file("virtual-guest/cpu-models.conf")) {
+    inventory.cpu_models = parse_cpu_models(*models);
+  }
+  std::map<std::uint32_t, std::string> ha_states;
+  if (const std::string* resources = file("ha/resources.cfg")) ha_states = parse_ha_resources(*resources);
   for (const auto& [path, bytes] : answer.files) {
     const auto config = parse_config_path(path);
     if (!config) continue;
     GuestState guest{.vmid = config->vmid, .node = config->node, .config = bytes};
-    guest.ha_managed = managed.contains(config->vmid);
+    if (const auto state = ha_states.find(config->vmid); state != ha_states.end()) guest.ha_state = state->second;
     if (const std::string* firewall = file(fmt::format("firewall/{}.fw", config->vmid))) guest.firewall = *firewall;
     inventory.guests.emplace(config->vmid, std::move(guest));
   }
@@ -196,6 +237,9 @@ void add_node(ClusterInventory& inventory, const std::string& node, const Survey
   NodeState& state = inventory.nodes[node];
   if (const std::string* version = output("pveversion")) state.pve_version = first_line(*version);
   if (const std::string* version = output("ceph-version")) state.ceph_version = first_line(*version);
+  if (const std::string* version = output("qemu-version")) state.qemu_version = parse_qemu_version(*version);
+  state.bridges = answer.bridges;
+  for (const std::string& interfaces : answer.interfaces) state.bridges.merge(parse_ovs_bridges(interfaces));
   if (const std::string* list = output("qm-list")) {
     for (const auto& [vmid, power] : parse_qm_list(*list)) {
       const auto guest = inventory.guests.find(vmid);

@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "plan/inventory.hpp"
 
@@ -15,6 +16,8 @@ struct SurveyAnswer {
   std::map<std::string, std::string> files;    ///< below /etc/pve
   std::map<std::string, std::string> outputs;  ///< of commands, by name
   std::map<std::string, int> statuses;         ///< their wait status
+  std::set<std::string> bridges;               ///< Linux bridges
+  std::vector<std::string> interfaces;         ///< files that configure network interfaces
   std::set<std::string> ceph_files;
   std::set<std::string> snippets;
   bool writable = false;
@@ -26,8 +29,18 @@ SurveyAnswer parse_survey_answer(std::string_view text, const std::string& host)
 /// Power of each guest that `qm list` printed.
 std::map<std::uint32_t, Power> parse_qm_list(std::string_view text);
 
-/// VMIDs of VMs that HA manages: a resource whose state is not "ignored" (/etc/pve/ha/resources.cfg).
-std::set<std::uint32_t> parse_ha_resources(std::string_view text);
+/// The state high availability is to keep each of its VMs in (/etc/pve/ha/resources.cfg).
+std::map<std::uint32_t, std::string> parse_ha_resources(std::string_view text);
+
+/// Names of the custom CPU models (/etc/pve/virtual-guest/cpu-models.conf).
+std::set<std::string> parse_cpu_models(std::string_view text);
+
+/// Names of Open vSwitch's bridges (/etc/network/interfaces and what it includes). A Linux bridge is not found here
+/// but in /sys/class/net, where Open vSwitch's do not show that they are bridges.
+std::set<std::string> parse_ovs_bridges(std::string_view text);
+
+/// "10.1.2" of what `kvm --version` prints; empty if it is something else.
+std::string parse_qemu_version(std::string_view text);
 
 /// The cluster as its entry node described it. Nodes other than the entry node have no versions and their guests
 /// Power::unknown yet: add_node() puts that in.

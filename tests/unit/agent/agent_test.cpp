@@ -77,7 +77,7 @@ struct Far {
 
   void serve(int in, int out) {
     try {
-      agent::Server(in, out, {hypervisor, stores}, 16 * mib, silence, beat).serve(stop.get_token());
+      agent::Server(in, out, {hypervisor, hypervisor, stores}, 16 * mib, silence, beat).serve(stop.get_token());
     } catch (...) {
       if (on_served) on_served();
       throw;
@@ -541,7 +541,7 @@ TEST_CASE("a slow writer over there holds the sender here, within bounds") {
 namespace {
 
 /// A cluster with one of everything, a guest to freeze and a configuration to hold.
-class OneGuest final : public Hypervisor {
+class OneGuest final : public Hypervisor, public GuestPower {
  public:
   std::atomic<int> frozen = 0;
   std::atomic<int> paused = 0;
@@ -552,7 +552,8 @@ class OneGuest final : public Hypervisor {
     found.entry_node = "pve04";
     found.name = "west";
     found.writable = true;
-    found.nodes["pve04"] = {"pve04", "10.0.0.4", true, "", "pve-manager/8", "ceph 18", "pve04 ssh-rsa AAAA\n"};
+    found.nodes["pve04"] = {
+        "pve04", "10.0.0.4", true, "", "pve-manager/8", "ceph 18", "10.1.2", {"vmbr0"}, "pve04 ssh-rsa AAAA\n"};
     found.nodes["pve05"] = {.name = "pve05", .unreachable = "no route"};
     found.storages = parse_storage_config("rbd: a\n\tpool p\n\tnodes pve04\n\tcontent images\n\nbroken line\n");
     found.ceph_files = {"a.keyring"};
@@ -564,8 +565,8 @@ class OneGuest final : public Hypervisor {
                          "e \xff\x00 end\nname: web\n"s,
                          "[OPTIONS]\n",
                          Power::running,
-                         true};
-    found.guests[101] = {101, "pve05", "", std::nullopt, Power::unknown, false};
+                         "started"};
+    found.guests[101] = {101, "pve05", "", std::nullopt, Power::unknown, ""};
     return found;
   }
 
@@ -616,7 +617,31 @@ class OneGuest final : public Hypervisor {
     return std::make_unique<Held>(way == HoldWay::freeze ? frozen : paused, vmid == 101 ? "prelaunch" : "");
   }
 
+  Power power(const std::string&, std::uint32_t vmid, std::stop_token) override {
+    return vmid == 100 ? Power::running : Power::unknown;
+  }
+  void start(const std::string& node, std::uint32_t vmid, std::stop_token) override {
+    asked.push_back(fmt::format("start {} {}", node, vmid));
+  }
+  void shut_down(const std::string& node, std::uint32_t vmid, std::chrono::seconds timeout, bool force,
+                 std::stop_token stop) override {
+    asked.push_back(fmt::format("shut_down {} {} {} {}", node, vmid, timeout.count(), force));
+    if (shutting_down) shutting_down(stop);
+  }
+  bool agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token) override {
+    return node == "pve04" && vmid == 100;
+  }
+  void set_ha_state(std::uint32_t vmid, const std::string& state, std::stop_token) override {
+    asked.push_back(fmt::format("set_ha_state {} {}", vmid, state));
+  }
+  void destroy(const std::string& node, std::uint32_t vmid, std::stop_token) override {
+    if (vmid == 999) throw Error(ErrorCode::command, "destroy", "VM 999", "Could not remove disk");
+    asked.push_back(fmt::format("destroy {} {}", node, vmid));
+  }
+
   std::string firewall;
+  std::vector<std::string> asked;
+  std::function<void(const std::stop_token&)> shutting_down;
 };
 
 }  // namespace
@@ -626,7 +651,7 @@ TEST_CASE("a hypervisor behind an agent is the same, byte for byte") {
   MemoryImageStore memory;
   OneStore stores(memory);
   const auto shell = std::make_shared<SocketShell>([&](int in, int out) {
-    agent::Server(in, out, {guest, stores}).serve({});
+    agent::Server(in, out, {guest, guest, stores}).serve({});
   });
   AgentHypervisor hypervisor(pool_of(shell));
   const ClusterInventory found = hypervisor.survey(SurveyDetail::guests, {});
@@ -683,7 +708,7 @@ TEST_CASE("a guest goes on and its configuration is put back when the connection
   MemoryImageStore memory;
   OneStore stores(memory);
   const auto shell = std::make_shared<SocketShell>([&](int in, int out) {
-    agent::Server(in, out, {guest, stores}).serve({});
+    agent::Server(in, out, {guest, guest, stores}).serve({});
   });
   {
     agent::Connection connection(*shell, {"crossover", "agent"}, std::chrono::seconds(45), {});
@@ -696,4 +721,76 @@ TEST_CASE("a guest goes on and its configuration is put back when the connection
   }
   CHECK(guest.frozen == 0);
   CHECK(guest.held == 0);
+}
+
+TEST_CASE("guests' power behind an agent is the same") {
+  OneGuest guest;
+  MemoryImageStore memory;
+  OneStore stores(memory);
+  const auto shell = std::make_shared<SocketShell>([&](int in, int out) {
+    agent::Server(in, out, {guest, guest, stores}).serve({});
+  });
+  AgentHypervisor power(pool_of(shell));
+  CHECK(power.power("pve04", 100, {}) == Power::running);
+  CHECK(power.power("pve04", 101, {}) == Power::unknown);
+  CHECK(power.agent_answers("pve04", 100, {}));
+  CHECK_FALSE(power.agent_answers("pve04", 101, {}));
+  power.start("pve05", 101, {});
+  power.shut_down("pve04", 100, std::chrono::seconds(180), false, {});
+  power.shut_down("pve04", 100, std::chrono::seconds(0), true, {});
+  power.set_ha_state(100, "ignored", {});
+  power.destroy("pve04", 100, {});
+  CHECK(guest.asked == std::vector<std::string>{"start pve05 101", "shut_down pve04 100 180 false",
+                                                "shut_down pve04 100 0 true", "set_ha_state 100 ignored",
+                                                "destroy pve04 100"});
+  const auto error = error_of([&] { power.destroy("pve04", 999, {}); });
+  REQUIRE(error);
+  CHECK(error->code() == ErrorCode::command);
+  CHECK(error->cause() == "Could not remove disk");
+  CHECK_MESSAGE(shell->started() == 1, "the connection goes on after an error");
+}
+
+TEST_CASE("a guest may take longer to shut down than an agent may be silent") {
+  constexpr std::chrono::milliseconds silence{1000};
+  OneGuest guest;
+  MemoryImageStore memory;
+  OneStore stores(memory);
+  std::chrono::milliseconds beat{100};
+  const auto shell = std::make_shared<SocketShell>([&](int in, int out) {
+    agent::Server(in, out, {guest, guest, stores}, 16 * mib, std::chrono::seconds(45), beat).serve({});
+  });
+  guest.shutting_down = [&](const std::stop_token&) { std::this_thread::sleep_for(3 * silence); };
+  const auto shut_down = [&] {
+    AgentHypervisor(pool_of(shell, silence)).shut_down("pve04", 100, std::chrono::seconds(180), false, {});
+  };
+  CHECK_NOTHROW(shut_down());
+  beat = std::chrono::seconds(45);
+  const auto error = error_of(shut_down);
+  REQUIRE(error);
+  CHECK(error->code() == ErrorCode::timeout);
+}
+
+TEST_CASE("whoever is cancelled while a guest shuts down does not wait for it, and over there nobody does") {
+  OneGuest guest;
+  MemoryImageStore memory;
+  OneStore stores(memory);
+  std::latch begun(1);
+  std::latch ended(1);
+  const auto shell = std::make_shared<SocketShell>([&](int in, int out) {
+    agent::Server(in, out, {guest, guest, stores}).serve({});
+  });
+  guest.shutting_down = [&](const std::stop_token& stop) {
+    begun.count_down();
+    const std::stop_callback tell(stop, [&] { ended.count_down(); });
+    ended.wait();
+    throw Cancelled{};
+  };
+  std::stop_source stop;
+  std::jthread cancelling([&] {
+    begun.wait();
+    stop.request_stop();
+  });
+  AgentHypervisor power(pool_of(shell));
+  CHECK_THROWS_AS(power.shut_down("pve04", 100, std::chrono::seconds(180), false, stop.get_token()), Cancelled);
+  ended.wait();
 }

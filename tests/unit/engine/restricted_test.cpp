@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "agent/restricted_hypervisor.hpp"
+#include "agent/restricted_power.hpp"
 #include "agent/restricted_store.hpp"
 #include "plan/guest_disks.hpp"
 #include "plan/record.hpp"
@@ -121,6 +122,7 @@ struct Abuse : Stage {
       [this](const CephAccess&, const ImageSpec&) { return is_empty; }, [this] { return clusters.clock.now(); }};
   agent::RestrictedStores stores{context};
   agent::RestrictedHypervisor hypervisor{clusters.destination, context};
+  agent::RestrictedPower switches{clusters.destination, context};
 };
 
 class Nowhere final : public DiffSink {
@@ -552,6 +554,25 @@ TEST_CASE_FIXTURE(Abuse, "other guests are only known to be there") {
   CHECK(seen.snippets.empty());
   CHECK(seen.ceph_files == std::set<std::string>{"copy.keyring"});
   CHECK(seen.restriction == context.restriction);
+}
+
+TEST_CASE_FIXTURE(Abuse, "no guest is started, stopped, destroyed or given to high availability") {
+  clusters.destination.put_guest(500, "w2", "name: theirs\nagent: 1\n", Power::running);
+  for (const auto& [vmid, node] : {std::pair(99100U, "w1"), std::pair(500U, "w2")}) {
+    refused("no guest is started", [&] { switches.start(node, vmid, {}); });
+    for (const bool force : {false, true}) {
+      refused("no guest is shut down", [&] { switches.shut_down(node, vmid, std::chrono::seconds(1), force, {}); });
+    }
+    refused("no guest's high availability", [&] { switches.set_ha_state(vmid, "started", {}); });
+    refused("no guest is destroyed", [&] { switches.destroy(node, vmid, {}); });
+  }
+  refused("none of the VMIDs", [&] { (void)switches.power("w2", 500, {}); });
+  refused("none of the VMIDs", [&] { (void)switches.agent_answers("w2", 500, {}); });
+  CHECK(switches.power("w1", 99100, {}) == Power::stopped);
+  CHECK_FALSE(switches.agent_answers("w1", 99100, {}));
+  clusters.destination.inventory.guests.at(99100).power = Power::running;
+  CHECK(switches.power("w1", 99100, {}) == Power::running);
+  CHECK(switches.agent_answers("w1", 99100, {}));
 }
 
 TEST_CASE_FIXTURE(Abuse, "no other guest is configured, and nothing comes in that is refused") {

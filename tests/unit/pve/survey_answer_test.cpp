@@ -69,8 +69,8 @@ TEST_CASE("a survey's answer becomes the cluster it tells of") {
   CHECK(cluster.guests.at(100).config == "name: a\n\nmemory: 1\r\nscsi0: x");
   CHECK(cluster.guests.at(100).firewall == "[RULES]\n");
   CHECK(cluster.guests.at(100).power == Power::running);
-  CHECK(cluster.guests.at(100).ha_managed);
-  CHECK_FALSE(cluster.guests.at(200).ha_managed);
+  CHECK(cluster.guests.at(100).ha_state == "started");
+  CHECK(cluster.guests.at(200).ha_state == "ignored");
   CHECK_MESSAGE(cluster.guests.at(200).power == Power::unknown, "pve1 cannot say whether a guest of pve2 runs");
   CHECK(cluster.containers == std::map<std::uint32_t, std::string>{{102, "pve2"}});
   CHECK(cluster.ceph_files.contains("data.keyring"));
@@ -115,4 +115,37 @@ TEST_CASE("names with blanks do not move the status of 'qm list'") {
   const auto powers = parse_qm_list(list);
   CHECK(powers == std::map<std::uint32_t, Power>{{100, Power::running}, {200, Power::stopped}});
   CHECK(parse_qm_list("").empty());
+}
+
+TEST_CASE("high availability's resources, in whatever state") {
+  const auto states = parse_ha_resources(
+      "vm: 100\n\tcomment state\n\tstate stopped\n\nct: 101\n\tstate started\n\n"
+      "vm: 102\n\nvm: 103\n    state ignored\r\n\nvm: 1000\n\tstate disabled\n");
+  CHECK(states == std::map<std::uint32_t, std::string>{
+                      {100, "stopped"}, {102, "started"}, {103, "ignored"}, {1000, "disabled"}});
+  CHECK(parse_ha_resources("").empty());
+}
+
+TEST_CASE("custom CPU models") {
+  CHECK(parse_cpu_models("# mine\ncpu-model: avx\n    flags +avx;+avx2\n    reported-model kvm64\n\n"
+                         "cpu-model: plain-1\n") == std::set<std::string>{"avx", "plain-1"});
+  CHECK(parse_cpu_models("").empty());
+}
+
+TEST_CASE("Open vSwitch's bridges among other interfaces") {
+  constexpr std::string_view text =
+      "auto lo\niface lo inet loopback\n\n"
+      "auto vmbr0\niface vmbr0 inet static\n\taddress 192.0.2.1/24\n\tbridge-ports eno1\n\n"
+      "auto vmbr1\niface vmbr1 inet manual\n\tovs_type OVSBridge\n\tovs_ports bond0 vlan50\n#a comment\n\n"
+      "allow-vmbr1 bond0\niface bond0 inet manual\n\tovs_bridge vmbr1\n\tovs_type OVSBond\n\n"
+      "iface vmbr2 inet manual\n\tovs_type   OVSBridge \n"
+      "source /etc/network/interfaces.d/*\n\tovs_type OVSBridge\n";
+  CHECK(parse_ovs_bridges(text) == std::set<std::string>{"vmbr1", "vmbr2"});
+  CHECK(parse_ovs_bridges("\tovs_type OVSBridge\n").empty());
+}
+
+TEST_CASE("QEMU's version") {
+  CHECK(parse_qemu_version("QEMU emulator version 10.1.2 (pve-qemu-kvm_10.1.2-3)\nCopyright (c)\n") == "10.1.2");
+  CHECK(parse_qemu_version("QEMU emulator version 9.0.2") == "9.0.2");
+  CHECK(parse_qemu_version("kvm: not found").empty());
 }

@@ -518,3 +518,48 @@ def test_a_held_file_is_put_back_though_nobody_listens(tmp_path):
     process.stdin.close()
     process.wait(30)
     assert path.read_bytes() == b"a"
+
+
+def await_ha(path, resource, wanted, seconds):
+    return perl("await_ha", path, resource, wanted, seconds)
+
+
+def manager_status(path, *resources):
+    """As the manager writes it: in one step."""
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps({"master_node": "pve1", "service_status": {one: {"state": "started"} for one in resources}}))
+    new.rename(path)
+
+
+def test_a_manager_that_counts_a_resource_or_not_is_not_waited_for(tmp_path):
+    path = tmp_path / "manager_status"
+    assert finish(await_ha(path, "vm:100", "absent", 0)) == b"noticed\n"
+    path.touch()
+    assert finish(await_ha(path, "vm:100", "absent", 0)) == b"noticed\n"
+    assert finish(await_ha(path, "vm:100", "present", 0)) == b"late\n"
+    manager_status(path, "vm:1000", "ct:100")
+    assert finish(await_ha(path, "vm:100", "absent", 0)) == b"noticed\n"
+    assert finish(await_ha(path, "vm:100", "present", 0.3)) == b"late\n"
+    manager_status(path, "vm:100", "vm:1000")
+    assert finish(await_ha(path, "vm:100", "present", 0)) == b"noticed\n"
+    assert finish(await_ha(path, "vm:100", "absent", 0.3)) == b"late\n"
+
+
+@pytest.mark.parametrize("wanted, before, after", [("present", ["vm:1000"], ["vm:100", "vm:1000"]),
+                                                   ("absent", ["vm:100"], [])])
+def test_a_manager_is_waited_for(tmp_path, wanted, before, after):
+    path = tmp_path / "manager_status"
+    manager_status(path, *before)
+    process = await_ha(path, "vm:100", wanted, 60)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    manager_status(path, *after)
+    assert finish(process) == b"noticed\n"
+
+
+def test_a_manager_whose_words_are_not_understood_is_told_of(tmp_path):
+    path = tmp_path / "manager_status"
+    path.write_text("{")
+    process = await_ha(path, "vm:100", "absent", 0)
+    said, errors = process.communicate(timeout=30)
+    assert process.returncode != 0 and errors and not said

@@ -61,7 +61,7 @@ if ($what eq 'nodes') {
     exit;
 }
 if ($what eq 'cluster') {
-    put_file($_) for '.members', '.vmlist', 'storage.cfg', 'ha/resources.cfg';
+    put_file($_) for '.members', '.vmlist', 'storage.cfg', 'ha/resources.cfg', 'virtual-guest/cpu-models.conf';
     for my $node (entries('/etc/pve/nodes')) {
         put_file("nodes/$node/ssh_known_hosts");
         put_file("nodes/$node/qemu-server/$_") for grep { /^[1-9]\d*\.conf$/ } entries("/etc/pve/nodes/$node/qemu-server");
@@ -82,7 +82,13 @@ if ($what eq 'cluster') {
         put('snippet', "$id:snippets/$_", '') for entries("$path{$id}/snippets");
     }
 }
+put('bridge', $_, '') for grep { -d "/sys/class/net/$_/bridge" } entries('/sys/class/net');
+for my $path ('/etc/network/interfaces', map { "/etc/network/interfaces.d/$_" } entries('/etc/network/interfaces.d')) {
+    my $bytes = slurp($path);
+    put('interfaces', $path, $bytes) if defined $bytes;
+}
 my %commands = ('qm-list' => ['qm', 'list']);
-%commands = (%commands, 'pveversion' => ['pveversion'], 'ceph-version' => ['ceph', '--version']) if $detail;
+%commands = (%commands, 'pveversion' => ['pveversion'], 'ceph-version' => ['ceph', '--version'],
+    'qemu-version' => ['kvm', '--version']) if $detail;
 put_commands(%commands);
 put('end', 'survey', '');
