@@ -96,20 +96,20 @@ void TwoClusters::add_disk(std::uint32_t vmid, const std::string& key, const std
 }
 
 void TwoClusters::write_at_random() {
-  for (const ImageSpec& spec : source_images.images()) {
-    std::uint64_t size = source_images.find(spec)->layout.size_bytes;
+  MemoryImageStore& images = near_images();
+  for (const ImageSpec& spec : images.images()) {
+    std::uint64_t size = images.find(spec)->layout.size_bytes;
     if (random() % 8 == 0) {
       size = (random() % 24 + 2) * 1024 * 3;
-      source_images.resize(spec, size);
+      images.resize(spec, size);
     }
     for (std::uint32_t count = random() % 4; count > 0; --count) {
       const std::uint64_t offset = random() % size;
       const std::uint64_t length = std::min<std::uint64_t>(random() % (2 * block_bytes) + 1, size - offset);
       if (random() % 3 == 0) {
-        source_images.zero(spec, offset, length);
+        images.zero(spec, offset, length);
       } else {
-        source_images.write(spec, offset,
-                            std::vector<std::byte>(length, static_cast<std::byte>(random() % 255 + 1)));
+        images.write(spec, offset, std::vector<std::byte>(length, static_cast<std::byte>(random() % 255 + 1)));
       }
     }
   }
@@ -129,28 +129,29 @@ ImageSpec TwoClusters::replica_of(const ImageSpec& image, std::uint32_t target_v
 
 template <typename Action>
 auto TwoClusters::over_ports(EventSink& sink, const Action& action) {
-  OneStore all_replicas(replica_images);
+  OneStore all_replicas(far_images());
   const agent::ReceiveContext context{
-      restriction.value_or(Restriction{}), all_replicas, [this] { return destination.inventory; },
+      restriction.value_or(Restriction{}), all_replicas, [this] { return far_cluster().inventory; },
       [this](const CephAccess&, const ImageSpec& image) {
-        const std::vector<std::byte> bytes = replica_images.content(image);
+        const std::vector<std::byte> bytes = far_images().content(image);
         return std::all_of(bytes.begin(), bytes.end(), [](std::byte byte) { return byte == std::byte{0}; });
       },
       [this] { return clock.now(); }};
   agent::RestrictedStores restricted_stores(context);
-  agent::RestrictedHypervisor restricted_cluster(destination, context);
-  agent::RestrictedPower restricted_power(destination, context);
-  const auto copy = destination.inventory.storages.rbd("copy");
+  agent::RestrictedHypervisor restricted_cluster(far_cluster(), context);
+  agent::RestrictedPower restricted_power(far_cluster(), context);
+  const ClusterInventory& there = far_cluster().inventory;
+  const auto storage = there.storages.rbd(options.pool);
   ImageStore& replicas =
-      restriction ? restricted_stores.open(storage_access(destination.inventory, *copy)) : replica_images;
-  Hypervisor& far_cluster = restriction ? static_cast<Hypervisor&>(restricted_cluster) : destination;
-  GuestPower& far_power = restriction ? static_cast<GuestPower&>(restricted_power) : destination;
-  FaultyStore source_store("source", source_images, faults);
+      restriction ? restricted_stores.open(storage_access(there, storage.value())) : far_images();
+  Hypervisor& cluster = restriction ? static_cast<Hypervisor&>(restricted_cluster) : far_cluster();
+  GuestPower& power = restriction ? static_cast<GuestPower&>(restricted_power) : far_cluster();
+  FaultyStore source_store("source", near_images(), faults);
   FaultyStore replica_store("destination", replicas, faults);
-  FaultyHypervisor source_cluster("source", source, faults);
-  FaultyHypervisor destination_cluster("destination", far_cluster, faults);
-  FaultyPower source_power("source", source, faults);
-  FaultyPower destination_power("destination", far_power, faults);
+  FaultyHypervisor source_cluster("source", near_cluster(), faults);
+  FaultyHypervisor destination_cluster("destination", cluster, faults);
+  FaultyPower source_power("source", near_cluster(), faults);
+  FaultyPower destination_power("destination", power, faults);
   OneStore source_stores(source_store);
   OneStore replica_stores(replica_store);
   return action(Ports{{source_cluster, source_power, source_stores},
@@ -181,9 +182,9 @@ VerifyReport TwoClusters::verify(const VerifyOptions& what) {
 template <typename Action>
 auto TwoClusters::over_replica_ports(const Action& action) {
   events.events.clear();
-  FaultyStore store("destination", replica_images, faults);
-  FaultyHypervisor cluster("destination", destination, faults);
-  FaultyPower power("destination", destination, faults);
+  FaultyStore store("destination", far_images(), faults);
+  FaultyHypervisor cluster("destination", far_cluster(), faults);
+  FaultyPower power("destination", far_cluster(), faults);
   OneStore stores(store);
   return action(ReplicaPorts{cluster, power, stores, clock, events});
 }

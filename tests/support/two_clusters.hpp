@@ -77,7 +77,8 @@ class TwoClusters {
   /// Adds a disk to a guest, in the configuration and as an image.
   void add_disk(std::uint32_t vmid, const std::string& key, const std::string& storage, const std::string& image,
                 std::uint64_t size_bytes);
-  /// Writes and zeroes at random in the guests' disks; now and then a disk changes its size.
+  /// Writes and zeroes at random in the disks of the side that runs come from; now and then a disk changes its
+  /// size.
   void write_at_random();
   /// The image a disk of a source guest stands for.
   [[nodiscard]] ImageSpec image_of(std::uint32_t vmid, const std::string& key) const;
@@ -109,10 +110,17 @@ class TwoClusters {
   Faults faults;
   MirrorOptions options;
   std::optional<Restriction> restriction;  ///< of the destination's agent
+  bool back = false;                       ///< west is the source and east the destination, of all that is done
   MarkInterval marks;                      ///< of transfers
   std::mt19937 random{1};
 
  private:
+  /// The side that runs come from, and the one they go to.
+  [[nodiscard]] MemoryImageStore& near_images() { return back ? replica_images : source_images; }
+  [[nodiscard]] MemoryImageStore& far_images() { return back ? source_images : replica_images; }
+  [[nodiscard]] MemoryHypervisor& near_cluster() { return back ? destination : source; }
+  [[nodiscard]] MemoryHypervisor& far_cluster() { return back ? source : destination; }
+
   template <typename Action>
   auto over_ports(EventSink& sink, const Action& action);
   template <typename Action>

@@ -30,10 +30,11 @@ std::string without_password(const std::string& config) {
 }
 
 [[noreturn]] void throw_diverged(const DiskPlan& disk) {
-  throw ConflictError(Conflict::replica_diverged, "check replica", to_string(disk.replica.spec),
-                      fmt::format("it was written to since {}{}; it was not touched. If what was written is not "
-                                  "wanted, --discard-changes rolls it back to that",
-                                  disk.adopt ? "" : "its newest recovery point ", disk.replica_newest->name));
+  throw ConflictError(
+      Conflict::replica_diverged, "check replica", to_string(disk.replica.spec),
+      fmt::format("it was written to since {}{}; it was not touched. If what was written is not "
+                  "wanted, --discard-changes rolls it back to that",
+                  disk.adopt || disk.take_back ? "" : "its newest recovery point ", disk.replica_newest->name));
 }
 
 }  // namespace
@@ -164,6 +165,10 @@ void DestinationPoint::verify_content(std::size_t index) {
       fmt::format("{} differs from {} in {} bytes in {} ranges, the first at {}; it was not touched. "
                   "--reseed makes a new copy beside it",
                   there, here, sum(differing), differing.size(), differing.front().offset));
+}
+
+void DestinationPoint::check_origin(std::size_t index) {
+  if (!is_head_unchanged(index)) throw_diverged(work_.plan.disks[index]);
 }
 
 void DestinationPoint::adopt(std::size_t index) {

@@ -26,7 +26,9 @@ class DestinationPoint {
   /// Reads the whole of a snapshot of the shell tool on both sides. ErrorCode::conflict if they differ, or the head
   /// was written to since.
   void verify_content(std::size_t disk);
-  /// Records what was verified as a base.
+  /// ErrorCode::conflict if the head was written to since the snapshot that the disk was promoted with.
+  void check_origin(std::size_t disk);
+  /// Records what was verified, or is known by its identity, as a base.
   void adopt(std::size_t disk);
   /// ErrorCode::conflict if the head was written to since its newest recovery point, unless that is to be dropped.
   void check_head(std::size_t disk);

@@ -70,9 +70,9 @@ class GuestRun {
   }
 
   static bool is_of_one_disk(StepKind kind) {
-    return kind == StepKind::verify_content || kind == StepKind::adopt || kind == StepKind::create_image ||
-           kind == StepKind::check_head || kind == StepKind::check_cut || kind == StepKind::roll_back ||
-           kind == StepKind::transfer;
+    return kind == StepKind::verify_content || kind == StepKind::check_origin || kind == StepKind::adopt ||
+           kind == StepKind::create_image || kind == StepKind::check_head || kind == StepKind::check_cut ||
+           kind == StepKind::roll_back || kind == StepKind::transfer;
   }
 
   void carry_out(const Step& step) {
@@ -83,6 +83,8 @@ class GuestRun {
         return replica_.create_image(step.disk);
       case StepKind::verify_content:
         return replica_.verify_content(step.disk);
+      case StepKind::check_origin:
+        return replica_.check_origin(step.disk);
       case StepKind::adopt:
         return replica_.adopt(step.disk);
       case StepKind::check_head:

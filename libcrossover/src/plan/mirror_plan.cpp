@@ -79,6 +79,7 @@ class GuestPlanner {
       check_target();
       points_ = point_names(inventory_.replica_images, scope_.replicas);
       for (std::size_t i = 0; i < scope_.disks.replicated.size(); ++i) plan_disk(i);
+      check_origins();
       plan_resumption();
       if (!plan_.resumes) name_snapshot();
       plan_config();
@@ -124,14 +125,27 @@ class GuestPlanner {
     stop(found->second.code, "VM {}: {}: {}", scope_.vmid, to_string(ref.spec), found->second.text);
   }
 
-  /// Whatever else there is to say of it: a replica that became a guest of its own is nothing to write into.
+  /// True if the guest that has the target VMID is this one, before it was promoted here.
+  bool goes_back() const {
+    return std::any_of(scope_.origins.begin(), scope_.origins.end(),
+                       [](const std::optional<Origin>& origin) { return origin.has_value(); });
+  }
+
+  bool is_origin(const ImageRef& ref) const {
+    return std::any_of(scope_.origins.begin(), scope_.origins.end(),
+                       [&](const std::optional<Origin>& origin) { return origin && origin->image == ref; });
+  }
+
+  /// Whatever else there is to say of it: a replica that became a guest of its own is nothing to write into, unless
+  /// that guest has come here since.
   void check_promoted() {
     std::vector<ImageRef> images = scope_.replicas;
-    images.insert(images.end(), scope_.target_images.begin(), scope_.target_images.end());
+    if (!goes_back()) images.insert(images.end(), scope_.target_images.begin(), scope_.target_images.end());
     for (const auto& ref : scope_.replaced) {
       if (ref) images.push_back(*ref);
     }
     for (const ImageRef& ref : images) {
+      if (is_origin(ref)) continue;
       const ImageState* image = look(inventory_.replica_images, ref);
       if (image == nullptr) continue;
       const auto record = image_record(*image).replica;
@@ -303,6 +317,14 @@ class GuestPlanner {
            "that is not restricted",
            scope_.vmid, request_.options.adopt ? "take over an image (--adopt)" : "replace a replica (--reseed)");
     }
+    for (const auto& origin : scope_.origins) {
+      if (!origin || origin->taken) continue;
+      stop(ErrorCode::permission,
+           "VM {}: it was promoted from VM {} over there, which could become its replica; but the destination's "
+           "agent is restricted to receiving, and lets nobody take over an image; do that once with a key that is "
+           "not restricted",
+           scope_.vmid, scope_.target_vmid);
+    }
     if (!repair_.point.empty()) {
       stop(ErrorCode::permission,
            "VM {}: the destination's agent is restricted to receiving, and lets nobody mark {} as bad; repair it "
@@ -319,9 +341,9 @@ class GuestPlanner {
   void check_present_target(const GuestState& present) {
     const VmConfig config = parse_vm_config(present.config);
     // It is the images it names that make a configuration ours, not images that lie beside it.
-    const bool ours =
-        is_unfinished_replica(config) || std::any_of(scope_.target_images.begin(), scope_.target_images.end(),
-                                                     [this](const ImageRef& ref) { return is_our_replica(ref); });
+    const bool ours = goes_back() || is_unfinished_replica(config) ||
+                      std::any_of(scope_.target_images.begin(), scope_.target_images.end(),
+                                  [this](const ImageRef& ref) { return is_our_replica(ref); });
     if (!ours) check_overwrite(present, config);
     const auto node = inventory_.destination.nodes.find(present.node);
     if (node == inventory_.destination.nodes.end() || !node->second.unreachable.empty()) {
@@ -415,6 +437,9 @@ class GuestPlanner {
     const ImageState* replica = look(inventory_.replica_images, disk.replica);
     if (replica == nullptr) {
       disk.full = true;
+    } else if (is_to_take_back(index)) {
+      check_unwatched(disk.replica, *replica);
+      plan_way_back(disk, *source, *replica);
     } else if (was_just_created(disk, *replica)) {
       check_unwatched(disk.replica, *replica);
       plan_again(disk, *replica);
@@ -436,11 +461,67 @@ class GuestPlanner {
     plan_.disks.push_back(std::move(disk));
   }
 
+  /// True if the disk's replica is its origin, and does not say so itself yet.
+  bool is_to_take_back(std::size_t index) const {
+    const auto& origin = scope_.origins[index];
+    return origin && !origin->taken && origin->image == scope_.replicas[index];
+  }
+
+  /// The guest is on its way back: the snapshots it was promoted with are the bases, with their ids swapped.
+  void plan_way_back(DiskPlan& disk, const ImageState& source, const ImageState& origin) {
+    std::vector<ImageRef> images;
+    for (const GuestDisk& one : scope_.disks.replicated) images.push_back(one.image);
+    const std::set<std::string> bad = point_names(inventory_.source_images, images).bad;
+    const auto base = newest_common(*disk.source_record.replica, source, origin, bad);
+    if (!base) {
+      conflict(Conflict::no_common_base,
+               "{} was promoted from a replica of {}, and they have no good recovery point in common any more. "
+               "Nothing was touched; --reseed makes a new copy beside it",
+               to_string(disk.disk.image.spec), to_string(disk.replica.spec));
+    }
+    disk.replica_record = image_record(origin);
+    disk.has_progress = origin.metadata.contains(std::string(progress_key));
+    disk.take_back = true;
+    disk.source_base = base->source;
+    disk.replica_base = base->origin;
+    disk.replica_newest = base->origin;
+    disk.points = {{base->source.name, base->source.id, base->origin.id, false, true}};
+  }
+
+  /// A guest goes back with all that it was promoted with; what it got since is copied.
+  void check_origins() {
+    if (!goes_back()) return;
+    bool takes_back = false;
+    for (std::size_t i = 0; i < plan_.disks.size(); ++i) {
+      const DiskPlan& disk = plan_.disks[i];
+      takes_back = takes_back || disk.take_back;
+      const auto& record = disk.source_record.replica;
+      if (scope_.origins[i] || !record || !record->promoted || request_.options.reseed) continue;
+      if (const auto& restriction = inventory_.destination.restriction) {
+        stop(ErrorCode::permission,
+             "VM {}: {} was promoted from a replica of {}, which the destination's agent does not show: it is "
+             "restricted to {}",
+             scope_.vmid, to_string(disk.disk.image.spec), record->source_image, to_string(*restriction));
+      }
+      conflict(
+          Conflict::no_common_base,
+          "{} was promoted from a replica of {} (image id {}), which VM {} over there does not have any more, "
+          "while it has others of the guest's disks. Nothing was touched; --reseed makes new copies beside them",
+          to_string(disk.disk.image.spec), record->source_image, record->source.image_id, scope_.target_vmid);
+    }
+    if (!takes_back) return;
+    const std::vector<std::string> lost =
+        lost_on_way_back(parse_vm_config(*plan_.replica_config_before), scope_.target_vmid, scope_.volumes);
+    plan_.warnings.insert(plan_.warnings.end(), lost.begin(), lost.end());
+  }
+
   /// What a new copy is made beside has to be this guest's, and nobody may be using it.
   void plan_replacement(DiskPlan& disk, const ImageRef& ref) {
     const ImageState& old = *look(inventory_.replica_images, ref);
-    const auto record = image_record(old).replica;
-    if (record ? !is_our_replica(ref) : !is_named_by_this_guest(ref)) {
+    auto record = image_record(old).replica;
+    const bool origin = is_origin(ref);
+    if (origin && record && record->promoted) record.reset();
+    if (!origin && (record ? !is_our_replica(ref) : !is_named_by_this_guest(ref))) {
       if (!record) image_name_taken(to_string(ref.spec));
       another_source(to_string(ref.spec), *record, disk.identity);
     }
@@ -550,6 +631,20 @@ class GuestPlanner {
     return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
   }
 
+  /// What was promoted is no replica of its job any more: one of the same name may run from it, the way back.
+  bool may_share_name(const ImageRecord& record) const {
+    return record.replica->promoted &&
+           (goes_back() || (record.source && record.source->jobs.contains(request_.job_label)));
+  }
+
+  /// How the disk could go back to the destination, if that is where it came from.
+  std::string way_back(const DiskPlan& disk) const {
+    const ReplicaRecord& record = *disk.source_record.replica;
+    if (!record.promoted || record.source.fsid != inventory_.replica_fsids.at(disk.replica.access)) return "";
+    return fmt::format(". The guest was promoted from VM {} over there: with that as its target it goes back",
+                       record.source.guest);
+  }
+
   void check_source_record(const DiskPlan& disk) {
     const ImageRecord& record = disk.source_record;
     if (record.replica && record.replica->state != ReplicaState::complete) {
@@ -557,11 +652,11 @@ class GuestPlanner {
                "{} is itself a replica whose last transfer is not finished; run its own job first",
                to_string(disk.disk.image.spec));
     }
-    if (record.replica && normalize_job(record.replica->job) == request_.job_label) {
+    if (record.replica && normalize_job(record.replica->job) == request_.job_label && !may_share_name(record)) {
       conflict(Conflict::job_name_taken,
                "{} is itself a replica of the job '{}', whose recovery points this job would take for its own; "
-               "give it a --jobname that differs in letters and digits",
-               to_string(disk.disk.image.spec), record.replica->job);
+               "give it a --jobname that differs in letters and digits{}",
+               to_string(disk.disk.image.spec), record.replica->job, way_back(disk));
     }
     if (!record.source) return;
     const auto job = record.source->jobs.find(request_.job_label);
@@ -611,7 +706,8 @@ class GuestPlanner {
     if (!record) image_name_taken(name);
     if (record->source != disk.identity) another_source(name, *record, disk.identity);
     if (record->job != request_.job_name || record->target_vmid != scope_.target_vmid) another_job(name, *record);
-    if (const auto& source = disk.replica_record.source; source && source->jobs.contains(request_.job_label)) {
+    if (const auto& source = disk.replica_record.source;
+        source && !goes_back() && source->jobs.contains(request_.job_label)) {
       conflict(Conflict::job_name_taken,
                "{} on the destination is mirrored on by the job '{}', whose recovery points this job would take "
                "for its own; rename one so that their letters and digits differ, with --jobname",
@@ -705,7 +801,8 @@ class GuestPlanner {
     const ReplicaRecord* begun = nullptr;
     for (const DiskPlan& disk : plan_.disks) {
       const auto& record = disk.replica_record.replica;
-      if (record && !record->transfer.empty() && !points_.committed.contains(record->end_snapshot))
+      if (record && !disk.take_back && !record->transfer.empty() &&
+          !points_.committed.contains(record->end_snapshot))
         begun = &*record;
     }
     if (begun == nullptr) return;
@@ -855,10 +952,11 @@ class GuestPlanner {
       add(StepKind::write_config);
     } else if (!plan_.disks.empty()) {
       each_disk(StepKind::verify_content, [](const DiskPlan& disk) { return disk.adopt; });
+      each_disk(StepKind::check_origin, [this](const DiskPlan& disk) { return disk.take_back && !plan_.discards; });
       add(StepKind::record_source);
       each_disk(StepKind::create_image, [](const DiskPlan& disk) { return disk.full; });
       if (!plan_.reseeds) add(StepKind::lock_replica);
-      each_disk(StepKind::adopt, [](const DiskPlan& disk) { return disk.adopt; });
+      each_disk(StepKind::adopt, [](const DiskPlan& disk) { return disk.adopt || disk.take_back; });
       each_disk(StepKind::check_head, [](const DiskPlan& disk) { return disk.replica_newest.has_value(); });
       each_disk(StepKind::roll_back, [](const DiskPlan& disk) {
         return disk.replica_base && (!disk.replica_newest || disk.replica_newest->id != disk.replica_base->id);
@@ -927,6 +1025,10 @@ std::string describe(const GuestPlan& plan, const Step& step) {
                          image(plan.disks[step.disk].replica), plan.disks[step.disk].replica_base->name,
                          image(plan.disks[step.disk].disk.image), plan.disks[step.disk].source_base->name,
                          image(plan.disks[step.disk].replica));
+    case StepKind::check_origin:
+      return fmt::format("check that {}, which {} was copied from, is unchanged since {}",
+                         image(plan.disks[step.disk].replica), image(plan.disks[step.disk].disk.image),
+                         plan.disks[step.disk].replica_base->name);
     case StepKind::adopt:
       return fmt::format("record that {} is the replica of {}", image(plan.disks[step.disk].replica),
                          image(plan.disks[step.disk].disk.image));

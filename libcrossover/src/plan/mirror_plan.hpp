@@ -15,6 +15,7 @@
 #include "plan/guest_disks.hpp"
 #include "plan/inventory.hpp"
 #include "plan/mirror_request.hpp"
+#include "plan/origin.hpp"
 #include "plan/record.hpp"
 
 namespace crossover {
@@ -41,6 +42,7 @@ struct GuestScope {
   std::vector<ImageRef> target_images;            ///< images the configuration that has the target VMID names now
   std::vector<std::vector<ImageRef>> spares;      ///< of each disk: images a new copy could be made in
   std::vector<std::optional<ImageRef>> replaced;  ///< of each disk: the image that a new copy is made beside
+  std::vector<std::optional<Origin>> origins;     ///< of each disk: what it was copied from, and goes back to
   bool going_on = false;  ///< the configuration names new copies already, and what they replaced is still there
   std::optional<Problem> problem;
 };
@@ -59,7 +61,8 @@ struct DiskPlan {
   SourceIdentity identity;
   ImageLayout layout;  ///< of the replica, if it is created
   bool full = false;
-  bool adopt = false;    ///< a replica of the shell tool: `replica_base` is to be compared with the source's
+  bool adopt = false;      ///< a replica of the shell tool: `replica_base` is to be compared with the source's
+  bool take_back = false;  ///< the replica is the disk's origin, and no record says so yet
   bool replace = false;  ///< a first copy that was cut short is in the way: remove it (without a record: if empty)
   std::optional<Snapshot> replica_newest;  ///< what the head has to be unchanged since; nothing: roll back
   std::optional<Snapshot> source_base;
@@ -93,10 +96,11 @@ struct Removal {
 /// What is done, in this order.
 enum class StepKind {
   verify_content,  ///< disk: compare the whole of a snapshot that is to be adopted
+  check_origin,    ///< disk: prove that its origin was not written to since the snapshot that both have
   record_source,  ///< write on the source's images what their snapshots are for, and which images are to be created
   lock_replica,   ///< write the replica's configuration with its lock (or create it so)
   create_image,   ///< disk: create the replica's image and record what it is
-  adopt,          ///< disk: record what a replica of the shell tool is
+  adopt,          ///< disk: record what a replica of the shell tool is, or what a disk's origin becomes
   check_head,     ///< disk: prove that the head is the newest recovery point
   check_cut,      ///< disk: look that nobody touched it since the run that was cut
   roll_back,      ///< disk: make the head the base again
@@ -173,10 +177,10 @@ struct Inventory {
   ImageProblems replica_problems;
 };
 
-/// Looks, once the images are known, for those that are the disks' replicas: that which the target's configuration
-/// names and whose record says so, else the one of the usual name. With --reseed each that is there gets another
-/// beside it: the first spare that is free, or that a copy was begun in, unless the configuration names such copies
-/// already.
+/// Looks, once the images are known, for those that are the disks' replicas: the disk's origin if it has one, that
+/// which the target's configuration names and whose record says so, else the one of the usual name. With --reseed
+/// each that is there gets another beside it: the first spare that is free, or that a copy was begun in, unless the
+/// configuration names such copies already.
 void choose_replicas(GuestScope& scope, const MirrorRequest& request, const Inventory& inventory);
 
 /// What a recovery point was found to differ in, to be sent anew with the next one.

@@ -93,13 +93,19 @@ std::vector<Removal> plan_removals(const MirrorRequest& request, const Inventory
   JobSnapshots here{.on_source = true, .label = request.job_label};
   for (const DiskPlan& disk : disks) {
     const ImageState* replica = look(inventory.replica_images, disk.replica);
-    if (replica != nullptr && !disk.replace && disk.replica_record.replica) {
+    if (replica != nullptr && !disk.replace && !disk.take_back && disk.replica_record.replica) {
       there.images.emplace_back(disk.replica, replica);
     }
     const ImageState* source = look(inventory.source_images, disk.disk.image);
     const auto& record = disk.source_record.source;
     if (source == nullptr || !record || !record->jobs.contains(request.job_label)) continue;
     here.images.emplace_back(disk.disk.image, source);
+    // Those of a replica that was promoted are left to a human.
+    if (const auto& promoted = disk.source_record.replica; promoted && promoted->promoted) {
+      for (const PointIds& point : promoted->points) {
+        if (find_snapshot(*source, point.name, point.replica_id) != nullptr) here.kept.insert(point.name);
+      }
+    }
     for (const auto& [name, time] : times_of(*source, request.job_label)) here.known.insert(name);
   }
   there.known = points.committed;

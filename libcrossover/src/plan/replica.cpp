@@ -45,6 +45,14 @@ std::optional<ImageSpec> parse_spec(const std::string& text) {
   return spec;
 }
 
+/// What the image had before it was taken over at a point that is no recovery point of its job.
+bool is_from_before(const ReplicaRecord& record, const SnapshotName& name) {
+  return std::any_of(record.points.begin(), record.points.end(), [&](const PointIds& point) {
+    const auto adopted = point.adopted ? parse_snapshot_name(point.name) : std::nullopt;
+    return adopted && name.time <= adopted->time;
+  });
+}
+
 class ReplicaReader {
  public:
   ReplicaReader(std::uint32_t vmid, const ReplicaLook& look) : look_(look) {
@@ -111,7 +119,7 @@ class ReplicaReader {
       const std::string label = normalize_job(image.record.job);
       for (const Snapshot& snapshot : image.state.snapshots) {
         const auto name = parse_snapshot_name(snapshot.name);
-        if (name && name->job == label) names.insert(snapshot.name);
+        if (name && name->job == label && !is_from_before(image.record, *name)) names.insert(snapshot.name);
       }
       for (const auto& [key, value] : image.state.metadata) {
         if (!key.starts_with(point_key_prefix)) continue;

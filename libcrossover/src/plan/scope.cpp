@@ -105,7 +105,15 @@ class ReplicaChooser {
   void choose() {
     const std::size_t count = scope_.replicas.size();
     scope_.replaced.assign(count, std::nullopt);
-    for (std::size_t i = 0; i < count; ++i) take_named(i);
+    scope_.origins = find_origins(scope_, inventory_);
+    for (std::size_t i = 0; i < count; ++i) {
+      if (const auto& origin = scope_.origins[i]) {
+        scope_.replicas[i] = origin->image;
+        scope_.volumes[i] = origin->volume;
+      } else {
+        take_named(i);
+      }
+    }
     if (!request_.options.reseed || scope_.going_on) return;
     for (std::size_t i = 0; i < count && !scope_.problem; ++i) {
       if (look(inventory_.replica_images, scope_.replicas[i]) != nullptr) take_spare(i);

@@ -151,6 +151,35 @@ class PlanStage {
     }
   }
 
+  /// VM 100 was VM 99100 in the west, with its disks in two storages there, until it was promoted at the newest of
+  /// `names`. What it was is as a migration leaves it.
+  void come_from_west(const std::vector<std::string>& names) {
+    put_target(origin_config + "lock: migrate\n");
+    for (const std::string key : {"scsi0", "scsi1"}) {
+      ImageState& source = *source_image(key);
+      origin_image(key) = image("o" + key.substr(4), key == "scsi0" ? 5 : 6, source.layout.size_bytes);
+      ReplicaRecord record;
+      record.source = {west_fsid, origin_image(key)->pool_id, origin_image(key)->id, 99100};
+      record.source_image = key == "scsi0" ? "backup/vm-99100-disk-0" : "more/vm-99100-disk-1";
+      record.job = "Nightly";
+      record.target_vmid = 100;
+      record.image_id = source.id;
+      record.pool_id = source.pool_id;
+      record.state = ReplicaState::complete;
+      for (const std::string& name : names) {
+        const Snapshot there = snapshot(*origin_image(key), name);
+        record.points.push_back({name, there.id, snapshot(source, name).id});
+      }
+      record.promoted = Promotion{names.back(), noon - std::chrono::hours(1)};
+      source.metadata[std::string(record_key)] = render_record({record, std::nullopt});
+    }
+  }
+
+  std::optional<ImageState>& origin_image(const std::string& key) {
+    return inventory
+        .replica_images[key == "scsi0" ? ref("backup", "vm-99100-disk-0") : ref("more", "vm-99100-disk-1")];
+  }
+
   /// The image of that name beside a replica's.
   std::optional<ImageState>& beside(const std::string& name) {
     return inventory.replica_images[ref("backup", name)];
@@ -240,6 +269,9 @@ class PlanStage {
   const std::string replica_config =
       "agent: 1\nmemory: 512\nname: web\nonboot: 0\nscsi0: copy:vm-99100-disk-0-ssd,size=32M\n"
       "scsi1: copy:vm-99100-disk-1-hdd,size=8M\nvmgenid: 8c5e3b2d-3f65-4d0a-9f6b-0a6d1a2b3c4d\n";
+  const std::string origin_config =
+      "agent: 1\nmemory: 512\nname: web\nonboot: 0\nscsi0: copy:vm-99100-disk-0,size=32M\n"
+      "scsi1: other:vm-99100-disk-1,size=8M\nvmgenid: 8c5e3b2d-3f65-4d0a-9f6b-0a6d1a2b3c4d\n";
 
  private:
   /// Storages without `monhost` and without a keyring are reached in one way on each side.
