@@ -471,7 +471,8 @@ class GuestPlanner {
   void plan_way_back(DiskPlan& disk, const ImageState& source, const ImageState& origin) {
     std::vector<ImageRef> images;
     for (const GuestDisk& one : scope_.disks.replicated) images.push_back(one.image);
-    const std::set<std::string> bad = point_names(inventory_.source_images, images).bad;
+    std::set<std::string> bad = point_names(inventory_.source_images, images).bad;
+    bad.insert(points_.bad.begin(), points_.bad.end());
     const auto base = newest_common(*disk.source_record.replica, source, origin, bad);
     if (!base) {
       conflict(Conflict::no_common_base,
@@ -485,7 +486,25 @@ class GuestPlanner {
     disk.source_base = base->source;
     disk.replica_base = base->origin;
     disk.replica_newest = base->origin;
-    disk.points = {{base->source.name, base->source.id, base->origin.id, false, true}};
+    disk.points = points_with(*base, disk, origin);
+  }
+
+  /// What the origin has of recovery points from when it was this disk's replica before, and the base.
+  static std::vector<PointIds> points_with(const CommonSnapshot& base, const DiskPlan& disk,
+                                           const ImageState& origin) {
+    PointIds last{base.source.name, base.source.id, base.origin.id, false, true};
+    std::vector<PointIds> points;
+    const auto& before = disk.replica_record.replica;
+    if (before && before->source == disk.identity) {
+      for (const PointIds& point : before->points) {
+        if (point.replica_id == last.replica_id) last.adopted = point.adopted;
+        const bool is_older = point.replica_id < last.replica_id;
+        if (is_older && !point.adopted && find_snapshot(origin, point.name, point.replica_id) != nullptr)
+          points.push_back(point);
+      }
+    }
+    points.push_back(last);
+    return points;
   }
 
   /// A guest goes back with all that it was promoted with; what it got since is copied.

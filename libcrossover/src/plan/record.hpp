@@ -38,7 +38,7 @@ struct PointIds {
   std::uint64_t source_id = 0;
   std::uint64_t replica_id = 0;
   bool bad = false;      ///< found to differ from the source's: nothing may start from it again
-  bool adopted = false;  ///< the shell tool's: a base, and no recovery point
+  bool adopted = false;  ///< from before the image was a replica: a base, and no recovery point
 
   bool operator==(const PointIds&) const = default;
 };
@@ -91,8 +91,9 @@ struct ReplicaRecord {
   std::string transfer;              ///< transfer_id() of that diff; empty: it is complete, or was taken back
   std::optional<PointConfig> point;  ///< of where it ends, on the guest's first disk, until it is complete
   std::vector<PointIds> points;      ///< oldest first
-  /// Set: no run may write into it any more, until a human decides. The head is then being made that point (the
-  /// state is "applying"), or was (it is "complete").
+  /// Set: no run may write into it any more, until a human decides, or the guest was promoted elsewhere since and
+  /// comes back as a replica. The head is then being made that point (the state is "applying"), or was (it is
+  /// "complete").
   std::optional<Promotion> promoted;
   std::optional<ReplacedImage> replaces = {};  ///< what goes to the trash once a configuration names this image
 

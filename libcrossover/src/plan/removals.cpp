@@ -100,10 +100,12 @@ std::vector<Removal> plan_removals(const MirrorRequest& request, const Inventory
     const auto& record = disk.source_record.source;
     if (source == nullptr || !record || !record->jobs.contains(request.job_label)) continue;
     here.images.emplace_back(disk.disk.image, source);
-    // Those of a replica that was promoted are left to a human.
+    // The recovery points of a replica that was promoted are left to a human.
     if (const auto& promoted = disk.source_record.replica; promoted && promoted->promoted) {
       for (const PointIds& point : promoted->points) {
-        if (find_snapshot(*source, point.name, point.replica_id) != nullptr) here.kept.insert(point.name);
+        if (!point.adopted && find_snapshot(*source, point.name, point.replica_id) != nullptr) {
+          here.kept.insert(point.name);
+        }
       }
     }
     for (const auto& [name, time] : times_of(*source, request.job_label)) here.known.insert(name);

@@ -68,8 +68,11 @@ class ReplicaReader {
     }
     const std::vector<ImageRef> configured = images_of(parse_vm_config(replica_.guest.config), look_.cluster);
     for (const ImageRef& ref : configured) add(ref);
+    const bool promoted = replica_.promotion().has_value();
     for (const ImageRef& ref : refs) {
-      if (std::find(configured.begin(), configured.end(), ref) == configured.end()) add(ref);
+      if (std::find(configured.begin(), configured.end(), ref) != configured.end()) continue;
+      add(ref);
+      if (!promoted) forget_old_promotion(ref);
     }
     if (replica_.images.empty()) return replica_.problem ? std::optional(std::move(replica_)) : std::nullopt;
     check_one_source();
@@ -94,6 +97,17 @@ class ReplicaReader {
     } catch (const Error& error) {
       fail(error.code(), ref, error.what());
     }
+  }
+
+  /// An image that is not configured any more may have missed that the VM became a replica again: a recovery is
+  /// finished on one image only once it was begun on all.
+  void forget_old_promotion(const ImageRef& ref) {
+    if (replica_.images.size() < 2 || replica_.images.back().ref != ref) return;
+    ReplicaRecord& record = replica_.images.back().record;
+    if (!record.promoted || record.state != ReplicaState::complete) return;
+    record.promoted.reset();
+    // Of another job's points nothing is needed.
+    if (record.job != replica_.images.front().record.job) replica_.images.pop_back();
   }
 
   /// What is put together has to be of one guest and one job.

@@ -147,6 +147,18 @@ bool has_warning(const GuestReport& guest, const std::vector<std::string>& words
   });
 }
 
+const ImageSpec west_added = image_named("backup/vm-99100-disk-7");
+
+void add_in_the_west(Stage& stage) {
+  VmConfig config = parse_vm_config(stage.clusters.destination.config(west_vmid).value());
+  config.set("scsi7", "copy:vm-99100-disk-7");
+  stage.clusters.destination.set_config(west_vmid, config.to_bytes());
+  ImageLayout layout;
+  layout.size_bytes = 20480;
+  stage.clusters.replica_images.create(west_added, layout);
+  write(stage.clusters.replica_images, west_added, std::byte{7});
+}
+
 std::set<std::string> snapshot_names(MemoryImageStore& store, const ImageSpec& image) {
   std::set<std::string> names;
   const ImageState state = store.find(image).value();
@@ -221,7 +233,7 @@ TEST_CASE("there, back, there again and so on: each time only what changed") {
   Stage stage;
   for (const bool one_name : {true, false}) {
     CAPTURE(one_name);
-    for (int way = 0; way < 4; ++way) {
+    for (int way = 0; way < 8; ++way) {
       CAPTURE(way);
       if (!one_name) stage.clusters.options.job_name = stage.clusters.back ? "home" : "there";
       // Points before the last one, as the rounds of a migration make them.
@@ -382,14 +394,7 @@ TEST_CASE("disks that came and went on the other side") {
   Stage stage(3);
   stage.move();
   SUBCASE("a new one gets a first copy") {
-    VmConfig config = parse_vm_config(stage.clusters.destination.config(west_vmid).value());
-    config.set("scsi3", "copy:vm-99100-disk-7");
-    stage.clusters.destination.set_config(west_vmid, config.to_bytes());
-    const ImageSpec added = image_named("backup/vm-99100-disk-7");
-    ImageLayout layout;
-    layout.size_bytes = 20480;
-    stage.clusters.replica_images.create(added, layout);
-    write(stage.clusters.replica_images, added, std::byte{7});
+    add_in_the_west(stage);
     const GuestReport guest = stage.run_well();
     REQUIRE(guest.disks.size() == 4);
     CHECK_FALSE(guest.disks[2].full);
@@ -403,7 +408,7 @@ TEST_CASE("disks that came and went on the other side") {
     const GuestReport again = stage.run_well();
     REQUIRE(again.disks.size() == 4);
     for (const DiskReport& disk : again.disks) CHECK_FALSE(disk.full);
-    CHECK(again.disks[3].replica_image == to_string(added));
+    CHECK(again.disks[3].replica_image == to_string(west_added));
   }
   SUBCASE("one that is gone is named, and its image stays") {
     VmConfig config = parse_vm_config(stage.clusters.destination.config(west_vmid).value());
@@ -413,11 +418,17 @@ TEST_CASE("disks that came and went on the other side") {
     CHECK(guest.disks.size() == 2);
     CHECK(has_warning(guest, {"hdd:vm-100-disk-1", "scsi1", "VM 100"}));
     CHECK(stage.clusters.source_images.find(east_second));
-    // There again without it, while the west still has it.
+    // There again without it, while the west still has it, promoted as it was.
     stage.move();
     const GuestReport again = stage.run_well();
     CHECK(again.disks.size() == 2);
     for (const DiskReport& disk : again.disks) CHECK_FALSE(disk.full);
+    REQUIRE(stage.record(stage.clusters.replica_images, west_second).promoted);
+    CHECK_FALSE(stage.clusters.points(west_vmid).promoted);
+    const RecoverReport recovered = stage.clusters.recover(west_vmid);
+    CAPTURE(recovered.error);
+    CHECK(recovered.outcome == Outcome::ok);
+    CHECK(recovered.point == again.recovery_point);
   }
   SUBCASE("one whose origin is gone is a conflict") {
     VmConfig config = parse_vm_config(stage.clusters.source.config(east_vmid).value());
@@ -425,6 +436,55 @@ TEST_CASE("disks that came and went on the other side") {
     stage.clusters.source.set_config(east_vmid, config.to_bytes());
     stage.check_refused(Conflict::no_common_base, {to_string(west_second), to_string(east_second), "--reseed"});
   }
+}
+
+TEST_CASE("recovery points from before a guest went there and back are recovery points again") {
+  Stage stage;
+  stage.clusters.options.keep_local = "1d";
+  stage.clusters.options.keep_remote = "1d";
+  std::map<std::string, std::vector<std::byte>> held;
+  const auto add_point = [&] {
+    stage.clusters.write_at_random();
+    const std::string point = stage.run_well().recovery_point;
+    held[point] = stage.far_images().content(stage.clusters.back ? east_first : west_first);
+    return point;
+  };
+  const std::string oldest = add_point();
+  add_point();
+  stage.move();
+  add_point();
+  stage.move();
+  const std::string base = stage.record(stage.clusters.source_images, east_first).points.back().name;
+  SUBCASE("by the job of the same name") {
+    add_point();
+  }
+  SUBCASE("by another") {
+    stage.clusters.options.job_name = "other";
+    add_point();
+  }
+  const std::string newest = add_point();
+  const ReplicaReport report = stage.clusters.points(west_vmid);
+  CHECK_FALSE(report.promoted);
+  std::set<std::string> complete;
+  for (const RecoveryPoint& point : report.points) {
+    CAPTURE(point.name);
+    CAPTURE(point.incomplete);
+    CHECK(point.complete);
+    complete.insert(point.name);
+  }
+  // All that the west ever held as a replica, and not what was made on the way back.
+  CHECK(complete.size() == 5);
+  CHECK(complete.contains(oldest));
+  CHECK(complete.contains(newest));
+  CHECK_FALSE(complete.contains(base));
+  CHECK(stage.clusters.verify().guests.at(0).outcome == VerifyOutcome::equal);
+  REQUIRE(stage.clusters.recover(west_vmid, {.point = oldest}).outcome == Outcome::ok);
+  CHECK(stage.clusters.replica_images.content(west_first) == held.at(oldest));
+  // Whoever is recovered goes back as well.
+  stage.fence();
+  stage.start_far();
+  stage.turn(true);
+  CHECK_FALSE(stage.run_well().disks[0].full);
 }
 
 TEST_CASE("a guest that was promoted is one of all") {
@@ -487,11 +547,8 @@ void check_through(const std::function<void(Stage&)>& prepare) {
       prepare(stage);
       TwoClusters& clusters = stage.clusters;
       const std::string config = stage.near_cluster().config(stage.near_vmid()).value();
-      const std::string far_config = stage.far_cluster().config(stage.far_vmid()).value();
       std::map<ImageSpec, std::vector<std::byte>> held;
-      std::map<ImageSpec, std::vector<std::byte>> left;
       for (const ImageSpec& image : stage.near_images().images()) held[image] = stage.near_images().content(image);
-      for (const ImageSpec& image : stage.far_images().images()) left[image] = stage.far_images().content(image);
 
       clusters.faults.arm(call, fault);
       try {
@@ -518,7 +575,7 @@ void check_through(const std::function<void(Stage&)>& prepare) {
       for (int run = 0; run < 2; ++run) {
         clusters.faults.arm();
         const GuestReport guest = stage.run_well();
-        for (const DiskReport& disk : guest.disks) CHECK_FALSE(disk.full);
+        for (std::size_t i = 0; i < 2; ++i) CHECK_FALSE(guest.disks[i].full);
         CHECK(stage.near_cluster().config(stage.near_vmid()) == config);
         clusters.write_at_random();
       }
@@ -547,5 +604,22 @@ TEST_CASE("going there again survives a fault at every call") {
     stage.move();
     stage.clusters.write_at_random();
     write(stage.clusters.source_images, east_second, std::byte{6});
+  });
+}
+
+TEST_CASE("going back with a new disk survives a fault at every call") {
+  check_through([](Stage& stage) {
+    stage.move();
+    stage.clusters.write_at_random();
+    add_in_the_west(stage);
+  });
+}
+
+TEST_CASE("going back to what was written to since survives a fault at every call") {
+  check_through([](Stage& stage) {
+    stage.move();
+    stage.clusters.write_at_random();
+    write(stage.clusters.source_images, east_second, std::byte{6});
+    stage.clusters.options.discard_changes = true;
   });
 }
