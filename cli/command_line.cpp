@@ -72,17 +72,21 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
       "recover", "make a replica a guest of its own at its newest recovery point, on the cluster it is on");
   CLI::App* prune =
       app.add_subcommand("prune", "remove old recovery points of replicas, on the cluster they are on");
+  CLI::App* cleanup =
+      app.add_subcommand("cleanup-source", "destroy what is left of a guest on the cluster it was migrated from");
   std::string vmid;
   for (CLI::App* command : {points, recover}) {
     command->add_option("VMID", vmid, "the replica's VMID")->required();
   }
+  cleanup->add_option("VMID", vmid, "the guest's VMID on this cluster")->required();
+  cleanup->add_flag("--dry-run", invocation.dry_run, "print what would be removed and change nothing");
   prune->add_option("VMID", invocation.replicas, "the replicas' VMIDs, with commas between them, or all")
       ->required();
   for (const RecoverOptionDescription& description : recover_option_list())
     add_option(*recover, invocation.recover, description);
   for (const PruneOptionDescription& description : prune_option_list())
     add_option(*prune, invocation.prune, description);
-  for (CLI::App* command : {points, recover, prune}) {
+  for (CLI::App* command : {points, recover, prune, cleanup}) {
     command->add_flag("--json", invocation.json, "print the report as JSON, and nothing else, on standard output");
   }
   // These are parsed by parse_diff_command(), in the syntax of `rbd`; here they are for the help alone.
@@ -112,6 +116,13 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
   CLI::App* help = app.add_subcommand("help", "print help");
   for (const VerifyOptionDescription& description : verify_option_list())
     add_option(*verify, invocation.verify, description);
+  mirror->add_flag("--migrate", invocation.migrate,
+                   "move the guests: bring their replicas up to date, shut them down here and start them there");
+  for (const MigrateOptionDescription& description : migrate_option_list())
+    add_option(*mirror, invocation.migration, description);
+  for (CLI::App* command : {mirror, cleanup}) {
+    command->add_flag("--noconfirm", invocation.no_confirm, "do not ask before a guest is taken down, or removed");
+  }
   for (CLI::App* command : {mirror, verify, check}) {
     for (const OptionDescription& description : option_list())
       add_option(*command, invocation.options, description);
@@ -155,10 +166,10 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
     }
     return invocation;
   }
-  if (*points || *recover) {
-    invocation.command = *points ? Command::points : Command::recover;
+  if (*points || *recover || *cleanup) {
+    invocation.command = *points ? Command::points : *recover ? Command::recover : Command::cleanup_source;
     try {
-      invocation.replica = parse_vmid(*points ? "points" : "recover", vmid);
+      invocation.replica = parse_vmid(*points ? "points" : *recover ? "recover" : "cleanup-source", vmid);
     } catch (const Error& error) {
       return Answer{fmt::format("crossover: {}\n", error.what()), true, exit_usage};
     }
@@ -167,6 +178,13 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
   if (*prune) {
     invocation.command = Command::prune;
     return invocation;
+  }
+  if (!invocation.migrate) {
+    for (const MigrateOptionDescription& description : migrate_option_list()) {
+      const std::string name = fmt::format("--{}", description.name);
+      if (mirror->count(name) == 0) continue;
+      return Answer{fmt::format("crossover: {} goes with --migrate, and only that\n", name), true, exit_usage};
+    }
   }
   invocation.command = *check ? Command::check : *verify ? Command::verify : Command::mirror;
   // A check without guests is about the two clusters and everything on the first.

@@ -11,18 +11,22 @@
 
 namespace crossover::cli {
 
-enum class Command { mirror, verify, check, points, recover, prune, agent };
+enum class Command { mirror, verify, check, points, recover, prune, cleanup_source, agent };
 
 /// What was asked for.
 struct Invocation {
   Command command = Command::mirror;
   MirrorOptions options;
+  bool migrate = false;  ///< mirror: with --migrate
+  MigrateOptions migration;
   VerifyOptions verify;
-  std::uint32_t replica = 0;  ///< the VMID for points and recover
+  std::uint32_t replica = 0;  ///< the VMID for points, recover and cleanup-source
   std::string replicas;       ///< those for prune
   RecoverOptions recover;
   PruneOptions prune;
   AgentOptions agent;
+  bool no_confirm = false;  ///< mirror --migrate and cleanup-source do not ask
+  bool dry_run = false;     ///< cleanup-source
   bool json = false;
   bool debug = false;
 };

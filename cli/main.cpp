@@ -1,12 +1,15 @@
 // The crossover command: the only place that prints, handles signals and decides on exit statuses.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <malloc.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <ctime>
 #include <string>
@@ -19,6 +22,7 @@
 #include "crossover/error.hpp"
 #include "crossover/migrator.hpp"
 #include "crossover/replicas.hpp"
+#include "crossover/sources.hpp"
 #include "diff_commands.hpp"
 #include "exit_status.hpp"
 #include "renderer.hpp"
@@ -28,11 +32,12 @@ namespace {
 using namespace crossover;
 using namespace crossover::cli;
 
-/// SIGINT, SIGTERM and SIGHUP ask the run to stop; it then thaws and unlocks before it ends. After ten seconds, or
-/// at a second signal, it is not waited for any more.
+/// SIGINT, SIGTERM and SIGHUP ask the run to stop; it then thaws and unlocks before it ends. At a second signal, or
+/// after ten seconds, it is not waited for any more; a migration, which starts its guest again first, takes its
+/// time.
 class SignalStop {
  public:
-  SignalStop() {
+  explicit SignalStop(bool migrates = false) : migrates_(migrates) {
     sigemptyset(&signals_);
     for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) sigaddset(&signals_, signal);
     // Blocked before any thread is started, so that every thread inherits it and only the waiting one sees them.
@@ -41,8 +46,8 @@ class SignalStop {
       int signal = 0;
       if (sigwait(&signals_, &signal) != 0 || signal == SIGUSR1) return;
       source_.request_stop();
-      const timespec patience{.tv_sec = 10, .tv_nsec = 0};
-      if (sigtimedwait(&signals_, nullptr, &patience) != SIGUSR1) abandon();
+      const timespec patience{.tv_sec = migrates_ ? 3600 : 10, .tv_nsec = 0};
+      if (sigtimedwait(&signals_, nullptr, &patience) != SIGUSR1) abandon(migrates_);
     });
   }
 
@@ -60,13 +65,16 @@ class SignalStop {
   /// A call that hangs, on a dead link or a Ceph that does not answer, must not keep the caller for ever. The
   /// processes that hold guests frozen or locked see this one end and undo that by themselves; the next run mends
   /// the rest.
-  [[noreturn]] static void abandon() {
-    fmt::print(stderr,
-               "crossover: interrupted; something hangs and was abandoned: guests get thawed and unlocked on their "
-               "nodes, and the next run cleans up the replicas\n");
+  [[noreturn]] static void abandon(bool migrates) {
+    fmt::print(stderr, "crossover: interrupted; {}\n",
+               migrates
+                   ? "a migration may be half done: run the same command again to end it"
+                   : "something hangs and was abandoned: guests get thawed and unlocked on their nodes, and the "
+                     "next run cleans up the replicas");
     std::_Exit(exit_interrupted);
   }
 
+  bool migrates_;
   sigset_t signals_{};
   std::stop_source source_;
   std::thread waiting_;
@@ -87,12 +95,46 @@ int exit_status(const MirrorReport& report) {
   return exit_ok;
 }
 
-int mirror(const Invocation& invocation, std::stop_token stop) {
+/// Whether a person at the terminal says yes. Throws Cancelled when they are interrupted instead.
+bool ask(const std::string& question, const std::stop_token& stop) {
+  fmt::print(stderr, "{} Type yes to go on: ", question);
+  std::fflush(stderr);
+  std::string answer;
+  for (pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};;) {
+    if (stop.stop_requested()) throw Cancelled{};
+    if (poll(&input, 1, 200) <= 0) continue;
+    char byte = 0;
+    if (read(STDIN_FILENO, &byte, 1) != 1 || byte == '\n') break;
+    answer += byte;
+  }
+  return answer == "yes";
+}
+
+/// Nobody is there to be asked.
+bool needs_terminal(const Invocation& invocation) {
+  return !invocation.no_confirm && isatty(STDIN_FILENO) != 1;
+}
+
+MirrorReport mirror(const Invocation& invocation, EventSink& events, const std::stop_token& stop) {
   Migrator migrator(invocation.options);
+  if (!invocation.migrate) return migrator.mirror(events, stop);
+  if (!invocation.options.dry_run && needs_terminal(invocation)) {
+    throw Error(ErrorCode::usage, "option", "--migrate",
+                "it asks before it shuts a guest down, and there is no terminal; give --noconfirm");
+  }
+  const ConfirmMigration confirm = [&](const GuestReport& guest) {
+    return invocation.no_confirm || ask(fmt::format("VM {} ({}) will be shut down here and be VM {} on {}.",
+                                                    guest.vmid, guest.name, guest.target_vmid, guest.target_node),
+                                        stop);
+  };
+  return migrator.migrate(invocation.migration, confirm, events, stop);
+}
+
+int mirror(const Invocation& invocation, std::stop_token stop) {
   const bool quiet = invocation.json || invocation.options.dry_run;
   Renderer renderer(stdout, invocation.options, invocation.debug);
   NullSink null;
-  const MirrorReport report = migrator.mirror(quiet ? static_cast<EventSink&>(null) : renderer, std::move(stop));
+  const MirrorReport report = mirror(invocation, quiet ? static_cast<EventSink&>(null) : renderer, stop);
   if (quiet) {
     for (const GuestReport& guest : report.guests) {
       if (!guest.error.empty()) {
@@ -222,6 +264,27 @@ int prune(const Invocation& invocation, std::stop_token stop) {
   return any(Outcome::failed) ? exit_failed : exit_ok;
 }
 
+int cleanup_source(const Invocation& invocation, std::stop_token stop) {
+  if (!invocation.dry_run && needs_terminal(invocation)) {
+    throw Error(ErrorCode::usage, "option", "cleanup-source",
+                "it asks before it removes anything, and there is no terminal; give --noconfirm");
+  }
+  Renderer renderer(stdout, invocation.options, invocation.debug);
+  NullSink null;
+  const ConfirmCleanup confirm = [&](const CleanupReport& guest) {
+    return invocation.no_confirm ||
+           ask(fmt::format("VM {} ({}) was migrated to VM {}; what is left of it here will be destroyed, with {}.",
+                           guest.vmid, guest.name, guest.target_vmid, fmt::join(guest.images, ", ")),
+               stop);
+  };
+  const CleanupReport report = Sources().cleanup(invocation.replica, invocation.dry_run, confirm,
+                                                 invocation.json ? static_cast<EventSink&>(null) : renderer, stop);
+  fmt::print("{}", invocation.json ? to_json(report) + "\n" : render_cleanup(report));
+  if (!report.error.empty()) fmt::print(stderr, "crossover: {}\n", report.error);
+  if (report.outcome == Outcome::conflict) return exit_conflict;
+  return report.outcome == Outcome::failed ? exit_failed : exit_ok;
+}
+
 int diff_command(const std::vector<std::string>& words) {
   const auto parsed = parse_diff_command(words);
   if (const auto* answer = std::get_if<Answer>(&parsed)) {
@@ -254,7 +317,7 @@ int main(int argc, char** argv) {
   const auto& invocation = std::get<Invocation>(parsed);
   // A reader that goes away must not end a run in the middle: what is printed then is lost, the run is not.
   signal(SIGPIPE, SIG_IGN);
-  const SignalStop signals;
+  const SignalStop signals(invocation.migrate);
   try {
     switch (invocation.command) {
       case Command::agent:
@@ -269,6 +332,8 @@ int main(int argc, char** argv) {
         return recover(invocation, signals.token());
       case Command::prune:
         return prune(invocation, signals.token());
+      case Command::cleanup_source:
+        return cleanup_source(invocation, signals.token());
       case Command::mirror:
         return mirror(invocation, signals.token());
     }
@@ -276,7 +341,9 @@ int main(int argc, char** argv) {
   } catch (const Cancelled&) {
     fmt::print(stderr, "crossover: interrupted{}\n",
                invocation.command == Command::recover ? "; run it again to finish the recovery"
-               : invocation.command == Command::points || invocation.command == Command::prune
+               : invocation.migrate ? "; what was begun was undone, or goes on when it is run again"
+               : invocation.command == Command::points || invocation.command == Command::prune ||
+                       invocation.command == Command::cleanup_source
                    ? ""
                    : "; guests are thawed and unlocked");
     return exit_interrupted;

@@ -125,6 +125,7 @@ void Renderer::on_event(const Event& event) {
       return;
     case EventKind::verify_finished:
       return line(fmt::format("{}: {}", verify_line(event), event.text));
+    case EventKind::migration:
     case EventKind::step:
       return line(fmt::format("VM {} - {}", vmid, event.text));
     case EventKind::guest_finished:
@@ -165,6 +166,31 @@ void Renderer::summary(const MirrorReport& report) {
   line(fmt::format("RBD export-diff OK/failed.: {}/{}", totals.incremental_ok, totals.incremental_failed));
   line(fmt::format("Full xmitted..............: {}", format_bytes(totals.full_bytes)));
   line(fmt::format("Differential Bytes .......: {}", format_bytes(totals.incremental_bytes)));
+  for (const GuestReport& guest : report.guests) {
+    if (guest.migration) migration_summary(guest, *guest.migration);
+  }
+}
+
+void Renderer::migration_summary(const GuestReport& guest, const MigrationReport& migration) {
+  for (const std::string& finding : migration.findings) {
+    line(fmt::format("VM {} - stands in its way: {}", guest.vmid, finding));
+  }
+  for (const std::string& what : migration.left_to_do)
+    line(fmt::format("VM {} - left to do: {}", guest.vmid, what));
+  if (migration.outcome != MigrationOutcome::done) {
+    return line(fmt::format("VM {} - not migrated: {}", guest.vmid,
+                            migration.outcome == MigrationOutcome::not_begun ? "this run did not switch it over"
+                            : migration.outcome == MigrationOutcome::undone  ? "it is here again, as it was"
+                                                                             : "see what is left to do"));
+  }
+  line(fmt::format("VM {} - migrated to VM {} on {}: {} in {} rounds before, {} while it was down", guest.vmid,
+                   guest.target_vmid, guest.target_node, format_bytes(migration.precopy_bytes), migration.rounds,
+                   format_bytes(migration.switch_bytes)));
+  // One that was gone on with went down in an earlier run.
+  if (migration.transfer.count() == 0) return;
+  line(fmt::format("VM {} - down for {} ms: shutdown {} ms, transfer {} ms, start {} ms", guest.vmid,
+                   migration.downtime().count(), migration.shutdown.count(), migration.transfer.count(),
+                   migration.start.count()));
 }
 
 void Renderer::summary(const VerifyReport& report) {
@@ -234,6 +260,18 @@ std::string render_plan(const MirrorReport& report) {
     for (const std::string& step : guest.steps) text += fmt::format("VM {} - would {}\n", guest.vmid, step);
   }
   return text + "Dry run: nothing was changed\n";
+}
+
+std::string render_cleanup(const CleanupReport& report) {
+  if (report.outcome != Outcome::ok && report.outcome != Outcome::planned) return "";
+  std::string text;
+  for (const std::string& image : report.images) {
+    text += fmt::format("VM {} - {} {} with its snapshots\n", report.vmid,
+                        report.dry_run ? "would remove" : "removed", image);
+  }
+  return text + (report.dry_run ? "Dry run: nothing was changed\n"
+                                : fmt::format("VM {} is gone here; it is VM {} on the other cluster\n", report.vmid,
+                                              report.target_vmid));
 }
 
 std::string render_check(const CheckReport& report) {

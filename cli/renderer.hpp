@@ -10,6 +10,7 @@
 #include "crossover/options.hpp"
 #include "crossover/replica_report.hpp"
 #include "crossover/report.hpp"
+#include "crossover/sources.hpp"
 
 namespace crossover::cli {
 
@@ -28,6 +29,7 @@ class Renderer final : public EventSink {
 
  private:
   void line(const std::string& text);
+  void migration_summary(const GuestReport& guest, const MigrationReport& migration);
 
   std::FILE* out_;
   MirrorOptions options_;
@@ -41,6 +43,9 @@ std::string render_plan(const MirrorReport& report);
 
 /// What a guest's comparison found, for people; empty if all is well.
 std::string render_problem(const VerifiedGuest& guest);
+
+/// What was removed of a guest that was migrated, for people; without what went wrong.
+std::string render_cleanup(const CleanupReport& report);
 
 /// What a preflight found, for people.
 std::string render_check(const CheckReport& report);

@@ -3,6 +3,7 @@
 #include "connect.hpp"
 #include "crossover/error.hpp"
 #include "engine/check.hpp"
+#include "engine/migrate.hpp"
 #include "engine/mirror.hpp"
 #include "engine/verify.hpp"
 #include "serialised_sink.hpp"
@@ -44,6 +45,15 @@ MirrorReport Migrator::mirror(EventSink& events, std::stop_token stop) {
   const std::unique_ptr<Connection> connection = connect(implementation_->request, serialised);
   const Ports ports = implementation_->ports_of(*connection, serialised);
   return crossover::mirror(implementation_->request, ports, std::move(stop));
+}
+
+MirrorReport Migrator::migrate(const MigrateOptions& options, const ConfirmMigration& confirm, EventSink& events,
+                               std::stop_token stop) {
+  const MigrateRequest request = parse_options(implementation_->request.options, options);
+  SerialisedSink serialised(events);
+  const std::unique_ptr<Connection> connection = connect(request.mirror, serialised);
+  const Ports ports = implementation_->ports_of(*connection, serialised);
+  return crossover::migrate(request, ports, confirm, std::move(stop));
 }
 
 VerifyReport Migrator::verify(const VerifyOptions& options, EventSink& events, std::stop_token stop) {

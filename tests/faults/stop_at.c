@@ -1,5 +1,6 @@
 /* Preloaded into crossover: stops the process (SIGSTOP) when it has printed its CROSSOVER_STOP_AT'th line that tells of
- * a step (--debug). Who started it then does what is to go wrong at this step, and lets it go on, or kills it. */
+ * a step (--debug), or that has CROSSOVER_STOP_TEXT in it. Who started it then does what is to go wrong there, and lets it
+ * go on, or kills it. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <signal.h>
@@ -15,7 +16,9 @@ size_t fwrite(const void* bytes, size_t size, size_t count, FILE* file) {
   if (next == NULL) *(void**)(&next) = dlsym(RTLD_NEXT, "fwrite");
   size_t const done = next(bytes, size, count, file);
   const char* const at = getenv("CROSSOVER_STOP_AT");
-  if (at == NULL || file != stdout || memmem(bytes, size * count, " - debug: ", 10) == NULL) return done;
+  const char* const given = getenv("CROSSOVER_STOP_TEXT");
+  const char* const text = given == NULL ? " - debug: " : given;
+  if (at == NULL || file != stdout || memmem(bytes, size * count, text, strlen(text)) == NULL) return done;
   if (atomic_fetch_add(&steps, 1) + 1 != atoi(at)) return done;
   fflush(file);
   kill(getpid(), SIGSTOP);

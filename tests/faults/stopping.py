@@ -18,7 +18,8 @@ class StoppingRun:
     def __init__(self, site, words):
         self.site = site
         self.pidfile = f"/tmp/crossover-fault-{os.getpid()}-{next(_numbers)}"
-        environment, command = list(words[:3]), list(words[3:])
+        variables = next(index for index, word in enumerate(words[1:], 1) if "=" not in word)
+        environment, command = list(words[:variables]), list(words[variables:])
         self.out, self.err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
         self.started = time.monotonic()
         self.process = site.lab.start("exec", EAST, "sh", "-c", 'echo $$ > "$0"; exec "$@"', self.pidfile, *environment,

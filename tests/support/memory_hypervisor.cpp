@@ -197,6 +197,7 @@ void MemoryHypervisor::start(const std::string& node, std::uint32_t vmid, std::s
   GuestState& guest = guest_on(node, vmid, "start");
   check_lock(guest, "start");
   if (refuse_start.contains(vmid)) throw refused("start", node, vmid, "start failed: QEMU exited with code 1");
+  if (on_start) on_start(vmid);
   guest.power = Power::running;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -64,6 +65,7 @@ class MemoryHypervisor final : public Hypervisor, public GuestPower {
   std::set<std::uint32_t> keep_running;   ///< guests that do not heed a request to shut down: only force ends them
   std::set<std::uint32_t> refuse_start;   ///< guests that cannot be started
   std::set<std::uint32_t> silent_agents;  ///< guests whose agent does not answer
+  std::function<void(std::uint32_t)> on_start;  ///< called with each guest that is started, if it is set
 
   /// Adds a guest, or gives one another configuration.
   void put_guest(std::uint32_t vmid, const std::string& node, const std::string& config, Power power);

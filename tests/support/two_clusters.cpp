@@ -172,6 +172,18 @@ MirrorReport TwoClusters::run(EventSink& sink) {
   return over_ports(sink, [&](const Ports& ports) { return mirror(request, ports, faults.stop()); });
 }
 
+MirrorReport TwoClusters::migrate() {
+  events.events.clear();
+  MigrateRequest request = parse_options(options, migration);
+  request.mirror.marks = marks;
+  const ConfirmMigration confirm = [this](const GuestReport&) {
+    ++asked;
+    return confirms;
+  };
+  return over_ports(events,
+                    [&](const Ports& ports) { return crossover::migrate(request, ports, confirm, faults.stop()); });
+}
+
 VerifyReport TwoClusters::verify(const VerifyOptions& what) {
   events.events.clear();
   VerifyRequest request = parse_options(options, what);

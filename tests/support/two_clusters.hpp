@@ -14,6 +14,7 @@
 #include "crossover/options.hpp"
 #include "crossover/report.hpp"
 #include "crossover/restriction.hpp"
+#include "engine/migrate.hpp"
 #include "engine/mirror.hpp"
 #include "engine/prune.hpp"
 #include "engine/recover.hpp"
@@ -89,6 +90,9 @@ class TwoClusters {
   /// The same, told to another sink.
   MirrorReport run(EventSink& sink);
 
+  /// A run that migrates, in the same way; asked for confirmation it says `confirms`, and counts that in `asked`.
+  MirrorReport migrate();
+
   /// A comparison, in the same way.
   VerifyReport verify(const VerifyOptions& what = {});
 
@@ -109,6 +113,9 @@ class TwoClusters {
   RecordingSink events;
   Faults faults;
   MirrorOptions options;
+  MigrateOptions migration;
+  bool confirms = true;
+  int asked = 0;
   std::optional<Restriction> restriction;  ///< of the destination's agent
   bool back = false;                       ///< west is the source and east the destination, of all that is done
   MarkInterval marks;                      ///< of transfers

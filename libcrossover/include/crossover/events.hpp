@@ -37,6 +37,7 @@ enum class EventKind {
   verify_progress,    ///< subject; bytes: compared so far; elapsed
   verify_finished,    ///< subject; bytes: compared; elapsed; text: "equal" or what differs
   step,               ///< text: what is done now, to a replica where it is
+  migration,          ///< target_vmid; text: the phase that begins, or what was done
   retrying,           ///< target_vmid; text: why; elapsed: how long it waits before
   guest_finished,     ///< target_vmid; text: "ok" or why it failed
   run_finished,       ///< (vmid 0)

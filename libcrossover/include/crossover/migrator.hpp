@@ -2,6 +2,7 @@
 /// The library's front door.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <stop_token>
 #include <string>
@@ -36,6 +37,10 @@ struct CheckReport {
 /// The check's report as one JSON object.
 std::string to_json(const CheckReport& report);
 
+/// Asked, on the thread that called migrate(), right before a guest is shut down: its report so far says which, and
+/// how much was sent. False leaves it where it is.
+using ConfirmMigration = std::function<bool(const GuestReport& guest)>;
+
 /// Mirrors guests from the cluster of this host, which has to be a Proxmox VE node, to another one.
 ///
 /// An object is for one thread at a time; different objects are independent of each other. Nothing is printed, no
@@ -53,6 +58,13 @@ class Migrator {
   /// has changed nothing. One guest's failure is in its report and does not keep the others from their run. Throws
   /// Error if nothing could be done at all.
   MirrorReport mirror(EventSink& events, std::stop_token stop = {});
+
+  /// Moves the guests that are named, one after the other: see MigrationReport and migrate_option_list(). A guest
+  /// that goes wrong before it may run on the target runs on the source again. A call that was killed is gone on
+  /// with by the next one with the same options. Throws Error (usage) if the options make no sense, another Error
+  /// if nothing could be done at all.
+  MirrorReport migrate(const MigrateOptions& options, const ConfirmMigration& confirm, EventSink& events,
+                       std::stop_token stop = {});
 
   /// Compares each guest's newest recovery point that both sides have with the source's snapshots, by hashes that
   /// each side makes of its own images; what is given on the way of events is those of the comparison, and of the

@@ -83,6 +83,19 @@ struct PruneOptions {
   bool operator==(const PruneOptions&) const = default;
 };
 
+/// How guests are migrated, besides the options of a mirror run; described in migrate_option_list().
+struct MigrateOptions {
+  std::string precopy_threshold;
+  std::string precopy_rounds = "5";
+  std::string shutdown_timeout = "60s";
+  bool force_stop = false;
+  bool no_start = false;
+  bool ha = false;
+  bool drop_cdrom = false;
+
+  bool operator==(const MigrateOptions&) const = default;
+};
+
 /// Where an option's value is kept: its type says how the option is written (a flag, one value, or several).
 template <typename Options>
 using OptionMember = std::variant<bool Options::*, std::string Options::*, std::vector<std::string> Options::*>;
@@ -100,6 +113,7 @@ using OptionDescription = OptionDescriptionOf<MirrorOptions>;
 using VerifyOptionDescription = OptionDescriptionOf<VerifyOptions>;
 using RecoverOptionDescription = OptionDescriptionOf<RecoverOptions>;
 using PruneOptionDescription = OptionDescriptionOf<PruneOptions>;
+using MigrateOptionDescription = OptionDescriptionOf<MigrateOptions>;
 
 /// Every member of MirrorOptions, in the order help shows them.
 std::span<const OptionDescription> option_list();
@@ -112,5 +126,8 @@ std::span<const RecoverOptionDescription> recover_option_list();
 
 /// Every member of PruneOptions, in the order help shows them.
 std::span<const PruneOptionDescription> prune_option_list();
+
+/// Every member of MigrateOptions, in the order help shows them.
+std::span<const MigrateOptionDescription> migrate_option_list();
 
 }  // namespace crossover

@@ -62,6 +62,32 @@ struct ResumedPoint {
   std::vector<ResumedDisk> disks;
 };
 
+/// How a guest's migration ended.
+enum class MigrationOutcome {
+  not_begun,  ///< the guest was not touched; its replica may be newer than before
+  done,       ///< the guest is the target's, and is fenced on the source
+  undone,     ///< it went wrong, and the guest is on the source again as it was
+  left,       ///< it went wrong where nothing could be decided any more: see `left_to_do`
+};
+
+std::string_view to_string(MigrationOutcome outcome) noexcept;
+
+/// A guest's migration, or what there is to say of one that was asked for.
+struct MigrationReport {
+  MigrationOutcome outcome = MigrationOutcome::not_begun;
+  std::vector<std::string> findings;     ///< what stands in its way, all of it; then nothing was done
+  std::uint32_t rounds = 0;              ///< of mirroring before the switch
+  std::uint64_t precopy_bytes = 0;       ///< stream bytes of these
+  std::uint64_t switch_bytes = 0;        ///< stream bytes of the transfer while the guest was down
+  std::chrono::milliseconds shutdown{};  ///< until it was down; 0: it was
+  std::chrono::milliseconds transfer{};  ///< from there until its disks were complete on the target
+  std::chrono::milliseconds start{};     ///< from there until it ran, and its agent answered if it has one
+  std::vector<std::string> left_to_do;   ///< for a human, one line each
+
+  /// How long the guest was away, of these three.
+  [[nodiscard]] std::chrono::milliseconds downtime() const;
+};
+
 /// One guest of a run.
 struct GuestReport {
   std::uint32_t vmid = 0;
@@ -86,7 +112,8 @@ struct GuestReport {
   std::vector<LeftOut> left_out;
   std::vector<std::string> removed;  ///< snapshots retention removed, "side pool/image@snapshot"
   std::vector<std::string> warnings;
-  std::vector<std::string> steps;  ///< what was planned, in order, one line each
+  std::vector<std::string> steps;            ///< what was planned, in order, one line each
+  std::optional<MigrationReport> migration;  ///< of a run that migrates
 };
 
 /// Counts over a run, as the job summary shows them. Counters count disks, except those of freezes and guests.

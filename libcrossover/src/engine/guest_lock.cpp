@@ -6,6 +6,7 @@
 
 #include "crossover/error.hpp"
 #include "crossover/vm_config.hpp"
+#include "plan/migration_record.hpp"
 #include "plan/replica_config.hpp"
 
 namespace crossover {
@@ -31,6 +32,12 @@ ConfigVersion wait_until_unlocked(const Ports& ports, const std::string& node, s
     }
     const auto lock = parse_vm_config(now->bytes).get("lock");
     if (!lock) return *now;
+    if (is_fenced(now->bytes)) {
+      throw Error(
+          ErrorCode::locked, "lock", subject,
+          "it is fenced (lock: migrate, onboot: 0): a migration of it is through, or to be ended by 'crossover "
+          "mirror --migrate' with the options it was begun with");
+    }
     if (waited >= wait) {
       throw Error(ErrorCode::locked, "lock", subject,
                   fmt::format("somebody else holds its lock ({}); 'qm unlock {}' on {} if nobody does any more",

@@ -32,10 +32,22 @@ class GuestMirror {
         stop_(std::move(stop)) {}
 
   GuestReport run() {
+    return tell_about([this] { return run_leased(); });
+  }
+
+  /// `leased` is triggered when the caller's lease is lost; `removals` are the caller's to carry out.
+  GuestReport run_under(const std::stop_token& leased, std::vector<Removal>& removals) {
+    removals_ = &removals;
+    return tell_about([&] { return try_often(leased); });
+  }
+
+ private:
+  template <typename Work>
+  GuestReport tell_about(const Work& work) {
     tell({.kind = EventKind::guest_started, .subject = plan_.name});
     tell({.kind = EventKind::target_checked});
     ++(plan_.running ? totals_.guests_running : totals_.guests_stopped);
-    GuestReport report = plan_.problem && !may_pass() ? tell_and_report_problem() : run_leased();
+    GuestReport report = plan_.problem && !may_pass() ? tell_and_report_problem() : work();
     if (resumed_) report.resumed = resumed_;
     report.warnings.insert(report.warnings.begin(), earlier_warnings_.begin(), earlier_warnings_.end());
     ++(report.outcome == Outcome::ok ? totals_.guests_ok : totals_.guests_failed);
@@ -44,7 +56,6 @@ class GuestMirror {
     return report;
   }
 
- private:
   void tell(Event event) const {
     event.vmid = plan_.vmid;
     event.target_vmid = plan_.target_vmid;
@@ -122,6 +133,7 @@ class GuestMirror {
     if (plan_.problem) return tell_and_report_problem();
     if (!plan_.resumes) {
       tell_of_plan();
+      if (removals_ != nullptr) leave_removals();
       return run_guest(request_, plan_, ports_, slots_, totals_, stop);
     }
     GuestReport report = run_guest(request_, plan_, ports_, slots_, totals_, stop);
@@ -129,6 +141,11 @@ class GuestMirror {
     if (report.outcome != Outcome::ok) return report;
     keep_warnings(report);
     return run_again(stop);
+  }
+
+  void leave_removals() {
+    *removals_ = std::exchange(plan_.removals, {});
+    std::erase_if(plan_.steps, [](const Step& step) { return step.kind == StepKind::remove; });
   }
 
   /// Those that the next plan does not give again.
@@ -152,7 +169,7 @@ class GuestMirror {
   const MirrorRequest& request_;
   GuestPlan plan_;
   std::vector<LeasedImage> disks_;
-  const Repair& repair_;
+  Repair repair_;
   const Ports& ports_;
   TransferSlots& slots_;
   MirrorTotals& totals_;
@@ -160,6 +177,7 @@ class GuestMirror {
   std::optional<ResumedPoint> resumed_;
   std::vector<std::string> earlier_warnings_;
   bool told_ = false;
+  std::vector<Removal>* removals_ = nullptr;
 };
 
 }  // namespace
@@ -172,6 +190,14 @@ GuestReport mirror_guest(const MirrorRequest& request, const Inventory& inventor
   return GuestMirror(request, std::move(plan), leased_images(scope, inventory.source_images), repair, ports, slots,
                      totals, std::move(stop))
       .run();
+}
+
+GuestReport mirror_leased_guest(const MirrorRequest& request, const Inventory& inventory, const GuestScope& scope,
+                                const Ports& ports, TransferSlots& slots, MirrorTotals& totals,
+                                std::vector<Removal>& removals, std::stop_token leased) {
+  return GuestMirror(request, plan_guest(request, inventory, scope, ports.clock.now()), {}, {}, ports, slots,
+                     totals, leased)
+      .run_under(leased, removals);
 }
 
 }  // namespace crossover

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stop_token>
+#include <vector>
 
 #include "crossover/report.hpp"
 #include "engine/ports.hpp"
@@ -18,5 +19,11 @@ namespace crossover {
 GuestReport mirror_guest(const MirrorRequest& request, const Inventory& inventory, const GuestScope& scope,
                          const Ports& ports, TransferSlots& slots, MirrorTotals& totals, std::stop_token stop,
                          const Repair& repair = {});
+
+/// The same of a guest whose disks the caller has leased; `leased` is triggered when it loses them, too. What
+/// retention is to remove is left to the caller, in `removals`: there is no hurry with that.
+GuestReport mirror_leased_guest(const MirrorRequest& request, const Inventory& inventory, const GuestScope& scope,
+                                const Ports& ports, TransferSlots& slots, MirrorTotals& totals,
+                                std::vector<Removal>& removals, std::stop_token leased);
 
 }  // namespace crossover

@@ -118,6 +118,25 @@ constexpr auto prune_descriptions = std::to_array<PruneOptionDescription>({
     {"dry-run", "dry_run", &P::dry_run, "", "print what would be removed and change nothing"},
 });
 
+using M = MigrateOptions;
+
+constexpr auto migrate_descriptions = std::to_array<MigrateOptionDescription>({
+    {"precopy-threshold", "precopy_threshold", &M::precopy_threshold, "bytes[K|M|G]",
+     "a guest is switched over once a round before that sent no more than this; without it, once a round's "
+     "transfer "
+     "took no more than 2 s"},
+    {"precopy-rounds", "precopy_rounds", &M::precopy_rounds, "N",
+     "how many rounds there are at most before a running guest is switched over"},
+    {"shutdown-timeout", "shutdown_timeout", &M::shutdown_timeout, "n[s|m|h|d|w]",
+     "how long a guest may take to shut down before its migration is undone"},
+    {"force-stop", "force_stop", &M::force_stop, "",
+     "end a guest that has not shut down by then, or that is paused, as a power cut would"},
+    {"no-start", "no_start", &M::no_start, "", "leave the guest off on the destination"},
+    {"ha", "ha", &M::ha, "", "give the guest to high availability on the destination (started)"},
+    {"drop-cdrom", "drop_cdrom", &M::drop_cdrom, "",
+     "migrate a guest with a medium in a CD drive, without the medium"},
+});
+
 }  // namespace
 
 std::span<const OptionDescription> option_list() {
@@ -134,6 +153,10 @@ std::span<const RecoverOptionDescription> recover_option_list() {
 
 std::span<const PruneOptionDescription> prune_option_list() {
   return prune_descriptions;
+}
+
+std::span<const MigrateOptionDescription> migrate_option_list() {
+  return migrate_descriptions;
 }
 
 }  // namespace crossover

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "crossover/snapshot_name.hpp"
+#include "plan/guest_agent.hpp"
 #include "plan/points.hpp"
 #include "plan/removals.hpp"
 #include "plan/replica_config.hpp"
@@ -65,7 +66,7 @@ class GuestPlanner {
     plan_.source_node = guest.node;
     plan_.target_node = inventory_.destination.entry_node;
     plan_.source_config = guest.config;
-    plan_.onboot = scope_.config.get("onboot").value_or("");
+    plan_.onboot = request_.onboot.value_or(scope_.config.get("onboot").value_or(""));
     plan_.left_out = scope_.disks.left_out;
     for (const VmConfigWarning& warning : scope_.config.warnings()) {
       plan_.warnings.push_back(to_string(warning, scope_.vmid));
@@ -188,10 +189,9 @@ class GuestPlanner {
     const bool has_disks = !scope_.disks.replicated.empty();
     plan_.consistency = !plan_.running ? "stopped" : has_disks ? "frozen" : "no disks";
     if (!plan_.running || !has_disks) return;
-    const std::string agent = scope_.config.get("agent").value_or("");
-    if (!agent_enabled(agent)) {
+    if (!has_guest_agent(scope_.config)) {
       plan_.not_frozen = "no guest agent is configured";
-    } else if (agent_option(agent, "freeze-fs", "freeze-fs-on-backup") == "0") {
+    } else if (guest_agent_option(scope_.config, "freeze-fs", "freeze-fs-on-backup") == "0") {
       plan_.not_frozen = "the guest's agent option freeze-fs is off";
     }
     if (plan_.not_frozen.empty()) return;
@@ -203,28 +203,6 @@ class GuestPlanner {
     const bool pause = request_.no_agent == NoAgent::pause;
     plan_.consistency = consistency_without_freeze(plan_.not_frozen, pause, scope_.disks.replicated.size());
     if (!pause) plan_.warnings.push_back(plan_.consistency);
-  }
-
-  /// "1", "enabled=1", "1,type=virtio": the value without a name is `enabled`.
-  static bool agent_enabled(const std::string& agent) {
-    const std::string value = agent_option(agent, "enabled", "");
-    return parse_pve_boolean(value).value_or(false);
-  }
-
-  static std::string agent_option(const std::string& agent, std::string_view name, std::string_view alias) {
-    for (std::size_t begin = 0; begin <= agent.size();) {
-      const std::size_t end = std::min(agent.find(',', begin), agent.size());
-      const std::string part = agent.substr(begin, end - begin);
-      const std::size_t equals = part.find('=');
-      const std::string key = equals == std::string::npos ? "enabled" : part.substr(0, equals);
-      if (key == name || key == alias) {
-        const std::string value = equals == std::string::npos ? part : part.substr(equals + 1);
-        const auto boolean = parse_pve_boolean(value);
-        return boolean ? (*boolean ? "1" : "0") : value;
-      }
-      begin = end + 1;
-    }
-    return "";
   }
 
   const ImageState* look(const ImageStates& images, const ImageRef& ref) const {

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -48,7 +49,8 @@ struct MirrorRequest {
   MarkInterval marks;                        ///< no option: tests have shorter ones
   std::optional<CephUser> source_user;       ///< nothing: as the storages have it
   std::optional<CephUser> destination_user;  ///< nothing: as the storages have it
-  MirrorOptions options;                     ///< where the flags are read
+  std::optional<std::string> onboot;  ///< the guest's own, while its configuration has another; empty: it has none
+  MirrorOptions options;              ///< where the flags are read
 };
 
 /// Checks all options. ErrorCode::usage names the first option that is wrong, its value, and what is expected.

@@ -56,6 +56,8 @@ std::string_view to_string(EventKind kind) noexcept {
       return "verify_finished";
     case EventKind::step:
       return "step";
+    case EventKind::migration:
+      return "migration";
     case EventKind::retrying:
       return "retrying";
     case EventKind::guest_finished:

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "crossover/sources.hpp"
 #include "crossover/verify_report.hpp"
 #include "report/json.hpp"
 
@@ -39,6 +40,19 @@ ordered_json to_value(const ResumedPoint& resumed) {
   return value;
 }
 
+ordered_json to_value(const MigrationReport& migration) {
+  return {{"outcome", to_string(migration.outcome)},
+          {"findings", migration.findings},
+          {"rounds", migration.rounds},
+          {"precopy_bytes", migration.precopy_bytes},
+          {"switch_bytes", migration.switch_bytes},
+          {"downtime_ms", migration.downtime().count()},
+          {"shutdown_ms", migration.shutdown.count()},
+          {"transfer_ms", migration.transfer.count()},
+          {"start_ms", migration.start.count()},
+          {"left_to_do", migration.left_to_do}};
+}
+
 ordered_json to_value(const GuestReport& guest) {
   ordered_json value{{"vmid", guest.vmid},
                      {"target_vmid", guest.target_vmid},
@@ -65,6 +79,7 @@ ordered_json to_value(const GuestReport& guest) {
   if (guest.error_code) value["error_code"] = to_string(*guest.error_code);
   if (guest.conflict) value["conflict"] = to_string(*guest.conflict);
   if (guest.resumed) value["resumed"] = to_value(*guest.resumed);
+  if (guest.migration) value["migration"] = to_value(*guest.migration);
   for (const DiskReport& disk : guest.disks) value["disks"].push_back(to_value(disk));
   for (const LeftOut& left_out : guest.left_out) value["left_out"].push_back(to_value(left_out));
   return value;
@@ -130,6 +145,24 @@ std::string_view to_string(Outcome outcome) noexcept {
   return "failed";
 }
 
+std::string_view to_string(MigrationOutcome outcome) noexcept {
+  switch (outcome) {
+    case MigrationOutcome::not_begun:
+      return "not begun";
+    case MigrationOutcome::done:
+      return "done";
+    case MigrationOutcome::undone:
+      return "undone";
+    case MigrationOutcome::left:
+      return "left";
+  }
+  return "left";
+}
+
+std::chrono::milliseconds MigrationReport::downtime() const {
+  return shutdown + transfer + start;
+}
+
 MirrorTotals& MirrorTotals::operator+=(const MirrorTotals& more) noexcept {
   full_bytes += more.full_bytes;
   incremental_bytes += more.incremental_bytes;
@@ -158,6 +191,23 @@ std::string to_json(const MirrorReport& report) {
                      {"guests", ordered_json::array()},
                      {"totals", to_value(report.totals)}};
   for (const GuestReport& guest : report.guests) value["guests"].push_back(to_value(guest));
+  return render_json(value);
+}
+
+std::string to_json(const CleanupReport& report) {
+  ordered_json value{{"version", 1},
+                     {"vmid", report.vmid},
+                     {"node", report.node},
+                     {"name", report.name},
+                     {"target_vmid", report.target_vmid},
+                     {"point", report.point},
+                     {"images", report.images},
+                     {"dry_run", report.dry_run},
+                     {"outcome", to_string(report.outcome)},
+                     {"error_code", nullptr},
+                     {"error", report.error},
+                     {"duration_ms", report.duration.count()}};
+  if (report.error_code) value["error_code"] = to_string(*report.error_code);
   return render_json(value);
 }
 

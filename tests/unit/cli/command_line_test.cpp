@@ -254,3 +254,86 @@ TEST_CASE("what is done with replicas where they are names them") {
     CHECK(std::get<Answer>(parse(wrong)).exit_status == exit_usage);
   }
 }
+
+TEST_CASE("a migration has its own options too, each described once, and nothing else has them") {
+  MigrateOptions options;
+  const auto& [precopy_threshold, precopy_rounds, shutdown_timeout, force_stop, no_start, ha, drop_cdrom] = options;
+  const std::set<const void*> members{
+      &precopy_threshold, &precopy_rounds, &shutdown_timeout, &force_stop, &no_start, &ha, &drop_cdrom};
+  std::set<const void*> listed;
+  for (const MigrateOptionDescription& option : migrate_option_list()) {
+    CAPTURE(option.name);
+    std::visit([&](auto pointer) { CHECK(listed.insert(&(options.*pointer)).second); }, option.pointer);
+    CHECK_FALSE(option.help.empty());
+    CHECK(option.help.back() != '.');
+    CHECK(std::holds_alternative<bool MigrateOptions::*>(option.pointer) == option.value.empty());
+    const std::string word = fmt::format("--{}{}", option.name, option.value.empty() ? "" : "=7");
+    const auto parsed = parse({"mirror", "--vmid=100", "--migrate", word});
+    REQUIRE(std::holds_alternative<Invocation>(parsed));
+    const Invocation& given = std::get<Invocation>(parsed);
+    CHECK(given.command == Command::mirror);
+    CHECK(given.migrate);
+    MigrateOptions expected;
+    if (const auto* flag = std::get_if<bool MigrateOptions::*>(&option.pointer)) {
+      expected.** flag = true;
+    } else {
+      expected.*std::get<std::string MigrateOptions::*>(option.pointer) = "7";
+    }
+    CHECK(given.migration == expected);
+
+    const auto without = parse({"mirror", "--vmid=100", word});
+    REQUIRE(std::holds_alternative<Answer>(without));
+    CHECK(std::get<Answer>(without).exit_status == exit_usage);
+    CHECK(std::get<Answer>(without).to_stderr);
+    CHECK(std::get<Answer>(without).text ==
+          fmt::format("crossover: --{} goes with --migrate, and only that\n", option.name));
+    for (const char* command : {"verify", "check"}) {
+      CHECK(std::get<Answer>(parse({command, "--vmid=100", word})).exit_status == exit_usage);
+    }
+    CHECK(std::get<Answer>(parse({"mirror", "--help"})).text.find(fmt::format("--{} ", option.name)) !=
+          std::string::npos);
+  }
+  CHECK(listed == members);
+}
+
+TEST_CASE("a run migrates if it is told to, and asks unless it is told not to") {
+  const auto mirror = std::get<Invocation>(parse({"mirror", "--vmid=100"}));
+  CHECK_FALSE(mirror.migrate);
+  const auto asking = std::get<Invocation>(parse({"mirror", "--vmid=100:200", "--migrate", "--json"}));
+  CHECK(asking.command == Command::mirror);
+  CHECK(asking.migrate);
+  CHECK_FALSE(asking.no_confirm);
+  CHECK(asking.json);
+  CHECK(asking.migration == MigrateOptions{});
+  CHECK(asking.options.vmid == "100:200");
+  const auto dry = std::get<Invocation>(parse({"mirror", "--vmid=100", "--migrate", "--noconfirm", "--dry-run"}));
+  CHECK(dry.no_confirm);
+  CHECK(dry.options.dry_run);
+  for (const char* command : {"verify", "check"}) {
+    for (const char* word : {"--migrate", "--noconfirm"}) {
+      CHECK(std::get<Answer>(parse({command, "--vmid=100", word})).exit_status == exit_usage);
+    }
+  }
+}
+
+TEST_CASE("what a migration left is removed of one guest that is named") {
+  const auto asking = std::get<Invocation>(parse({"cleanup-source", "100"}));
+  CHECK(asking.command == Command::cleanup_source);
+  CHECK(asking.replica == 100);
+  CHECK_FALSE(asking.dry_run);
+  CHECK_FALSE(asking.no_confirm);
+  CHECK_FALSE(asking.json);
+  CHECK(std::get<Invocation>(parse({"cleanup-source", "100", "--dry-run"})).dry_run);
+  CHECK(std::get<Invocation>(parse({"cleanup-source", "100", "--noconfirm"})).no_confirm);
+  CHECK(std::get<Invocation>(parse({"cleanup-source", "100", "--json"})).json);
+  for (const std::vector<std::string>& wrong : {std::vector<std::string>{"cleanup-source"},
+                                                {"cleanup-source", "all"},
+                                                {"cleanup-source", "12"},
+                                                {"cleanup-source", "100", "101"},
+                                                {"cleanup-source", "100,101"},
+                                                {"cleanup-source", "100", "--migrate"},
+                                                {"recover", "100", "--noconfirm"}}) {
+    CAPTURE(fmt::format("{}", fmt::join(wrong, " ")));
+    CHECK(std::get<Answer>(parse(wrong)).exit_status == exit_usage);
+  }
+}

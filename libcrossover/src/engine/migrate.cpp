@@ -1,0 +1,552 @@
+#include "engine/migrate.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <mutex>
+#include <utility>
+
+#include "crossover/byte_size.hpp"
+#include "crossover/error.hpp"
+#include "engine/guest_lease.hpp"
+#include "engine/guest_mirror.hpp"
+#include "engine/guest_report.hpp"
+#include "engine/migration_source.hpp"
+#include "engine/migration_target.hpp"
+#include "engine/removal_run.hpp"
+#include "engine/retry.hpp"
+#include "engine/survey.hpp"
+#include "engine/transfer_slots.hpp"
+#include "plan/guest_disks.hpp"
+#include "plan/migration_check.hpp"
+
+namespace crossover {
+
+namespace {
+
+using std::chrono::duration_cast;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+milliseconds since(steady_clock::time_point begin) {
+  return duration_cast<milliseconds>(steady_clock::now() - begin);
+}
+
+/// One guest's way from one cluster to the other.
+class GuestMigration {
+ public:
+  GuestMigration(const MigrateRequest& request, VmidPair guest, const Ports& ports, TransferSlots& slots,
+                 const ConfirmMigration& confirm, MirrorTotals& totals, std::stop_token stop)
+      : request_(request),
+        vmid_(guest.source),
+        target_vmid_(guest.target.value()),
+        ports_(ports),
+        slots_(slots),
+        confirm_(confirm),
+        totals_(totals),
+        stop_(std::move(stop)) {}
+
+  GuestReport run() {
+    try {
+      look(request_.mirror, stop_);
+      if (record_) {
+        go_on();
+      } else {
+        begin();
+      }
+    } catch (const Error& error) {
+      fail(error);
+    }
+    report_.migration = migration_;
+    return std::move(report_);
+  }
+
+ private:
+  void tell(std::string text) const {
+    ports_.events.on_event(
+        {.kind = EventKind::migration, .vmid = vmid_, .target_vmid = target_vmid_, .text = std::move(text)});
+  }
+
+  /// Removals note side by side.
+  void note(const std::string& warning) {
+    const std::scoped_lock lock(mutex_);
+    report_.warnings.push_back(warning);
+    ports_.events.on_event(
+        {.kind = EventKind::warning, .vmid = vmid_, .target_vmid = target_vmid_, .text = warning});
+  }
+
+  /// The mirror runs tell of what fails in them.
+  void fail(const Error& error) {
+    set_error(report_, error);
+    tell_of_failure();
+  }
+
+  void tell_of_failure() const {
+    ports_.events.on_event(
+        {.kind = EventKind::guest_finished, .vmid = vmid_, .target_vmid = target_vmid_, .text = report_.error});
+  }
+
+  [[nodiscard]] MirrorRequest alone(const MirrorRequest& request) const {
+    MirrorRequest one = request;
+    one.vmids = {.all = false, .guests = {{vmid_, target_vmid_}}};
+    return one;
+  }
+
+  void look(const MirrorRequest& request, const std::stop_token& stop) {
+    found_ = settled_survey(alone(request), ports_, stop);
+    scope_ = found_.guests.at(0);
+    plan_ = plan_guest(request, found_.inventory, scope_, ports_.clock.now());
+    look_for_record();
+    if (report_.vmid == 0) report_ = report_of(plan_);
+  }
+
+  /// On whichever disk it stands: which disks are mirrored, and so which is the first, depends on the options.
+  void look_for_record() {
+    record_.reset();
+    if (scope_.disks.replicated.empty()) return;
+    record_image_ = scope_.disks.replicated.front().image;
+    for (const ImageRef& image : images_of(scope_.config, found_.inventory.source)) {
+      const auto known = found_.inventory.source_images.find(image);
+      const std::optional<ImageState> state = known != found_.inventory.source_images.end()
+                                                  ? known->second
+                                                  : ports_.source.images.open(image.access).find(image.spec);
+      if (state) record_ = migration_record(*state);
+      if (!record_) continue;
+      record_image_ = image;
+      break;
+    }
+    const GuestState& guest = found_.inventory.source.guests.at(vmid_);
+    // One that is through and was taken back by hand, or by a recovery, says nothing any more.
+    if (record_ && record_->step == MigrationStep::done && !is_fenced(guest.config)) record_.reset();
+  }
+
+  // --- before the switch
+
+  void begin() {
+    migration_.findings = findings();
+    if (!migration_.findings.empty()) {
+      const GuestReport planned = report_of(plan_);
+      fail(Error(planned.error_code.value_or(ErrorCode::unsupported), "migrate", fmt::format("VM {}", vmid_),
+                 fmt::format("{}", fmt::join(migration_.findings, "; "))));
+      report_.conflict = planned.conflict;
+      return;
+    }
+    if (request_.mirror.options.dry_run) return plan_steps();
+    if (plan_.running && !pre_copy()) return;
+    report_.migration = migration_;
+    if (!confirm_(report_)) {
+      throw Error(ErrorCode::usage, "migrate", fmt::format("VM {}", vmid_),
+                  "it was not confirmed; the guest was not touched");
+    }
+    switch_over();
+  }
+
+  std::vector<std::string> findings() {
+    std::optional<std::uint64_t> free;
+    if (!scope_.replicas.empty()) {
+      const auto storage = found_.inventory.destination.storages.rbd(request_.mirror.pool);
+      const ImageRef& replica = scope_.replicas.front();
+      const std::string& pool = storage && !storage->data_pool.empty() ? storage->data_pool : replica.spec.pool;
+      try {
+        free = ports_.destination.images.open(replica.access).available_bytes(pool);
+      } catch (const Error& error) {
+        if (is_connectivity(error)) throw;
+        note(fmt::format("the free space of {} is unknown: {}", request_.mirror.pool, error.what()));
+      }
+    }
+    // What QEMU is there is nothing that the runs ask.
+    const ClusterInventory there = ports_.destination.hypervisor.survey(SurveyDetail::versions, stop_);
+    found_.inventory.destination.nodes = there.nodes;
+    return migration_findings(request_, found_.inventory, scope_, plan_, free);
+  }
+
+  void plan_steps() {
+    std::vector<std::string>& steps = report_.steps;
+    if (plan_.running) {
+      steps.push_back(
+          fmt::format("do so again, up to {} times in all, until little is left", request_.precopy_rounds));
+    }
+    const std::string guest = fmt::format("VM {}", vmid_);
+    const GuestState& state = found_.inventory.source.guests.at(vmid_);
+    if (!state.ha_state.empty() && state.ha_state != "ignored") {
+      steps.push_back(fmt::format("take {} out of high availability's hands (ignored)", guest));
+    }
+    if (plan_.running) {
+      steps.push_back(fmt::format("shut {} down, within {} s{}", guest, request_.shutdown_timeout.count(),
+                                  request_.options.force_stop ? ", or end it" : ""));
+    }
+    steps.push_back(fmt::format("fence {} on {} (lock: migrate, onboot: 0)", guest, plan_.source_node));
+    steps.push_back(fmt::format("send what is left to VM {}", target_vmid_));
+    steps.push_back(fmt::format("make VM {} on {} the guest{}", target_vmid_, plan_.target_node,
+                                request_.options.no_start ? "" : " and start it"));
+    if (request_.options.ha) steps.push_back(fmt::format("give VM {} to high availability", target_vmid_));
+  }
+
+  /// Mirrors the running guest until the next round would be short. False if one failed.
+  bool pre_copy() {
+    for (std::size_t round = 1; round <= request_.precopy_rounds; ++round) {
+      if (round > 1) look(request_.mirror, stop_);
+      tell(fmt::format("round {} before the switch", round));
+      keep(mirror_guest(request_.mirror, found_.inventory, scope_, ports_, slots_, totals_, stop_));
+      if (report_.outcome != Outcome::ok) return false;
+      ++migration_.rounds;
+      const auto [bytes, took] = sent();
+      migration_.precopy_bytes += bytes;
+      if (request_.precopy_threshold ? bytes <= *request_.precopy_threshold : took <= precopy_time) break;
+    }
+    return true;
+  }
+
+  /// What a round sent, its resumed point included, and how long its longest transfer took.
+  [[nodiscard]] std::pair<std::uint64_t, milliseconds> sent() const {
+    std::uint64_t bytes = 0;
+    milliseconds longest{0};
+    for (const DiskReport& disk : report_.disks) {
+      bytes += disk.stream_bytes;
+      longest = std::max(longest, disk.duration);
+    }
+    if (report_.resumed) {
+      for (const ResumedDisk& disk : report_.resumed->disks) bytes += disk.stream_bytes;
+    }
+    return {bytes, longest};
+  }
+
+  void keep(GuestReport report) {
+    std::vector<std::string> warnings = std::move(report_.warnings);
+    report_ = std::move(report);
+    for (const std::string& warning : report_.warnings) {
+      if (std::find(warnings.begin(), warnings.end(), warning) == warnings.end()) warnings.push_back(warning);
+    }
+    report_.warnings = std::move(warnings);
+  }
+
+  // --- one that an earlier run began
+
+  /// What was begun is gone on with only as it was begun.
+  void check_record() const {
+    const std::string subject = fmt::format("VM {}", vmid_);
+    const auto fsid = found_.inventory.replica_fsids.find(scope_.replicas.front().access);
+    if (record_->step == MigrationStep::done) {
+      throw Error(
+          ErrorCode::conflict, "migrate", subject,
+          fmt::format("it was migrated to VM {} already, at {}; 'crossover cleanup-source {}' removes what is "
+                      "left of it here",
+                      record_->target_vmid, record_->point, vmid_));
+    }
+    if (record_->job != request_.mirror.job_name || record_->target_vmid != target_vmid_ ||
+        (fsid != found_.inventory.replica_fsids.end() && fsid->second != record_->destination_fsid)) {
+      throw Error(
+          ErrorCode::conflict, "migrate", subject,
+          fmt::format("it is on its way to VM {} on the cluster {} with the job '{}' already; end that first, "
+                      "with the same options",
+                      record_->target_vmid, record_->destination_fsid, record_->job));
+    }
+  }
+
+  void go_on() {
+    check_record();
+    if (request_.mirror.options.dry_run) {
+      report_.outcome = Outcome::planned;
+      report_.error.clear();
+      report_.error_code.reset();
+      report_.conflict.reset();
+      report_.steps = {fmt::format("go on with the migration to VM {} that an earlier run began", target_vmid_)};
+      return;
+    }
+    tell("going on with the migration that an earlier run began");
+    // What is there is its own doing.
+    report_.conflict.reset();
+    switch_over();
+  }
+
+  // --- the switch
+
+  void switch_over() {
+    GuestLease lease(ports_, vmid_, leased_images(scope_, found_.inventory.source_images),
+                     request_.mirror.lock_wait, stop_);
+    try {
+      try {
+        switch_leased(lease.stop());
+      } catch (const Error& error) {
+        fail(error);
+      }
+    } catch (const Cancelled&) {
+      undo(lease);
+      if (stop_.stop_requested() || !lease.lost()) throw;
+      fail(Error(ErrorCode::locked, "migrate", fmt::format("VM {}", vmid_),
+                 "the lease on its disks could not be renewed in time, so the run was ended; run it again", true));
+      return;
+    }
+    if (report_.outcome != Outcome::ok) undo(lease);
+  }
+
+  MigrationSource source() const { return {ports_, vmid_, plan_.source_node, record_image_}; }
+
+  MigrationTarget target() const {
+    const auto present = found_.inventory.destination.guests.find(target_vmid_);
+    return {ports_, target_vmid_,
+            present == found_.inventory.destination.guests.end() ? plan_.target_node : present->second.node,
+            scope_.replicas};
+  }
+
+  void switch_leased(const std::stop_token& stop) {
+    look(request_.mirror, stop);
+    if (record_) check_record();
+    if (record_ && record_->step == MigrationStep::starting) return hand_over(stop);
+    if (record_ && !record_->point.empty()) {
+      // It was on its way back.
+      const std::string why = why_not_taken_back(stop);
+      if (!why.empty()) throw Error(ErrorCode::conflict, "migrate", fmt::format("VM {}", vmid_), why);
+      target().demote(stop);
+      look(request_.mirror, stop);
+    }
+    if (plan_.problem) {
+      report_ = report_of(plan_);
+      return tell_of_failure();
+    }
+    if (!record_) record_before();
+    take_down(stop);
+    bring_up_to_date(stop);
+    if (report_.outcome != Outcome::ok) return;
+    report_.outcome = Outcome::failed;
+    hand_over(stop);
+  }
+
+  void record_before() {
+    const GuestState& guest = found_.inventory.source.guests.at(vmid_);
+    const ImageState& image = *found_.inventory.source_images.at(record_image_);
+    MigrationRecord record;
+    record.image_id = image.id;
+    record.pool_id = image.pool_id;
+    record.job = request_.mirror.job_name;
+    record.destination_fsid = found_.inventory.replica_fsids.at(scope_.replicas.front().access);
+    record.target_vmid = target_vmid_;
+    record.was_running = plan_.running;
+    record.onboot = scope_.config.get("onboot");
+    record.ha_state = guest.ha_state;
+    record_ = record;
+    source().save(*record_);
+  }
+
+  /// Nothing is taken for recorded before it is.
+  void advance(MigrationStep step, const std::string& point = {}) {
+    MigrationRecord next = *record_;
+    next.step = step;
+    next.point = point;
+    source().save(next);
+    record_ = next;
+  }
+
+  void take_down(const std::stop_token& stop) {
+    if (plan_.running) tell(fmt::format("shutting it down on {}", plan_.source_node));
+    const auto begin = steady_clock::now();
+    asked_ = plan_.running;
+    try {
+      source().shut_down(*record_, plan_.running, request_.shutdown_timeout, request_.options.force_stop, stop);
+    } catch (const Error& error) {
+      // Who did not heed it for so long may do so yet, and is not waited for any more.
+      if (error.code() == ErrorCode::timeout) {
+        asked_ = false;
+        note("it was asked to shut down, and may do so yet; look after it");
+      }
+      throw;
+    }
+    asked_ = false;
+    if (plan_.running) migration_.shutdown = since(begin);
+    down_since_ = steady_clock::now();
+    source().fence(stop);
+    source().require_stopped(stop);
+    if (record_->step == MigrationStep::switching) advance(MigrationStep::fenced);
+    tell(fmt::format("it is down and fenced on {}", plan_.source_node));
+  }
+
+  void bring_up_to_date(const std::stop_token& stop) {
+    MirrorRequest request = alone(request_.mirror);
+    // The fence is its lock.
+    request.options.no_lock = true;
+    request.onboot = record_->onboot.value_or("");
+    found_.inventory.source.guests.at(vmid_).power = Power::stopped;
+    keep(mirror_leased_guest(request, found_.inventory, scope_, ports_, slots_, totals_, removals_, stop));
+    if (report_.outcome == Outcome::ok) migration_.switch_bytes = sent().first;
+  }
+
+  /// From here on the target may run.
+  void hand_over(const std::stop_token& stop) {
+    MigrationTarget there = target();
+    const bool fresh = record_->step != MigrationStep::starting;
+    if (fresh) {
+      source().require_fenced(stop);
+      advance(MigrationStep::starting, report_.recovery_point);
+    } else {
+      // Somebody may have been at it since.
+      source().require_stopped(stop);
+      source().fence(stop);
+      source().require_stopped(stop);
+    }
+    report_.recovery_point = record_->point;
+    if (down_since_) migration_.transfer = since(*down_since_);
+    const auto begin = steady_clock::now();
+    // What this run sent is closed until it is started.
+    if (fresh || there.power(request_.mirror.retries, stop) != Power::running) {
+      there.promote(record_->point, stop);
+      there.configure(record_->onboot, stop);
+      if (!request_.options.no_start) {
+        tell(fmt::format("starting VM {} on {}", target_vmid_, there.node()));
+        if (!there.start(stop)) {
+          note(fmt::format("VM {} runs on {}, and its guest agent does not answer there", target_vmid_,
+                           there.node()));
+        }
+      }
+    }
+    if (down_since_) migration_.start = since(begin);
+    if (request_.options.ha) ports_.destination.power.set_ha_state(target_vmid_, "started", stop);
+    advance(MigrationStep::done, record_->point);
+    remove_old_points();
+    migration_.outcome = MigrationOutcome::done;
+    report_.outcome = Outcome::ok;
+    report_.error.clear();
+    report_.error_code.reset();
+    report_.conflict.reset();
+    tell(fmt::format("it is VM {} on {} now; 'crossover cleanup-source {}' removes what is left of it here",
+                     target_vmid_, there.node(), vmid_));
+  }
+
+  /// The guest runs meanwhile.
+  void remove_old_points() {
+    const MirrorOptions& options = request_.mirror.options;
+    report_.removed =
+        carry_out(removals_, {.source = {&ports_.source.images, plan_.source_node, options.keep_local},
+                              .destination = {&ports_.destination.images, plan_.target_node, options.keep_remote},
+                              .parallel = request_.mirror.parallel,
+                              .tell =
+                                  [this](Event event) {
+                                    event.vmid = vmid_;
+                                    event.target_vmid = target_vmid_;
+                                    ports_.events.on_event(event);
+                                  },
+                              .note = [this](const std::string& warning) { note(warning); }});
+  }
+
+  // --- and back
+
+  void undo(const GuestLease& lease) {
+    if (!record_) return;
+    try {
+      if (is_theirs() || (!record_->point.empty() && !take_back())) return;
+      if (asked_) wait_until_decided();
+      // Another run that has it by now has other plans.
+      if (lease.lost()) return leave("the lease on its disks was lost", run_again);
+      // Whoever finds it half back does not take it for one that may run there.
+      advance(MigrationStep::switching, record_->point);
+      tell(fmt::format("bringing it back on {}", plan_.source_node));
+      source().bring_back(*record_);
+      if (!record_->point.empty()) target().demote({});
+      source().forget();
+      migration_.outcome = MigrationOutcome::undone;
+      tell(fmt::format("it is on {} again, as it was", plan_.source_node));
+    } catch (const Error& error) {
+      leave(error.what(), run_again);
+    }
+  }
+
+  /// A guest that goes down because it was asked to is started again; one that does not is left running.
+  void wait_until_decided() {
+    constexpr std::chrono::seconds interval{1};
+    const auto deadline = ports_.clock.now() + request_.shutdown_timeout;
+    while (ports_.source.power.power(plan_.source_node, vmid_, {}) != Power::stopped) {
+      if (ports_.clock.now() >= deadline) {
+        return note("it was asked to shut down, and may do so yet; look after it");
+      }
+      ports_.clock.wait(interval, {});
+    }
+  }
+
+  /// Somebody made the replica a guest while this one was down: it is not for us to have two.
+  bool is_theirs() {
+    if (report_.conflict != Conflict::replica_running && report_.conflict != Conflict::replica_promoted)
+      return false;
+    leave(fmt::format("VM {} was started or recovered by somebody else", target_vmid_),
+          "decide which of the two it is to be");
+    return true;
+  }
+
+  bool take_back() {
+    std::string why = why_not_taken_back({});
+    if (why.empty()) {
+      target().keep_down({});
+      // It cannot be started from here on; it was not between the two looks either.
+      why = why_not_taken_back({});
+    }
+    if (!why.empty()) leave(why, run_again);
+    return why.empty();
+  }
+
+  /// Empty if the target does not run, and never did.
+  std::string why_not_taken_back(const std::stop_token& stop) {
+    MigrationTarget there = target();
+    if (there.power(request_.mirror.retries, stop) != Power::stopped) {
+      return fmt::format("VM {} runs on {}", target_vmid_, there.node());
+    }
+    if (!there.is_promoted() || there.is_untouched(record_->point, stop)) return "";
+    return fmt::format("VM {} on {} has written to its disks since {}, and does not run", target_vmid_,
+                       there.node(), record_->point);
+  }
+
+  void leave(const std::string& why, const std::string& advice) {
+    migration_.outcome = MigrationOutcome::left;
+    migration_.left_to_do.push_back(
+        fmt::format("{}; VM {} is left on {} as it is now: {}", why, vmid_, plan_.source_node, advice));
+    ports_.events.on_event({.kind = EventKind::warning,
+                            .vmid = vmid_,
+                            .target_vmid = target_vmid_,
+                            .text = migration_.left_to_do.back()});
+  }
+
+  static constexpr const char* run_again = "run the same command again to end the migration";
+
+  const MigrateRequest& request_;
+  Vmid vmid_;
+  Vmid target_vmid_;
+  const Ports& ports_;
+  TransferSlots& slots_;
+  const ConfirmMigration& confirm_;
+  MirrorTotals& totals_;
+  std::stop_token stop_;
+  Survey found_;
+  GuestScope scope_;
+  GuestPlan plan_;
+  std::optional<MigrationRecord> record_;
+  ImageRef record_image_;
+  std::optional<steady_clock::time_point> down_since_;  // by this run
+  bool asked_ = false;  // the guest was asked to shut down, and nobody knows how that ended
+  std::mutex mutex_;    // guards the report's warnings
+  GuestReport report_;
+  MigrationReport migration_;
+  std::vector<Removal> removals_;  // what retention lets go, once there is time for that
+};
+
+}  // namespace
+
+MirrorReport migrate(const MigrateRequest& request, const Ports& ports, const ConfirmMigration& confirm,
+                     std::stop_token stop) {
+  const auto begin = steady_clock::now();
+  MirrorReport report;
+  report.job = request.mirror.job_name;
+  report.destination = request.mirror.destination;
+  report.dry_run = request.mirror.options.dry_run;
+  report.started = ports.clock.now();
+  ports.events.on_event({.kind = EventKind::run_started});
+  TransferSlots slots(request.mirror.parallel);
+  const Survey found = survey(request.mirror, ports, stop);
+  for (const GuestScope& guest : found.guests) {
+    if (stop.stop_requested()) throw Cancelled{};
+    report.guests.push_back(
+        GuestMigration(request, {guest.vmid, guest.target_vmid}, ports, slots, confirm, report.totals, stop).run());
+  }
+  report.duration = since(begin);
+  ports.events.on_event({.kind = EventKind::run_finished, .elapsed = report.duration});
+  return report;
+}
+
+}  // namespace crossover

@@ -1,0 +1,165 @@
+#include "engine/migration_target.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "crossover/error.hpp"
+#include "crossover/vm_config.hpp"
+#include "engine/migration_source.hpp"
+#include "engine/retry.hpp"
+#include "plan/guest_agent.hpp"
+#include "plan/migration_record.hpp"
+#include "plan/points.hpp"
+#include "plan/record.hpp"
+
+namespace crossover {
+
+namespace {
+
+constexpr std::chrono::seconds longest_wait_for_agent{120};
+
+/// Changes the replica record of an image that nobody else has open meanwhile.
+template <typename Change>
+void change_record(ImageStores& stores, const ImageRef& image, const std::stop_token& stop, const Change& change) {
+  const std::unique_ptr<ImageHold> hold = stores.open(image.access).hold(image.spec, stop);
+  const ImageState state = hold->state();
+  const ImageRecord before = image_record(state);
+  ImageRecord after = before;
+  if (!after.replica) {
+    throw Error(ErrorCode::conflict, "migrate", to_string(image.spec), "its record is gone");
+  }
+  change(*after.replica);
+  // It was a source itself once, and is not any more.
+  if (state.metadata.contains(std::string(migration_key))) hold->remove_metadata(std::string(migration_key));
+  if (after != before) hold->set_metadata(std::string(record_key), render_record(after));
+}
+
+}  // namespace
+
+std::string MigrationTarget::subject() const {
+  return fmt::format("VM {} on {}", vmid_, node_);
+}
+
+ConfigVersion MigrationTarget::read(const std::stop_token& stop) {
+  auto version = ports_.destination.hypervisor.read_config(node_, vmid_, stop);
+  if (!version) throw Error(ErrorCode::not_found, "migrate", subject(), "its configuration is gone");
+  return std::move(*version);
+}
+
+ConfigVersion MigrationTarget::read_unlocked(const std::stop_token& stop) {
+  ConfigVersion now = read(stop);
+  const auto lock = parse_vm_config(now.bytes).get("lock");
+  if (lock && *lock != "migrate") {
+    throw Error(ErrorCode::locked, "migrate", subject(), fmt::format("somebody else locked it ({})", *lock), true);
+  }
+  return now;
+}
+
+void MigrationTarget::promote(const std::string& point, const std::stop_token& stop) {
+  for (const ImageRef& image : images_) {
+    change_record(ports_.destination.images, image, stop, [&](ReplicaRecord& record) {
+      if (record.promoted) return;
+      if (record.state != ReplicaState::complete || record.end_snapshot != point) {
+        throw Error(ErrorCode::conflict, "migrate", to_string(image.spec),
+                    fmt::format("it is not at {}; another run was at it", point), true);
+      }
+      record.promoted = Promotion{point, ports_.clock.now()};
+    });
+  }
+}
+
+void MigrationTarget::configure(const std::optional<std::string>& onboot, const std::stop_token& stop) {
+  const ConfigVersion now = read_unlocked(stop);
+  const std::string wanted = without_fence(now.bytes, onboot);
+  if (wanted != now.bytes) ports_.destination.hypervisor.write_config(node_, vmid_, now, wanted, stop);
+}
+
+bool MigrationTarget::start(const std::stop_token& stop) {
+  GuestPower& power = ports_.destination.power;
+  power.start(node_, vmid_, stop);
+  wait_until_running(power, ports_.clock, node_, vmid_, stop);
+  if (!has_guest_agent(parse_vm_config(read(stop).bytes))) return true;
+  constexpr std::chrono::milliseconds interval{250};
+  for (const auto deadline = ports_.clock.now() + longest_wait_for_agent; !agent_answers(stop);) {
+    if (ports_.clock.now() >= deadline) return false;
+    ports_.clock.wait(interval, stop);
+  }
+  return true;
+}
+
+/// It runs: what keeps its agent from being asked is no reason to think otherwise.
+bool MigrationTarget::agent_answers(const std::stop_token& stop) {
+  try {
+    return ports_.destination.power.agent_answers(node_, vmid_, stop);
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+Power MigrationTarget::power(std::size_t retries, const std::stop_token& stop) {
+  for (std::size_t attempt = 0;; ++attempt) {
+    try {
+      return ports_.destination.power.power(node_, vmid_, stop);
+    } catch (const Error& error) {
+      if (!is_connectivity(error) || attempt >= retries) throw;
+      ports_.clock.wait(pause_before(attempt), stop);
+    }
+  }
+}
+
+bool MigrationTarget::is_promoted() {
+  return std::any_of(images_.begin(), images_.end(), [&](const ImageRef& image) {
+    const auto state = ports_.destination.images.open(image.access).find(image.spec);
+    if (!state) return false;
+    const auto record = image_record(*state).replica;
+    return record && record->promoted.has_value();
+  });
+}
+
+bool MigrationTarget::is_untouched(const std::string& point, const std::stop_token& stop) {
+  return std::all_of(images_.begin(), images_.end(), [&](const ImageRef& image) {
+    ImageStore& store = ports_.destination.images.open(image.access);
+    const auto state = store.find(image.spec);
+    if (!state) return false;
+    const auto record = image_record(*state).replica;
+    if (!record) return false;
+    const auto snapshot = std::find_if(state->snapshots.begin(), state->snapshots.end(),
+                                       [&](const Snapshot& one) { return one.name == point; });
+    return snapshot != state->snapshots.end() && state->layout.size_bytes == snapshot->size_bytes &&
+           store.head_unchanged_since(image.spec, *snapshot, stop);
+  });
+}
+
+void MigrationTarget::keep_down(const std::stop_token& stop) {
+  const ConfigVersion now = read_unlocked(stop);
+  if (!is_fenced(now.bytes)) {
+    ports_.destination.hypervisor.write_config(node_, vmid_, now, with_fence(now.bytes), stop);
+  }
+}
+
+void MigrationTarget::demote(const std::stop_token& stop) {
+  // What a QEMU that did not come up had open is its own for half a minute more.
+  constexpr std::chrono::seconds longest{60};
+  constexpr std::chrono::seconds interval{1};
+  std::chrono::seconds waited{0};
+  for (const ImageRef& image : images_) {
+    for (;; waited += interval) {
+      try {
+        change_record(ports_.destination.images, image, stop,
+                      [](ReplicaRecord& record) { record.promoted.reset(); });
+        break;
+      } catch (const Error& error) {
+        if (error.code() != ErrorCode::in_use || waited >= longest) throw;
+      }
+      ports_.clock.wait(interval, stop);
+    }
+  }
+  const ConfigVersion now = read(stop);
+  if (is_fenced(now.bytes)) {
+    ports_.destination.hypervisor.write_config(node_, vmid_, now, without_fence(now.bytes, "0"), stop);
+  }
+}
+
+}  // namespace crossover

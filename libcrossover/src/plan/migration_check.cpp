@@ -1,0 +1,183 @@
+#include "plan/migration_check.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <string_view>
+
+#include "crossover/byte_size.hpp"
+#include "crossover/vm_config.hpp"
+#include "plan/migration_record.hpp"
+
+namespace crossover {
+
+namespace {
+
+/// The parts of a property string, such as "virtio=52:54:00:00:00:01,bridge=vmbr0".
+std::vector<std::pair<std::string, std::string>> properties(const std::string& value) {
+  std::vector<std::pair<std::string, std::string>> parts;
+  for (std::size_t begin = 0; begin <= value.size();) {
+    const std::size_t end = std::min(value.find(',', begin), value.size());
+    const std::string part = value.substr(begin, end - begin);
+    const std::size_t equals = part.find('=');
+    parts.emplace_back(equals == std::string::npos ? "" : part.substr(0, equals),
+                       equals == std::string::npos ? part : part.substr(equals + 1));
+    begin = end + 1;
+  }
+  return parts;
+}
+
+std::string property(const std::string& value, std::string_view name) {
+  for (const auto& [key, text] : properties(value)) {
+    if (key == name) return text;
+  }
+  return "";
+}
+
+/// "10.1" of "pc-q35-10.1+pve0"; empty for a machine without a version.
+std::string machine_version(const std::string& machine) {
+  const std::size_t digit = machine.find_last_not_of("0123456789.", machine.find('+') - 1);
+  const std::string version = machine.substr(digit + 1, machine.find('+') - digit - 1);
+  return version.find('.') == std::string::npos ? "" : version;
+}
+
+/// Whether a version is newer than another, number by number.
+bool is_newer(std::string_view version, std::string_view other) {
+  while (!version.empty() || !other.empty()) {
+    unsigned left = 0;
+    unsigned right = 0;
+    const auto take = [](std::string_view& text, unsigned& number) {
+      const auto end = std::from_chars(text.data(), text.data() + text.size(), number).ptr;
+      text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+      if (!text.empty()) text.remove_prefix(1);
+    };
+    take(version, left);
+    take(other, right);
+    if (left != right) return left > right;
+  }
+  return false;
+}
+
+class Findings {
+ public:
+  Findings(const MigrateRequest& request, const Inventory& inventory, const GuestScope& scope,
+           const GuestPlan& plan)
+      : request_(request), inventory_(inventory), scope_(scope), plan_(plan) {}
+
+  std::vector<std::string> find(std::optional<std::uint64_t> free_bytes) {
+    if (plan_.problem) add("{}", plan_.problem->text);
+    const auto& restriction = inventory_.destination.restriction;
+    if (restriction) {
+      add("the destination's agent is restricted to receiving, and starts nothing; migrate with a key that is not");
+    }
+    lock();
+    if (scope_.disks.replicated.empty()) add("it has no disk that could be moved");
+    for (const LeftOut& left_out : plan_.left_out) data_or_device(left_out);
+    networks();
+    processor();
+    if (free_bytes) space(*free_bytes);
+    return std::move(found_);
+  }
+
+ private:
+  template <typename... Arguments>
+  void add(fmt::format_string<Arguments...> text, Arguments&&... arguments) {
+    found_.push_back(fmt::format(text, std::forward<Arguments>(arguments)...));
+  }
+
+  /// The guest would not shut down under it.
+  void lock() {
+    const auto lock = scope_.config.get("lock");
+    if (!lock) return;
+    if (is_fenced(scope_.config.to_bytes())) {
+      add("it is fenced (lock: migrate, onboot: 0), as a migration leaves it, and its disks tell of none; if it is "
+          "not "
+          "on another cluster, take both away");
+      return;
+    }
+    add("it is locked ({}) by somebody else; 'qm unlock {}' on {} if nobody is at it any more", *lock, scope_.vmid,
+        plan_.source_node);
+  }
+
+  void data_or_device(const LeftOut& left_out) {
+    const auto has = [&](const std::vector<std::string>& keys) {
+      return std::find(keys.begin(), keys.end(), left_out.key) != keys.end();
+    };
+    if (has(scope_.disks.regenerated)) return;
+    if (has(scope_.disks.emptied)) {
+      if (!request_.options.drop_cdrom) {
+        add("{} has the medium {}, which does not move; take it out, or --drop-cdrom leaves it out", left_out.key,
+            left_out.value);
+      }
+    } else if (left_out.is_disk && left_out.key.starts_with("unused")) {
+      return;
+    } else if (left_out.is_disk) {
+      add("{} ({}) is not mirrored, and what is on it would be missing: {}", left_out.key, left_out.value,
+          left_out.reason);
+    } else if (left_out.reason.find("--keep-host-devices") != std::string::npos) {
+      add("{} is {}; take it out of the guest, or make one of that name there", left_out.key, left_out.reason);
+    }
+  }
+
+  void networks() {
+    const auto node = inventory_.destination.nodes.find(plan_.target_node);
+    if (node == inventory_.destination.nodes.end() || plan_.replica_config.empty()) return;
+    const VmConfig config = parse_vm_config(plan_.replica_config);
+    for (const std::string& key : config.keys()) {
+      if (!key.starts_with("net") || key.size() < 4 || key[3] < '0' || key[3] > '9') continue;
+      const std::string bridge = property(*config.get(key), "bridge");
+      if (bridge.empty() || node->second.bridges.contains(bridge)) continue;
+      add("{} is on the bridge {}, which {} does not have; make it, or --rewrite the line", key, bridge,
+          plan_.target_node);
+    }
+  }
+
+  void processor() {
+    const ClusterInventory& there = inventory_.destination;
+    const std::string cpu = scope_.config.get("cpu").value_or("");
+    std::string model = property(cpu, "cputype");
+    if (model.empty()) model = property(cpu, "");
+    constexpr std::string_view custom = "custom-";
+    if (model.starts_with(custom) && !there.cpu_models.contains(model.substr(custom.size()))) {
+      add("its CPU is the model {}, which the destination does not have", model);
+    }
+    const std::string machine = scope_.config.get("machine").value_or("");
+    std::string type = property(machine, "type");
+    if (type.empty()) type = property(machine, "");
+    const std::string version = machine_version(type);
+    const auto node = there.nodes.find(plan_.target_node);
+    if (version.empty() || node == there.nodes.end() || node->second.qemu_version.empty()) return;
+    if (is_newer(version, node->second.qemu_version)) {
+      add("its machine is {}, and {} has QEMU {}: it would not start there", type, plan_.target_node,
+          node->second.qemu_version);
+    }
+  }
+
+  void space(std::uint64_t free_bytes) {
+    std::uint64_t to_come = 0;
+    for (const DiskPlan& disk : plan_.disks) {
+      if (disk.full) to_come += disk.layout.size_bytes;
+    }
+    const std::uint64_t needed = to_come + to_come / 100 * space_margin_percent;
+    if (needed <= free_bytes) return;
+    add("its disks that are not there yet may need {}, with a margin of {}%, and {} are free in the pool of {}",
+        format_bytes(needed), space_margin_percent, format_bytes(free_bytes), request_.mirror.pool);
+  }
+
+  const MigrateRequest& request_;
+  const Inventory& inventory_;
+  const GuestScope& scope_;
+  const GuestPlan& plan_;
+  std::vector<std::string> found_;
+};
+
+}  // namespace
+
+std::vector<std::string> migration_findings(const MigrateRequest& request, const Inventory& inventory,
+                                            const GuestScope& scope, const GuestPlan& plan,
+                                            std::optional<std::uint64_t> free_bytes) {
+  return Findings(request, inventory, scope, plan).find(free_bytes);
+}
+
+}  // namespace crossover

@@ -1,0 +1,109 @@
+#include "plan/migration_record.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "crossover/error.hpp"
+#include "crossover/vm_config.hpp"
+
+namespace crossover {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr int version = 1;
+constexpr const char* fence_lock = "migrate";
+
+constexpr std::array<std::pair<MigrationStep, std::string_view>, 4> step_names{
+    {{MigrationStep::switching, "switching"},
+     {MigrationStep::fenced, "fenced"},
+     {MigrationStep::starting, "starting"},
+     {MigrationStep::done, "done"}}};
+
+std::string_view name_of(MigrationStep step) {
+  return std::find_if(step_names.begin(), step_names.end(), [&](const auto& one) { return one.first == step; })
+      ->second;
+}
+
+MigrationStep step_of(std::string_view name) {
+  const auto found =
+      std::find_if(step_names.begin(), step_names.end(), [&](const auto& one) { return one.second == name; });
+  if (found == step_names.end()) {
+    throw Error(ErrorCode::format, "read", std::string(migration_key), fmt::format("unknown step '{}'", name));
+  }
+  return found->first;
+}
+
+}  // namespace
+
+std::string render_migration(const MigrationRecord& record) {
+  json value{{"version", version},
+             {"image_id", record.image_id},
+             {"pool_id", record.pool_id},
+             {"job", record.job},
+             {"destination_fsid", record.destination_fsid},
+             {"target_vmid", record.target_vmid},
+             {"step", name_of(record.step)},
+             {"was_running", record.was_running},
+             {"ha_state", record.ha_state},
+             {"point", record.point}};
+  if (record.onboot) value["onboot"] = *record.onboot;
+  return value.dump();
+}
+
+std::optional<MigrationRecord> migration_record(const ImageState& image) {
+  const auto found = image.metadata.find(std::string(migration_key));
+  if (found == image.metadata.end()) return std::nullopt;
+  try {
+    const json value = json::parse(found->second);
+    if (value.at("version").get<int>() > version) {
+      throw Error(ErrorCode::unsupported, "read", std::string(migration_key),
+                  "a newer version of crossover wrote it; update this one");
+    }
+    MigrationRecord record;
+    record.image_id = value.at("image_id");
+    record.pool_id = value.at("pool_id");
+    record.job = value.at("job");
+    record.destination_fsid = value.at("destination_fsid");
+    record.target_vmid = value.at("target_vmid");
+    record.step = step_of(value.at("step").get<std::string>());
+    record.was_running = value.at("was_running");
+    record.ha_state = value.at("ha_state");
+    record.point = value.at("point");
+    if (value.contains("onboot")) record.onboot = value.at("onboot");
+    if (record.image_id != image.id || record.pool_id != image.pool_id) return std::nullopt;
+    return record;
+  } catch (const json::exception& error) {
+    throw Error(ErrorCode::format, "read", std::string(migration_key), error.what());
+  }
+}
+
+std::string with_fence(const std::string& config) {
+  VmConfig changed = parse_vm_config(config);
+  changed.set("onboot", "0");
+  changed.set("lock", fence_lock);
+  return changed.to_bytes();
+}
+
+std::string without_fence(const std::string& config, const std::optional<std::string>& onboot) {
+  VmConfig changed = parse_vm_config(config);
+  changed.remove("lock");
+  if (onboot) {
+    changed.set("onboot", *onboot);
+  } else {
+    changed.remove("onboot");
+  }
+  return changed.to_bytes();
+}
+
+bool is_fenced(const std::string& config) {
+  const VmConfig now = parse_vm_config(config);
+  return now.get("lock") == fence_lock && now.get("onboot") == "0";
+}
+
+}  // namespace crossover
