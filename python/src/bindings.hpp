@@ -14,5 +14,6 @@ void add_diff_stream(pybind11::module_& module);
 void add_reports(pybind11::module_& module);
 void add_migrator(pybind11::module_& module);
 void add_replicas(pybind11::module_& module);
+void add_sources(pybind11::module_& module);
 
 }  // namespace crossover::python

@@ -24,9 +24,22 @@ class PythonMigrator {
     return report;
   }
 
+  [[nodiscard]] MirrorReport migrate(const MigrateOptions& options, const py::object& confirm,
+                                     const py::object& on_event, const py::object& stop) const {
+    const MigrateOptions copy = options;  // another thread may change it while the GIL is released
+    MirrorReport report;
+    run_interruptibly(
+        [&](CallingThread& caller, std::stop_token token) {
+          report = Migrator(options_).migrate(copy, confirmation<GuestReport>(caller, confirm), caller,
+                                              std::move(token));
+        },
+        on_event, stop);
+    return report;
+  }
+
   [[nodiscard]] VerifyReport verify(const VerifyOptions& options, const py::object& on_event,
                                     const py::object& stop) const {
-    const VerifyOptions copy = options;  // another thread may change it while the GIL is released
+    const VerifyOptions copy = options;
     VerifyReport report;
     run_interruptibly(
         [&](EventSink& events, std::stop_token token) {
@@ -80,6 +93,25 @@ void add_migrator(py::module_& module) {
            "Returns a MirrorReport: one guest's failure is in there and does not keep the others from their run. "
            "Raises\n"
            "Error if nothing could be done at all, Cancelled if `stop` ended the run.")
+      .def(
+          "migrate", &PythonMigrator::migrate, py::arg("options") = MigrateOptions{},
+          py::arg("confirm") = py::none(), py::arg("on_event") = py::none(), py::arg("stop") = py::none(),
+          "migrate($self, options=MigrateOptions(), confirm=None, on_event=None, stop=None)\n--\n\n"
+          "Moves the guests that are named, one after the other: brings each one's replica up to date, shuts it "
+          "down\n"
+          "here and starts it there. A guest that goes wrong before it may run there runs here again. A call that "
+          "was\n"
+          "killed is gone on with by the next one with the same options.\n\n"
+          "`confirm(guest)` is asked right before a guest is shut down, with its GuestReport so far, in the thread "
+          "that\n"
+          "called migrate(); it returns True, or False to leave the guest where it is. What it raises comes out, "
+          "with\n"
+          "that guest untouched and no further one begun. None: nobody is asked. `on_event` and `stop` are as for\n"
+          "mirror().\n\n"
+          "Returns a MirrorReport, with a MigrationReport for each guest. Raises Error if the options make no "
+          "sense "
+          "or\n"
+          "nothing could be done at all, Cancelled if `stop` ended the run.")
       .def("verify", &PythonMigrator::verify, py::arg("options") = VerifyOptions{},
            py::arg("on_event") = py::none(), py::arg("stop") = py::none(),
            "verify($self, options=VerifyOptions(), on_event=None, stop=None)\n--\n\n"

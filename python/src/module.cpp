@@ -18,4 +18,5 @@ PYBIND11_MODULE(_crossover, module) {
   python::add_reports(module);
   python::add_migrator(module);
   python::add_replicas(module);
+  python::add_sources(module);
 }

@@ -53,6 +53,16 @@ struct Door<PruneOptions> {
   static std::span<const PruneOptionDescription> list() { return prune_option_list(); }
 };
 
+template <>
+struct Door<MigrateOptions> {
+  static constexpr const char* name = "MigrateOptions";
+  static constexpr const char* help =
+      "How guests are migrated, besides the options of a mirror run, all by keyword; each is an attribute as "
+      "well.\n\n"
+      "They are checked by Migrator.migrate(), not here.";
+  static std::span<const MigrateOptionDescription> list() { return migrate_option_list(); }
+};
+
 /// One option, of whichever struct.
 struct PythonOption {
   std::string name;
@@ -221,6 +231,7 @@ void add_options(py::module_& module) {
   add_class<VerifyOptions>(module);
   add_class<RecoverOptions>(module);
   add_class<PruneOptions>(module);
+  add_class<MigrateOptions>(module);
 
   ValueClass<PythonOption>(module, "OptionDescription", "One option, as every door of the library has it.")
       .field("name", &PythonOption::name, "Its name on the command line, without \"--\".")
@@ -241,6 +252,8 @@ void add_options(py::module_& module) {
              "recover_option_list()\n--\n\nEvery option of RecoverOptions, in the same way.");
   module.def("prune_option_list", &described<PruneOptions>,
              "prune_option_list()\n--\n\nEvery option of PruneOptions, in the same way.");
+  module.def("migrate_option_list", &described<MigrateOptions>,
+             "migrate_option_list()\n--\n\nEvery option of MigrateOptions, in the same way.");
 }
 
 }  // namespace crossover::python

@@ -6,6 +6,7 @@
 #include "crossover/events.hpp"
 #include "crossover/migrator.hpp"
 #include "crossover/replica_report.hpp"
+#include "crossover/sources.hpp"
 #include "text.hpp"
 #include "value_class.hpp"
 
@@ -52,8 +53,8 @@ void add_event(py::module_& module) {
           "\"snapshot_created\", \"transfer_started\", \"point_resumed\", \"transfer_resumed\",\n"
           "\"transfer_progress\", \"transfer_finished\",\n"
           "\"config_written\", \"left_out\", \"housekeeping\", \"snapshot_removed\", \"verify_started\",\n"
-          "\"verify_progress\", \"verify_finished\", \"step\", \"retrying\", \"guest_finished\",\n"
-          "\"run_finished\", \"warning\" or \"debug\". Later versions may have more.")
+          "\"verify_progress\", \"verify_finished\", \"step\", \"migration\", \"retrying\",\n"
+          "\"guest_finished\", \"run_finished\", \"warning\" or \"debug\". Later versions may have more.")
       .field("vmid", &Event::vmid, "The source guest; 0 if it is about the whole run.")
       .field("target_vmid", &Event::target_vmid, "Its VMID on the destination; 0 if not set.")
       .field("subject", &Event::subject, "What it is about, such as \"pool/image@snapshot\".")
@@ -97,6 +98,31 @@ void add_guest_report(py::module_& module) {
       .field("complete", &ResumedPoint::complete, "It is one now.")
       .field("disks", &ResumedPoint::disks, "A tuple of ResumedDisk.");
 
+  ValueClass<MigrationReport>(module, "MigrationReport",
+                              "A guest's migration, or what there is to say of one that was asked for.")
+      .field(
+          "outcome", &MigrationReport::outcome,
+          "\"not begun\": the guest was not touched; \"done\": it is the destination's, and fenced on the source;\n"
+          "\"undone\": it went wrong, and the guest is on the source again as it was; \"left\": it went wrong "
+          "where\n"
+          "nothing could be decided any more, see `left_to_do`.")
+      .field("findings", &MigrationReport::findings,
+             "What stands in its way, all of it, one line each; then nothing was done.")
+      .field("rounds", &MigrationReport::rounds, "Of mirroring before the switch.")
+      .field("precopy_bytes", &MigrationReport::precopy_bytes, "Stream bytes of these.")
+      .field("switch_bytes", &MigrationReport::switch_bytes,
+             "Stream bytes of the transfer while the guest was down.")
+      .field("shutdown", &MigrationReport::shutdown, "Until it was down, a timedelta; 0: it was.")
+      .field("transfer", &MigrationReport::transfer,
+             "From there until its disks were complete on the destination, a timedelta.")
+      .field("start", &MigrationReport::start,
+             "From there until it ran, and its agent answered if it has one; a timedelta.")
+      .field("left_to_do", &MigrationReport::left_to_do, "For a human, one line each.")
+      .type()
+      .def_property_readonly(
+          "downtime", [](const MigrationReport& migration) { return to_timedelta(migration.downtime()); },
+          "How long the guest was away: `shutdown`, `transfer` and `start` together.");
+
   ValueClass<GuestReport>(module, "GuestReport", "One guest of a run.")
       .field("vmid", &GuestReport::vmid, "On the source.")
       .field("target_vmid", &GuestReport::target_vmid, "On the destination.")
@@ -127,7 +153,8 @@ void add_guest_report(py::module_& module) {
       .field("left_out", &GuestReport::left_out, "A tuple of LeftOut.")
       .field("removed", &GuestReport::removed, "Snapshots retention removed, each \"side pool/image@snapshot\".")
       .field("warnings", &GuestReport::warnings, "One line each.")
-      .field("steps", &GuestReport::steps, "What was planned, in order, one line each.");
+      .field("steps", &GuestReport::steps, "What was planned, in order, one line each.")
+      .field("migration", &GuestReport::migration, "The MigrationReport of a run that migrates; or None.");
 }
 
 void add_mirror_report(py::module_& module) {
@@ -292,6 +319,23 @@ void add_replica_reports(py::module_& module) {
       .def("to_json", py::overload_cast<const PruneReport&>(&to_json), to_json_help);
 }
 
+void add_cleanup_report(py::module_& module) {
+  ValueClass<CleanupReport>(module, "CleanupReport", "What was, or would be, removed of one guest.")
+      .field("vmid", &CleanupReport::vmid, "The guest's VMID here.")
+      .field("node", &CleanupReport::node, "The node that owns what is left of it.")
+      .field("name", &CleanupReport::name, "The guest's name.")
+      .field("target_vmid", &CleanupReport::target_vmid, "What it is now, on the other cluster.")
+      .field("point", &CleanupReport::point, "The recovery point it was migrated at.")
+      .field("images", &CleanupReport::images, "Its disks, each \"pool/image\".")
+      .field("dry_run", &CleanupReport::dry_run, "Nothing was changed.")
+      .field("outcome", &CleanupReport::outcome, "\"ok\", \"planned\" (a dry run), \"conflict\" or \"failed\".")
+      .field("error_code", &CleanupReport::error_code, "Why it is not ok, as Error.code; or None.")
+      .field("error", &CleanupReport::error, "The same in one line.")
+      .field("duration", &CleanupReport::duration, "A timedelta.")
+      .type()
+      .def("to_json", py::overload_cast<const CleanupReport&>(&to_json), to_json_help);
+}
+
 void add_check_report(py::module_& module) {
   ValueClass<CheckItem>(module, "CheckItem", "One thing a preflight looked at.")
       .field(
@@ -315,6 +359,7 @@ void add_reports(py::module_& module) {
   add_mirror_report(module);
   add_verify_report(module);
   add_replica_reports(module);
+  add_cleanup_report(module);
   add_check_report(module);
 }
 

@@ -1,5 +1,6 @@
 #include "run.hpp"
 
+#include <fmt/format.h>
 #include <pthread.h>
 #include <signal.h>
 
@@ -7,8 +8,12 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <optional>
 #include <thread>
+#include <tuple>
 #include <utility>
+
+#include "crossover/error.hpp"
 
 namespace crossover::python {
 
@@ -19,15 +24,27 @@ namespace {
 /// How long a signal or a stop may wait to be seen.
 constexpr std::chrono::milliseconds look_interval{100};
 
-/// Hands events from the thread that works to the one that waits, one at a time: the work goes on when the event
+/// What the work has for Python: an event, or a question with its answer.
+struct Matter {
+  const Event* event = nullptr;
+  const std::function<bool()>* question = nullptr;
+  std::optional<bool> answer;
+};
+
+/// Hands matters from the threads that work to the one that waits, one at a time: the work goes on when its matter
 /// has been dealt with, so that a slow listener slows the work and nothing piles up.
-class Meeting final : public EventSink {
+class Meeting final : public CallingThread {
  public:
   void on_event(const Event& event) override {
-    std::unique_lock lock(mutex_);
-    event_ = &event;
-    changed_.notify_all();
-    changed_.wait(lock, [this] { return event_ == nullptr; });
+    Matter matter{.event = &event};
+    hand_over(matter);
+  }
+
+  bool ask(const std::function<bool()>& question) override {
+    Matter matter{.question = &question};
+    hand_over(matter);
+    if (!matter.answer) throw Cancelled{};
+    return *matter.answer;
   }
 
   /// The work has ended; from the thread that works, last.
@@ -37,23 +54,31 @@ class Meeting final : public EventSink {
     changed_.notify_all();
   }
 
-  /// Waits for an event or the end; neither if it took too long. The event stays valid until it is dealt with.
-  std::pair<const Event*, bool> wait() {
+  /// Waits for a matter or the end; neither if it took too long. The matter stays valid until it is dealt with.
+  std::pair<Matter*, bool> wait() {
     std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, look_interval, [this] { return event_ != nullptr || ended_; });
-    return {event_, ended_};
+    changed_.wait_for(lock, look_interval, [this] { return matter_ != nullptr || ended_; });
+    return {matter_, ended_};
   }
 
   void dealt_with() {
     const std::scoped_lock lock(mutex_);
-    event_ = nullptr;
+    matter_ = nullptr;
     changed_.notify_all();
   }
 
  private:
+  void hand_over(Matter& matter) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return matter_ == nullptr; });
+    matter_ = &matter;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return matter_ != &matter; });
+  }
+
   std::mutex mutex_;
   std::condition_variable changed_;
-  const Event* event_ = nullptr;
+  Matter* matter_ = nullptr;
   bool ended_ = false;
 };
 
@@ -75,7 +100,15 @@ class SignalsBlocked {
 
 }  // namespace
 
-void run_interruptibly(const std::function<void(EventSink&, std::stop_token)>& work, const py::object& on_event,
+bool is_yes(const py::object& answer) {
+  if (!py::isinstance<py::bool_>(answer)) {
+    throw py::type_error(fmt::format("confirm has to return bool, not {}",
+                                     py::type::of(answer).attr("__name__").cast<std::string>()));
+  }
+  return answer.ptr() == Py_True;
+}
+
+void run_interruptibly(const std::function<void(CallingThread&, std::stop_token)>& work, const py::object& on_event,
                        const py::object& stop) {
   Meeting meeting;
   std::exception_ptr ours;     // from Python
@@ -107,16 +140,7 @@ void run_interruptibly(const std::function<void(EventSink&, std::stop_token)>& w
       return false;
     }
   };
-  for (bool ended = false; !ended;) {
-    const Event* event = nullptr;
-    {
-      const py::gil_scoped_release release;
-      std::tie(event, ended) = meeting.wait();
-    }
-    if (event != nullptr) {
-      if (listening) listening = guarded([&] { on_event(*event); });
-      meeting.dealt_with();
-    }
+  const auto look = [&] {
     guarded([] {
       if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     });
@@ -124,6 +148,28 @@ void run_interruptibly(const std::function<void(EventSink&, std::stop_token)>& w
       const bool asked = guarded([&] { asked_to_stop = py::bool_(stop.attr("is_set")()); });
       asked_to_stop = asked_to_stop || !asked;
       if (asked_to_stop) worker.request_stop();
+    }
+  };
+  const auto stopping = [&] { return ours != nullptr || asked_to_stop; };
+  for (bool ended = false; !ended;) {
+    Matter* matter = nullptr;
+    std::optional<bool> answer;
+    {
+      const py::gil_scoped_release release;
+      std::tie(matter, ended) = meeting.wait();
+    }
+    if (matter != nullptr && matter->event != nullptr && listening) {
+      listening = guarded([&] { on_event(*matter->event); });
+    }
+    // Whoever wants to stop wants no question, and no answer of theirs from before to count.
+    look();
+    if (matter != nullptr && matter->question != nullptr && !stopping()) {
+      guarded([&] { answer = (*matter->question)(); });
+      look();
+    }
+    if (matter != nullptr) {
+      if (!stopping()) matter->answer = answer;
+      meeting.dealt_with();
     }
   }
   {

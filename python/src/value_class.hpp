@@ -42,6 +42,9 @@ inline py::object to_python(std::chrono::sys_seconds value) {
 inline py::object to_python(Outcome value) {
   return to_shown_text(to_string(value));
 }
+inline py::object to_python(MigrationOutcome value) {
+  return to_shown_text(to_string(value));
+}
 inline py::object to_python(VerifyOutcome value) {
   return to_shown_text(to_string(value));
 }

@@ -3,6 +3,8 @@
 
 #include "crossover/error.hpp"
 #include "crossover/migrator.hpp"
+#include "crossover/replicas.hpp"
+#include "crossover/sources.hpp"
 #include "crossover/vm_config.hpp"
 
 int main() {

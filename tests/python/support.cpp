@@ -4,10 +4,12 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <thread>
 
 #include "crossover/error.hpp"
 #include "crossover/replica_report.hpp"
 #include "crossover/report.hpp"
+#include "crossover/sources.hpp"
 #include "crossover/verify_report.hpp"
 #include "run.hpp"
 
@@ -43,6 +45,15 @@ MirrorReport full_report() {
   guest.left_out = {{"ide2", "none", "a CD drive", true}};
   guest.removed = {"source ssd/vm-100-disk-0@old"};
   guest.steps = {"lock", "freeze"};
+  guest.migration = MigrationReport{.outcome = MigrationOutcome::left,
+                                    .findings = {"VM 100 has a medium in ide2"},
+                                    .rounds = 3,
+                                    .precopy_bytes = 5'000'000'000,
+                                    .switch_bytes = 4096,
+                                    .shutdown = 1500ms,
+                                    .transfer = 700ms,
+                                    .start = 2s,
+                                    .left_to_do = {"run it again"}};
 
   MirrorReport report;
   report.job = "nightly";
@@ -123,6 +134,21 @@ PruneReport full_prune_report() {
   return report;
 }
 
+CleanupReport full_cleanup_report() {
+  CleanupReport report;
+  report.vmid = 100;
+  report.node = "pve01";
+  report.name = "caf\xe9";
+  report.target_vmid = 9100;
+  report.point = "mirror-default-20240101T000000Z";
+  report.images = {"ssd/vm-100-disk-0", "ssd/vm-100-disk-1"};
+  report.outcome = Outcome::conflict;
+  report.error_code = ErrorCode::conflict;
+  report.error = "it runs";
+  report.duration = 1500ms;
+  return report;
+}
+
 /// Tells `count` events and then, as every work of the library does, looks whether it was asked to stop. `after`
 /// more are told on the way out, as when a guest is thawed. Returns how many were told.
 int run(int count, int after, bool wait, const py::object& on_event, const py::object& stop) {
@@ -150,6 +176,28 @@ int run(int count, int after, bool wait, const py::object& on_event, const py::o
   return told;
 }
 
+/// Tells an event, has `confirm` asked about the guest of full_report() while another thread tells events without
+/// end, and tells one more on the way out. Returns the answer.
+bool ask(const py::object& confirm, const py::object& on_event, const py::object& stop) {
+  const GuestReport guest = full_report().guests.front();
+  bool answer = false;
+  python::run_interruptibly(
+      [&](python::CallingThread& caller, const std::stop_token& /*token*/) {
+        struct WayOut {
+          python::CallingThread& caller;
+          ~WayOut() { caller.on_event({.kind = EventKind::thawed}); }
+        };
+        const WayOut way_out{caller};
+        caller.on_event({.kind = EventKind::guest_started});
+        const std::jthread telling([&caller](const std::stop_token& over) {
+          while (!over.stop_requested()) caller.on_event({.kind = EventKind::debug});
+        });
+        answer = python::confirmation<GuestReport>(caller, confirm)(guest);
+      },
+      on_event, stop);
+  return answer;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(crossover_test_support, module) {
@@ -158,6 +206,9 @@ PYBIND11_MODULE(crossover_test_support, module) {
   module.def("full_replica_report", &full_replica_report);
   module.def("full_recover_report", &full_recover_report);
   module.def("full_prune_report", &full_prune_report);
+  module.def("full_cleanup_report", &full_cleanup_report);
+  module.def("ask", &ask, py::arg("confirm") = py::none(), py::arg("on_event") = py::none(),
+             py::arg("stop") = py::none());
   module.def("run", &run, py::arg("count") = 0, py::arg("after") = 0, py::arg("wait") = false,
              py::arg("on_event") = py::none(), py::arg("stop") = py::none());
   // The module's own translator is for what the module throws.

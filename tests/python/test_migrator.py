@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from crossover import Cancelled, CheckReport, Error, Migrator, MirrorOptions, VerifyOptions
+from crossover import Cancelled, CheckReport, Error, MigrateOptions, Migrator, MirrorOptions, VerifyOptions
 
 
 def options(**more):
@@ -59,6 +59,30 @@ def test_comparisons_that_make_no_sense(wrong, name):
         Migrator(options()).verify(VerifyOptions(**wrong))
     assert caught.value.code == "usage"
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wrong, name",
+    [
+        ({"precopy_threshold": "x"}, "--precopy-threshold"),
+        ({"precopy_rounds": "0"}, "--precopy-rounds"),
+        ({"shutdown_timeout": "0s"}, "--shutdown-timeout"),
+        ({"no_start": True, "ha": True}, "--ha"),
+    ],
+)
+def test_migrations_that_make_no_sense(wrong, name):
+    with pytest.raises(Error) as caught:
+        Migrator(options()).migrate(MigrateOptions(**wrong))
+    assert caught.value.code == "usage"
+    assert name in str(caught.value)
+
+
+def test_migrate_raises_if_nothing_could_be_done():
+    asked = []
+    with pytest.raises(Error) as caught:
+        Migrator(options()).migrate(confirm=asked.append)
+    assert caught.value.cause and caught.value.code != "usage"
+    assert asked == []
 
 
 def test_verify_raises_if_nothing_could_be_done():
@@ -138,7 +162,7 @@ def test_what_a_listener_raises_comes_out(slow_survey):
     assert time.monotonic() - begin < 20
 
 
-@pytest.mark.parametrize("call", ["mirror", "verify", "check"])
+@pytest.mark.parametrize("call", ["mirror", "migrate", "verify", "check"])
 def test_a_stop_ends_a_call(slow_survey, call):
     slow_survey(30)
     stop = threading.Event()
@@ -149,7 +173,7 @@ def test_a_stop_ends_a_call(slow_survey, call):
     assert time.monotonic() - begin < 20
 
 
-@pytest.mark.parametrize("call", ["mirror", "verify", "check"])
+@pytest.mark.parametrize("call", ["mirror", "migrate", "verify", "check"])
 def test_ctrl_c_ends_a_call(slow_survey, call):
     slow_survey(30)
     begin = time.monotonic()

@@ -6,13 +6,14 @@ import pickle
 import pytest
 
 import crossover
-from crossover import MirrorOptions, PruneOptions, RecoverOptions, VerifyOptions
+from crossover import MigrateOptions, MirrorOptions, PruneOptions, RecoverOptions, VerifyOptions
 
 LISTS = {
     MirrorOptions: crossover.option_list(),
     VerifyOptions: crossover.verify_option_list(),
     RecoverOptions: crossover.recover_option_list(),
     PruneOptions: crossover.prune_option_list(),
+    MigrateOptions: crossover.migrate_option_list(),
 }
 EACH = [(type_, option) for type_, options in LISTS.items() for option in options]
 

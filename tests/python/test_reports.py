@@ -9,7 +9,16 @@ import crossover
 import crossover_test_support
 
 VALUES = {
-    "report.hpp": ["DiskReport", "LeftOut", "ResumedDisk", "ResumedPoint", "GuestReport", "MirrorTotals", "MirrorReport"],
+    "report.hpp": [
+        "DiskReport",
+        "LeftOut",
+        "ResumedDisk",
+        "ResumedPoint",
+        "MigrationReport",
+        "GuestReport",
+        "MirrorTotals",
+        "MirrorReport",
+    ],
     "verify_report.hpp": ["VerifiedDisk", "VerifiedGuest", "VerifyReport"],
     "replica_report.hpp": [
         "PointDisk",
@@ -20,6 +29,7 @@ VALUES = {
         "PrunedReplica",
         "PruneReport",
     ],
+    "sources.hpp": ["CleanupReport"],
     "image.hpp": ["ByteRange"],
     "events.hpp": ["Event"],
     "migrator.hpp": ["CheckItem"],
@@ -54,6 +64,25 @@ def test_a_report():
     assert report.totals.guests_failed == 2
 
 
+def test_a_migration():
+    guest, empty = crossover_test_support.full_report().guests
+    assert isinstance(guest.migration, crossover.MigrationReport) and empty.migration is None
+    assert (guest.migration.outcome, guest.migration.rounds, guest.migration.switch_bytes) == ("left", 3, 4096)
+    assert guest.migration.findings == ("VM 100 has a medium in ide2",)
+    assert guest.migration.left_to_do == ("run it again",)
+    assert guest.migration.shutdown == datetime.timedelta(milliseconds=1500)
+    assert guest.migration.downtime == datetime.timedelta(milliseconds=4200)
+
+
+def test_a_cleanup():
+    report = crossover_test_support.full_cleanup_report()
+    assert isinstance(report, crossover.CleanupReport)
+    assert (report.vmid, report.target_vmid, report.name) == (100, 9100, "caf\ufffd")
+    assert (report.outcome, report.error_code) == ("conflict", "conflict")
+    assert report.images == ("ssd/vm-100-disk-0", "ssd/vm-100-disk-1")
+    assert report.duration == datetime.timedelta(milliseconds=1500)
+
+
 def test_a_comparison():
     report = crossover_test_support.full_verify_report()
     assert isinstance(report, crossover.VerifyReport) and report.seed == 2**64 - 1
@@ -66,13 +95,26 @@ def test_a_comparison():
 
 
 @pytest.mark.parametrize(
-    "make", ["full_report", "full_verify_report", "full_replica_report", "full_recover_report", "full_prune_report"]
+    "make",
+    [
+        "full_report",
+        "full_verify_report",
+        "full_replica_report",
+        "full_recover_report",
+        "full_prune_report",
+        "full_cleanup_report",
+    ],
 )
 def test_the_json_says_the_same(make):
     report = getattr(crossover_test_support, make)()
 
     def check(value, data):
-        for name in type(value).__match_args__:
+        names = set(type(value).__match_args__)
+        if isinstance(value, crossover.GuestReport) and value.migration is None:
+            names.remove("migration")  # only a run that migrates says anything of it
+        if isinstance(value, crossover.MigrationReport):
+            names.add("downtime")
+        for name in names:
             attribute = getattr(value, name)
             if isinstance(attribute, datetime.timedelta):
                 assert data[f"{name}_ms"] == attribute / datetime.timedelta(milliseconds=1)
@@ -86,7 +128,7 @@ def test_the_json_says_the_same(make):
                 check(attribute, data[name])
             else:
                 assert data[name] == attribute
-        assert {name.removesuffix("_ms") for name in data} - {"version"} == set(type(value).__match_args__)
+        assert {name.removesuffix("_ms") for name in data} - {"version"} == names
 
     check(report, json.loads(report.to_json()))
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 import crossover
-from crossover_test_support import run
+from crossover_test_support import ask, run
 
 
 def test_events_come_in_order_in_the_calling_thread():
@@ -130,3 +130,79 @@ def test_other_threads_run_meanwhile_and_may_call_too():
     for thread in threads:
         thread.join(10)
     assert len(ended) == 3
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_question_is_asked_in_the_calling_thread(answer):
+    asked = []
+
+    def confirm(guest):
+        asked.append((guest, threading.get_ident()))
+        return answer
+
+    assert ask(confirm) is answer
+    ((guest, thread),) = asked
+    assert isinstance(guest, crossover.GuestReport) and guest.vmid == 100  # it may be kept
+    assert thread == threading.get_ident()
+
+
+def test_who_is_not_asked_agrees():
+    assert ask() is True
+
+
+def test_what_a_question_raises_comes_out_after_the_end():
+    seen = []
+
+    def confirm(guest):
+        raise LookupError(guest.vmid)
+
+    with pytest.raises(LookupError, match="100") as caught:
+        ask(confirm, lambda event: seen.append(event.kind))
+    assert seen[-1] == "thawed"
+    assert "confirm" in [entry.name for entry in caught.traceback]
+
+
+@pytest.mark.parametrize("answer", [None, 1, "no"])
+def test_an_answer_is_yes_or_no(answer):
+    with pytest.raises(TypeError, match=f"confirm has to return bool, not {type(answer).__name__}"):
+        ask(lambda guest: answer)
+
+
+def test_who_stops_is_not_asked():
+    stop = threading.Event()
+    stop.set()
+    asked = []
+    with pytest.raises(crossover.Cancelled):
+        ask(asked.append, stop=stop)
+    assert asked == []
+
+
+def test_who_has_raised_is_not_asked():
+    asked = []
+
+    def listen(event):
+        raise LookupError(event.kind)
+
+    with pytest.raises(LookupError):
+        ask(asked.append, on_event=listen)
+    assert asked == []
+
+
+def test_an_answer_of_who_stops_does_not_count():
+    stop = threading.Event()
+
+    def confirm(guest):
+        stop.set()
+        return True
+
+    with pytest.raises(crossover.Cancelled):
+        ask(confirm, stop=stop)
+
+
+def test_ctrl_c_inside_a_question():
+    def confirm(guest):
+        signal.raise_signal(signal.SIGINT)
+        return True
+
+    with pytest.raises(KeyboardInterrupt):
+        ask(confirm)

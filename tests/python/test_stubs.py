@@ -67,6 +67,7 @@ def test_parameters_are_the_same(stub, type_):
         ("VerifyOptions", crossover.verify_option_list()),
         ("RecoverOptions", crossover.recover_option_list()),
         ("PruneOptions", crossover.prune_option_list()),
+        ("MigrateOptions", crossover.migrate_option_list()),
     ],
 )
 def test_the_options_of_the_stub(stub, name, options):
@@ -84,5 +85,6 @@ def test_everything_public_is_described():
         assert type_.__module__ == "crossover"
         for name in public(vars(type_)):
             assert getattr(type_, name).__doc__, f"{type_.__name__}.{name}"
-    assert crossover.option_list.__doc__ and crossover.verify_option_list.__doc__
+    for name in public(crossover.__all__):
+        assert getattr(crossover, name).__doc__, name
     assert crossover.__version__.count(".") == 2
