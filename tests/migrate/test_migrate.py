@@ -169,6 +169,6 @@ def test_killed(site, when):
     site.lab("node", "reboot", EAST)
     site.migrated()
     site.check_there(guest, config)
-    # What was killed while it shut down may have been started by its node once more.
+    # It may have counted since: it was started by its node once more, or over there before the tool's end was noticed.
     found = site.last_boot(site.target()).found
-    assert found == last if when == "start" else found >= last
+    assert found >= last, f"{last} was counted here, and {found} found there"
