@@ -538,7 +538,7 @@ MirrorReport migrate(const MigrateRequest& request, const Ports& ports, const Co
   report.started = ports.clock.now();
   ports.events.on_event({.kind = EventKind::run_started});
   TransferSlots slots(request.mirror.parallel);
-  const Survey found = survey(request.mirror, ports, stop);
+  const Survey found = survey_often(request.mirror, ports, stop);
   for (const GuestScope& guest : found.guests) {
     if (stop.stop_requested()) throw Cancelled{};
     report.guests.push_back(

@@ -4,27 +4,9 @@
 
 #include "engine/guest_mirror.hpp"
 #include "engine/in_parallel.hpp"
-#include "engine/retry.hpp"
 #include "engine/survey.hpp"
 
 namespace crossover {
-
-namespace {
-
-Survey survey_often(const MirrorRequest& request, const Ports& ports, const std::stop_token& stop) {
-  for (std::size_t attempt = 0;; ++attempt) {
-    try {
-      return survey(request, ports, stop);
-    } catch (const Error& error) {
-      if (!is_connectivity(error) || attempt == request.retries) throw;
-      const std::chrono::milliseconds pause = pause_before(attempt);
-      ports.events.on_event({.kind = EventKind::retrying, .text = error.what(), .elapsed = pause});
-      ports.clock.wait(pause, stop);
-    }
-  }
-}
-
-}  // namespace
 
 MirrorReport mirror(const MirrorRequest& request, const Ports& ports, std::stop_token stop) {
   using std::chrono::steady_clock;

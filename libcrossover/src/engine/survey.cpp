@@ -9,6 +9,7 @@
 #include <span>
 
 #include "crossover/error.hpp"
+#include "engine/retry.hpp"
 
 namespace crossover {
 
@@ -161,6 +162,19 @@ Survey survey(const MirrorRequest& request, const Ports& ports, std::stop_token 
   ClusterInventory source = ports.source.hypervisor.survey(SurveyDetail::guests, stop);
   Survey found = survey_guests(request, std::move(source), destination.get(), ports);
   return found;
+}
+
+Survey survey_often(const MirrorRequest& request, const Ports& ports, const std::stop_token& stop) {
+  for (std::size_t attempt = 0;; ++attempt) {
+    try {
+      return survey(request, ports, stop);
+    } catch (const Error& error) {
+      if (!is_connectivity(error) || attempt == request.retries) throw;
+      const std::chrono::milliseconds pause = pause_before(attempt);
+      ports.events.on_event({.kind = EventKind::retrying, .text = error.what(), .elapsed = pause});
+      ports.clock.wait(pause, stop);
+    }
+  }
 }
 
 Survey settled_survey(const MirrorRequest& request, const Ports& ports, std::stop_token stop) {

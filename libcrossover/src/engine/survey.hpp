@@ -27,6 +27,9 @@ void look_at(const std::set<ImageRef>& images, ImageStores& stores, ImageStates&
 /// Asks both hypervisors at once, then does what survey_guests() does.
 Survey survey(const MirrorRequest& request, const Ports& ports, std::stop_token stop);
 
+/// As survey(), tried again where a connection breaks, as often as the request says.
+Survey survey_often(const MirrorRequest& request, const Ports& ports, const std::stop_token& stop);
+
 /// As survey(), once nobody has the replicas open any more, or after a minute: a writer that was cut off keeps its
 /// image open until its node, or Ceph, has noticed. Who runs a replica is not waited for.
 Survey settled_survey(const MirrorRequest& request, const Ports& ports, std::stop_token stop);
