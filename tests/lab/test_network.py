@@ -91,3 +91,13 @@ def test_only_the_link_leads_out(lab):
     assert "default" not in lab.run("pve01", "ip", "route")
     assert lab.run("pve01", "ip", "route", "get", "10.77.2.4").split()[2] == "10.77.1.254"
     assert "unreachable" in lab("exec", "pve01", "ip", "route", "get", "192.0.2.1", check=False).stderr
+
+
+def test_gateway_stays_when_a_node_goes(lab):
+    """Its hardware address is what the other nodes remember."""
+    def address():
+        return lab.run("switch-east", "ip", "-brief", "link", "show", "bridge").split()[2]
+    before = address()
+    lab("node", "reboot", "pve02")
+    assert address() == before
+    assert lab("exec", "pve01", "timeout", "2", "bash", "-c", "> /dev/tcp/10.77.2.4/22", check=False).returncode == 0

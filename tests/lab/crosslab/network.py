@@ -8,6 +8,8 @@ from .process import LabError, alive, wait_until
 from .sandbox import create
 
 LINK = {EAST: "10.77.0.1", WEST: "10.77.0.2"}
+# Its own, or it were one of its ports' and changed with them: nodes would send into the void until they noticed.
+BRIDGE_MAC = "02:00:00:00:00:01"
 # Room for one packet of the largest size the kernel builds, or small limits would drop those.
 BURST = "128kb"
 
@@ -43,7 +45,7 @@ def up(state, lab):
             for cluster in CLUSTERS}
     _ip(pids[EAST], f"link add name wan type veth peer name wan netns {pids[WEST]}")
     for cluster, pid in pids.items():
-        _ip(pid, "link set lo up", "link add name bridge type bridge", f"addr add {cluster.gateway}/24 dev bridge",
+        _ip(pid, "link set lo up", f"link add name bridge address {BRIDGE_MAC} type bridge", f"addr add {cluster.gateway}/24 dev bridge",
             "link set bridge up", f"addr add {LINK[cluster]}/30 dev wan", "link set wan up",
             f"route add {other(cluster).network} via {LINK[other(cluster)]} metric 100")
 
