@@ -49,7 +49,7 @@ class GuestMigration {
 
   GuestReport run() {
     try {
-      look(request_.mirror, stop_);
+      look(stop_);
       if (record_) {
         go_on();
       } else {
@@ -87,16 +87,17 @@ class GuestMigration {
         {.kind = EventKind::guest_finished, .vmid = vmid_, .target_vmid = target_vmid_, .text = report_.error});
   }
 
-  [[nodiscard]] MirrorRequest alone(const MirrorRequest& request) const {
-    MirrorRequest one = request;
+  /// The mirror run of this guest.
+  [[nodiscard]] MirrorRequest alone() const {
+    MirrorRequest one = request_.mirror;
     one.vmids = {.all = false, .guests = {{vmid_, target_vmid_}}};
     return one;
   }
 
-  void look(const MirrorRequest& request, const std::stop_token& stop) {
-    found_ = settled_survey(alone(request), ports_, stop);
+  void look(const std::stop_token& stop) {
+    found_ = settled_survey(alone(), ports_, stop);
     scope_ = found_.guests.at(0);
-    plan_ = plan_guest(request, found_.inventory, scope_, ports_.clock.now());
+    plan_ = plan_guest(request_.mirror, found_.inventory, scope_, ports_.clock.now());
     look_for_record();
     if (report_.vmid == 0) report_ = report_of(plan_);
   }
@@ -186,7 +187,7 @@ class GuestMigration {
   /// Mirrors the running guest until the next round would be short. False if one failed.
   bool pre_copy() {
     for (std::size_t round = 1; round <= request_.precopy_rounds; ++round) {
-      if (round > 1) look(request_.mirror, stop_);
+      if (round > 1) look(stop_);
       tell(fmt::format("round {} before the switch", round));
       keep(mirror_guest(request_.mirror, found_.inventory, scope_, ports_, slots_, totals_, stop_));
       if (report_.outcome != Outcome::ok) return false;
@@ -291,7 +292,7 @@ class GuestMigration {
   }
 
   void switch_leased(const std::stop_token& stop) {
-    look(request_.mirror, stop);
+    look(stop);
     if (record_) check_record();
     if (record_ && record_->step == MigrationStep::starting) return hand_over(stop);
     if (record_ && !record_->point.empty()) {
@@ -299,7 +300,7 @@ class GuestMigration {
       const std::string why = why_not_taken_back(stop);
       if (!why.empty()) throw Error(ErrorCode::conflict, "migrate", fmt::format("VM {}", vmid_), why);
       target().demote(stop);
-      look(request_.mirror, stop);
+      look(stop);
     }
     if (plan_.problem) {
       report_ = report_of(plan_);
@@ -348,7 +349,7 @@ class GuestMigration {
       // Who did not heed it for so long may do so yet, and is not waited for any more.
       if (error.code() == ErrorCode::timeout) {
         asked_ = false;
-        note("it was asked to shut down, and may do so yet; look after it");
+        note(may_go_down);
       }
       throw;
     }
@@ -362,7 +363,7 @@ class GuestMigration {
   }
 
   void bring_up_to_date(const std::stop_token& stop) {
-    MirrorRequest request = alone(request_.mirror);
+    MirrorRequest request = alone();
     // The fence is its lock.
     request.options.no_lock = true;
     request.onboot = record_->onboot.value_or("");
@@ -456,7 +457,7 @@ class GuestMigration {
     const auto deadline = ports_.clock.now() + request_.shutdown_timeout;
     while (ports_.source.power.power(plan_.source_node, vmid_, {}) != Power::stopped) {
       if (ports_.clock.now() >= deadline) {
-        return note("it was asked to shut down, and may do so yet; look after it");
+        return note(may_go_down);
       }
       ports_.clock.wait(interval, {});
     }
@@ -503,6 +504,7 @@ class GuestMigration {
                             .text = migration_.left_to_do.back()});
   }
 
+  static constexpr const char* may_go_down = "it was asked to shut down, and may do so yet; look after it";
   static constexpr const char* run_again = "run the same command again to end the migration";
 
   const MigrateRequest& request_;
