@@ -4,6 +4,7 @@
 
 #include "crossover/error.hpp"
 #include "crossover/vm_config.hpp"
+#include "engine/wait_until_running.hpp"
 
 namespace crossover {
 
@@ -76,20 +77,6 @@ void MigrationSource::bring_back(const MigrationRecord& record) {
   }
   if (!record.ha_state.empty() && record.ha_state != ignored) {
     ports_.source.power.set_ha_state(vmid_, record.ha_state, {});
-  }
-}
-
-void wait_until_running(GuestPower& power, Clock& clock, const std::string& node, std::uint32_t vmid,
-                        const std::stop_token& stop) {
-  constexpr std::chrono::milliseconds interval{250};
-  constexpr std::chrono::seconds longest{60};
-  const auto deadline = clock.now() + longest;
-  while (power.power(node, vmid, stop) != Power::running) {
-    if (clock.now() >= deadline) {
-      throw Error(ErrorCode::timeout, "start", fmt::format("VM {} on {}", vmid, node),
-                  fmt::format("it does not run after {} s", longest.count()));
-    }
-    clock.wait(interval, stop);
   }
 }
 

@@ -43,8 +43,4 @@ class MigrationSource {
   ImageRef record_image_;
 };
 
-/// Waits until a guest that was started runs. ErrorCode::timeout if it does not after a minute.
-void wait_until_running(GuestPower& power, Clock& clock, const std::string& node, std::uint32_t vmid,
-                        const std::stop_token& stop);
-
 }  // namespace crossover

@@ -7,8 +7,8 @@
 
 #include "crossover/error.hpp"
 #include "crossover/vm_config.hpp"
-#include "engine/migration_source.hpp"
 #include "engine/retry.hpp"
+#include "engine/wait_until_running.hpp"
 #include "plan/guest_agent.hpp"
 #include "plan/migration_record.hpp"
 #include "plan/points.hpp"

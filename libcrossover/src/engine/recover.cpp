@@ -8,6 +8,7 @@
 #include "crossover/error.hpp"
 #include "engine/guest_report.hpp"
 #include "engine/in_parallel.hpp"
+#include "engine/wait_until_running.hpp"
 #include "plan/points.hpp"
 
 namespace crossover {
@@ -23,7 +24,6 @@ constexpr std::size_t images_at_once = 4;
 constexpr seconds interval{1};
 /// An agent gives up a client that is silent for 45 s; the watch of one that died goes after about 30 s.
 constexpr seconds longest_wait_for_writer{90};
-constexpr seconds longest_wait_for_start{60};
 
 class Recovery {
  public:
@@ -142,14 +142,7 @@ class Recovery {
 
   void start() {
     ports_.power.start(plan_.node, plan_.vmid, stop_);
-    for (seconds waited{0}; ports_.power.power(plan_.node, plan_.vmid, stop_) != Power::running;
-         waited += interval) {
-      if (waited >= longest_wait_for_start) {
-        throw Error(ErrorCode::timeout, "start", fmt::format("VM {} on {}", plan_.vmid, plan_.node),
-                    fmt::format("it does not run after {} s", longest_wait_for_start.count()));
-      }
-      ports_.clock.wait(interval, stop_);
-    }
+    wait_until_running(ports_.power, ports_.clock, plan_.node, plan_.vmid, stop_);
   }
 
   const RecoverPlan& plan_;
