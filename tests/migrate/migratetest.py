@@ -100,6 +100,8 @@ class Migrations(Site):
                     self.try_run(node, "qm", "unlock", str(vmid))
                     self.try_run(node, "qm", "stop", str(vmid))
                     self.try_run(node, "rm", "-f", f"/etc/pve/nodes/{node}/qemu-server/{vmid}.conf")
+                # What an earlier guest of this number said is not to be taken for the next one's.
+                self.try_run(node, "rm", "-f", f"/var/run/qemu-server/{vmid}.console.log")
         for node in (EAST, WEST):
             for name in self.images(node):
                 if re.search(rf"/vm-({VMID}|{TARGET})-", name):

@@ -108,7 +108,7 @@ class GuestPower {
   virtual void start(const std::string& node, std::uint32_t vmid, std::stop_token stop) = 0;
 
   /// Shuts a guest down on the node that owns it, through its agent or ACPI, and returns when its QEMU is gone, at
-  /// once if it does not run. With `force` it is ended once `timeout` has passed, or at once if it is paused.
+  /// once if it does not run. A guest that does not heed it is asked again until `timeout` has passed. With `force` it is ended once `timeout` has passed, or at once if it is paused.
   /// ErrorCode::timeout if it still runs then, ErrorCode::conflict if high availability has it (which may stop it
   /// now, for it was asked to), ErrorCode::command says why else not, in PVE's words. After a timeout, and if the
   /// call was cancelled, it may still go down: it was told to.

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <future>
@@ -30,6 +31,9 @@ constexpr seconds start_limit{600};
 /// What `qm shutdown` takes beside waiting for the guest: for its flock, for QEMU to answer, for SIGTERM and
 /// SIGKILL.
 constexpr seconds shut_down_slack{60};
+/// PVE asks a guest once. One that is just starting hears nothing of it, and some heed only the second press of the
+/// power button; so it is asked again.
+constexpr seconds ask_again_after{20};
 constexpr seconds ha_command_limit{60};
 /// The managers go round every ten seconds, and longer if another node has to become their master first.
 constexpr seconds ha_notice_limit{60};
@@ -427,26 +431,43 @@ void PveCluster::start(const std::string& node, std::uint32_t vmid, std::stop_to
 
 void PveCluster::shut_down(const std::string& node, std::uint32_t vmid, seconds timeout, bool force,
                            std::stop_token stop) {
+  for (seconds left = timeout;; left -= ask_again_after) {
+    const bool last = left <= ask_again_after;
+    Asked asked = ask_to_shut_down(node, vmid, std::min(left, ask_again_after), force && last, stop);
+    if (asked == Asked::paused && force && !last) asked = ask_to_shut_down(node, vmid, left, true, stop);
+    if (asked == Asked::gone) return;
+    if (asked == Asked::paused) {
+      throw Error(ErrorCode::command, "shut down", subject_of(node, vmid), "VM is paused - cannot shutdown");
+    }
+    if (last) {
+      throw Error(ErrorCode::timeout, "shut down", subject_of(node, vmid),
+                  fmt::format("it still runs after {} s", timeout.count()));
+    }
+  }
+}
+
+PveCluster::Asked PveCluster::ask_to_shut_down(const std::string& node, std::uint32_t vmid, seconds timeout,
+                                               bool force, const std::stop_token& stop) {
   std::vector<std::string> words{pid_path(vmid),       "qm",        "shutdown",
                                  std::to_string(vmid), "--timeout", std::to_string(timeout.count())};
   if (force) words.insert(words.end(), {"--forceStop", "1"});
   const CommandResult result =
       shell(node, stop).run(perl(scripts::shut_down, words), "", timeout + shut_down_slack, stop);
-  const std::string subject = subject_of(node, vmid);
-  const auto error = [&subject](ErrorCode code, const std::string& cause) {
-    return Error(code, "shut down", subject, cause);
-  };
-  // The flock can be waited for in vain as well, and then the guest was asked nothing.
-  if (result.exit_status != 0 && last_line(result.errors).ends_with("powerdown failed - got timeout")) {
-    throw error(ErrorCode::timeout, fmt::format("it still runs after {} s", timeout.count()));
+  if (result.exit_status != 0) {
+    const std::string said = last_line(result.errors);
+    // The flock can be waited for in vain as well, and then the guest was asked nothing.
+    if (said.ends_with("powerdown failed - got timeout")) return Asked::runs_on;
+    if (said.find("VM is paused") != std::string::npos) return Asked::paused;
   }
+  const std::string subject = subject_of(node, vmid);
   const std::string output = checked(result, "shut down", subject);
   if (output.find("Requesting HA stop") != std::string::npos) {
-    throw error(ErrorCode::conflict, "high availability has it; 'qm shutdown' only asked for it to be stopped");
+    throw Error(ErrorCode::conflict, "shut down", subject,
+                "high availability has it; 'qm shutdown' only asked for it to be stopped");
   }
   const std::string state = last_line(output);
-  if (state == "gone" || (state == "unknown" && power(node, vmid, stop) == Power::stopped)) return;
-  throw error(ErrorCode::command, "it runs, though 'qm shutdown' ended without an error");
+  if (state == "gone" || (state == "unknown" && power(node, vmid, stop) == Power::stopped)) return Asked::gone;
+  throw Error(ErrorCode::command, "shut down", subject, "it runs, though 'qm shutdown' ended without an error");
 }
 
 bool PveCluster::agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token stop) {

@@ -42,6 +42,10 @@ class PveCluster final : public Hypervisor, public GuestPower {
   void destroy(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
 
  private:
+  enum class Asked { gone, runs_on, paused };
+  /// One `qm shutdown`.
+  Asked ask_to_shut_down(const std::string& node, std::uint32_t vmid, std::chrono::seconds timeout, bool force,
+                         const std::stop_token& stop);
   /// Asks the entry node which nodes there are. With mutex_ held.
   void look_for_nodes(const std::stop_token& stop);
   /// Asks which nodes there are if that was not done yet.

@@ -56,7 +56,7 @@ TEST_CASE_FIXTURE(Stage, "a guest is shut down with one command, and one that is
   CHECK(power() == Power::running);
   node.add_command("qm", "echo \"$@\" >>$PVE_ROOT/said; exec $STAND_INS/qm \"$@\"");
   shut_down(seconds(90));
-  CHECK(node.read("/said") == "shutdown 100 --timeout 90\n");
+  CHECK(node.read("/said") == "shutdown 100 --timeout 20\n");
   CHECK(power() == Power::stopped);
   shut_down();
 }
@@ -70,12 +70,33 @@ TEST_CASE_FIXTURE(Stage, "a guest that does not heed it runs on until it is forc
   CHECK(power() == Power::stopped);
 }
 
+TEST_CASE_FIXTURE(Stage, "a guest that heeds only the second time, or hears nothing the first, is asked again") {
+  node.put_guest(100, "memory: 512\n");
+  node.run_guest(100);
+  // The first two of three are in vain; none waits.
+  change_qm("shutdown", "echo \"$@\" >>$PVE_ROOT/said; if [ $(wc -l <$PVE_ROOT/said) -lt 3 ]; then "
+                        "echo 'VM quit/powerdown failed - got timeout' >&2; exit 255; fi");
+  shut_down(seconds(90));
+  CHECK(power() == Power::stopped);
+  CHECK(node.read("/said") == "shutdown 100 --timeout 20\nshutdown 100 --timeout 20\nshutdown 100 --timeout 20\n");
+}
+
+TEST_CASE_FIXTURE(Stage, "a guest is asked for as long as it was given, and force comes last") {
+  node.put_guest(100, "memory: 512\n");
+  node.run_guest(100);
+  change_qm("shutdown", "echo \"$@\" >>$PVE_ROOT/said; "
+                        "echo 'VM quit/powerdown failed - got timeout' >&2; exit 255");
+  refused([&] { shut_down(seconds(45), true); }, ErrorCode::timeout, "it still runs after 45 s");
+  CHECK(node.read("/said") ==
+        "shutdown 100 --timeout 20\nshutdown 100 --timeout 20\nshutdown 100 --timeout 5 --forceStop 1\n");
+}
+
 TEST_CASE_FIXTURE(Stage, "a paused guest is shut down by force only") {
   node.put_guest(100, "memory: 512\n");
   node.run_guest(100, "paused");
   refused([&] { shut_down(); }, ErrorCode::command, "VM is paused - cannot shutdown");
   CHECK(power() == Power::running);
-  shut_down(seconds(20), true);
+  shut_down(seconds(90), true);
   CHECK(power() == Power::stopped);
 }
 
