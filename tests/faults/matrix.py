@@ -258,7 +258,38 @@ class AddDisk(KillTool):
         stage.added = True
 
 
-FAULTS = [KillTool(), KillAgent(), CutLink(), StopOsd(), FillDestination(), RemoveSnapshot(), RemoveDisk(), AddDisk()]
+class ForeignLock(Fault):
+    """Somebody else locks the guest and its replica, over whatever lock is there, and keeps them until the run has ended.
+    """
+
+    name = "foreign lock"
+    lock = "lock: rollback\n"
+
+    def there(self, stage):
+        """The configurations there are: where each is, and what it says."""
+        places = ((EAST, VMID), (WEST, TARGET))
+        return {place: text for place in places if (text := stage.site.try_run(
+            place[0], "cat", f"/etc/pve/nodes/{place[0]}/qemu-server/{place[1]}.conf"))}
+
+    def fire(self, stage, run):
+        for place, text in self.there(stage).items():
+            main, section, rest = text.partition("\n[")
+            main = "".join(line for line in main.splitlines(True) if not line.startswith("lock:"))
+            stage.site.write_config(*place, self.lock + main + section + rest)
+        locked = set(self.there(stage))
+        run.signal(signal.SIGCONT)
+        check(run.wait(180).status in (0, 1, 3), "it ended in another way")
+        for place, text in self.there(stage).items():
+            check(place not in locked or text.count(self.lock) == 1 and text.count("lock:") == 1,
+                  f"the foreign lock of VM {place[1]} is gone")
+
+    def undo(self, stage):
+        for node, vmid in self.there(stage):
+            stage.site.run(node, "qm", "unlock", str(vmid))
+
+
+FAULTS = [KillTool(), KillAgent(), CutLink(), StopOsd(), FillDestination(), RemoveSnapshot(), RemoveDisk(), AddDisk(),
+          ForeignLock()]
 
 
 def cells(stage):
