@@ -136,6 +136,8 @@ class Fault:
     name = ""
     # Whether a human may have to decide afterwards: what the run that follows may then say.
     conflicts = ()
+    # More options of the run it happens to.
+    options = ()
 
     def can(self, kind, steps, number):
         """Whether there is something at this step that the fault can take away."""
@@ -259,10 +261,11 @@ class AddDisk(KillTool):
 
 
 class ForeignLock(Fault):
-    """Somebody else locks the guest and its replica, over whatever lock is there, and keeps them until the run has ended.
-    """
+    """Somebody else locks the guest and its replica, over whatever lock is there, until the run has ended."""
 
     name = "foreign lock"
+    # It stays as long as the run does, so that waiting for it is in vain.
+    options = ("--retries=0",)
     lock = "lock: rollback\n"
 
     def there(self, stage):
@@ -321,7 +324,7 @@ def run_cell(stage, cell, watch_timeout=WATCH_TIMEOUT):
         stage.guest.writes_on()
     steps = stage.steps()
     before, base = set(stage.points()), stage.base()
-    run = stage.start(cell.number)
+    run = stage.start(cell.number, *fault.options)
     try:
         return see_through(stage, cell, fault, run, steps, before, base)
     finally:
