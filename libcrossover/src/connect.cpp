@@ -241,6 +241,13 @@ class Destination final : public Hypervisor, public GuestPower, public ImageStor
                  std::stop_token stop) override {
     side(stop).power.shut_down(node, vmid, timeout, force, stop);
   }
+  void suspend(const std::string& node, std::uint32_t vmid, const std::string& storage,
+               std::stop_token stop) override {
+    side(stop).power.suspend(node, vmid, storage, stop);
+  }
+  void free_volume(const std::string& node, const std::string& volume, std::stop_token stop) override {
+    side(stop).power.free_volume(node, volume, stop);
+  }
   bool agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token stop) override {
     return side(stop).power.agent_answers(node, vmid, stop);
   }

@@ -297,6 +297,15 @@ void FaultyPower::shut_down(const std::string& node, std::uint32_t vmid, std::ch
   faults_.pass(name("shut_down", vmid), [&] { power_.shut_down(node, vmid, timeout, force, stop); });
 }
 
+void FaultyPower::suspend(const std::string& node, std::uint32_t vmid, const std::string& storage,
+                          std::stop_token stop) {
+  faults_.pass(name("suspend", vmid), [&] { power_.suspend(node, vmid, storage, stop); });
+}
+
+void FaultyPower::free_volume(const std::string& node, const std::string& volume, std::stop_token stop) {
+  faults_.pass(fmt::format("{} free_volume {}", side_, volume), [&] { power_.free_volume(node, volume, stop); });
+}
+
 bool FaultyPower::agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
   return faults_.pass(name("agent_answers", vmid), [&] { return power_.agent_answers(node, vmid, stop); });
 }

@@ -2,11 +2,16 @@
 
 #include <fmt/format.h>
 
+#include <cstring>
+#include <span>
+
 #include "crossover/error.hpp"
 
 namespace crossover::test {
 
 namespace {
+
+constexpr std::size_t state_offset = 4096;  // of what is saved, in its volume
 
 void check_stop(const std::stop_token& stop) {
   if (stop.stop_requested()) throw Cancelled{};
@@ -21,9 +26,10 @@ Error refused(const char* operation, const std::string& node, std::uint32_t vmid
   return {ErrorCode::command, operation, subject_of(node, vmid), words};
 }
 
-void check_lock(const GuestState& guest, const char* operation) {
+void check_lock(const GuestState& guest, const char* operation, const std::string& allowed = {}) {
   const auto locked = parse_vm_config(guest.config).get("lock");
-  if (locked) throw refused(operation, guest.node, guest.vmid, fmt::format("VM is locked ({})", *locked));
+  if (locked && *locked != allowed)
+    throw refused(operation, guest.node, guest.vmid, fmt::format("VM is locked ({})", *locked));
 }
 
 }  // namespace
@@ -106,6 +112,8 @@ MemoryHypervisor::MemoryHypervisor(std::string name, const std::vector<std::stri
                              .known_hosts = inventory.name + "'s key of " + node};
   }
   inventory.storages = parse_storage_config(storage_cfg);
+  // The two clusters' numbers differ.
+  next_memory_ = std::hash<std::string>{}(inventory.name) % 1'000'000 * 1'000'000;
 }
 
 ClusterInventory MemoryHypervisor::survey(SurveyDetail /*detail*/, std::stop_token stop) {
@@ -194,11 +202,124 @@ Power MemoryHypervisor::power(const std::string& node, std::uint32_t vmid, std::
 void MemoryHypervisor::start(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
   check_stop(stop);
   const std::scoped_lock lock(mutex_);
-  GuestState& guest = guest_on(node, vmid, "start");
-  check_lock(guest, "start");
-  if (refuse_start.contains(vmid)) throw refused("start", node, vmid, "start failed: QEMU exited with code 1");
+  start_here(guest_on(node, vmid, "start"));
+}
+
+void MemoryHypervisor::start_here(GuestState& guest) {
+  const std::uint32_t vmid = guest.vmid;
+  check_lock(guest, "start", "suspended");
+  if (guest.power == Power::running) throw refused("start", guest.node, vmid, "already running");
+  if (refuse_start.contains(vmid)) {
+    throw refused("start", guest.node, vmid, "start failed: QEMU exited with code 1");
+  }
+  VmConfig config = parse_vm_config(guest.config);
+  const auto state = config.get("vmstate");
+  std::uint64_t memory = ++next_memory_;
+  if (state) {
+    if (!images->find(spec_of(*state))) throw refused("start", guest.node, vmid, "no such volume");
+    if (refuse_resume.contains(vmid)) throw refused("start", guest.node, vmid, "loading the saved state failed");
+    const std::vector<std::byte> bytes = images->content(spec_of(*state));
+    std::memcpy(&memory, bytes.data() + state_offset, sizeof memory);
+  }
   if (on_start) on_start(vmid);
   guest.power = Power::running;
+  memory_[vmid] = memory;
+  if (!state) return;
+  remove_volume(*state);
+  for (const char* key : {"lock", "vmstate", "runningmachine", "runningcpu"}) config.remove(key);
+  put(vmid, guest.node, config.to_bytes());
+}
+
+ImageSpec MemoryHypervisor::spec_of(const std::string& volume) const {
+  const std::size_t colon = volume.find(':');
+  return image_spec(inventory.storages.rbd(volume.substr(0, colon)).value(), volume.substr(colon + 1));
+}
+
+void MemoryHypervisor::remove_volume(const std::string& volume) {
+  const ImageSpec spec = spec_of(volume);
+  const ImageState state = images->find(spec).value();
+  for (const Snapshot& snapshot : state.snapshots) images->remove_snapshot(spec, snapshot);
+  images->remove(spec);
+}
+
+void MemoryHypervisor::suspend(const std::string& node, std::uint32_t vmid, const std::string& storage,
+                               std::stop_token stop) {
+  check_stop(stop);
+  {
+    const std::scoped_lock lock(mutex_);
+    GuestState& guest = guest_on(node, vmid, "suspend");
+    if (guest.power != Power::running) throw refused("suspend", node, vmid, "VM not running");
+    if (paused_by_others.contains(vmid)) throw refused("suspend", node, vmid, "it does not run (status: paused)");
+    check_lock(guest, "suspend");
+    if (!guest.ha_state.empty() && guest.ha_state != "ignored") {
+      throw Error(ErrorCode::conflict, "suspend", subject_of(node, vmid), "high availability has it");
+    }
+    const std::string volume = fmt::format("{}:vm-{}-state-suspend-2026-11-23", storage, vmid);
+    ImageLayout layout;
+    layout.size_bytes = std::uint64_t{16} << 10;
+    images->create(spec_of(volume), layout);
+    images->write(spec_of(volume), state_offset, std::as_bytes(std::span(&memory_.at(vmid), 1)));
+    VmConfig config = parse_vm_config(guest.config);
+    config.set("lock", "suspending");
+    const auto found = suspends.find(vmid);
+    const Suspends how = found == suspends.end() ? Suspends::saves : found->second;
+    if (how == Suspends::fails) {
+      remove_volume(volume);
+      put(vmid, node, config.to_bytes());
+      throw refused("suspend", node, vmid, "unable to save VM state and RAM");
+    }
+    config.set("vmstate", volume);
+    config.set("runningmachine", "pc-i440fx-10.1+pve0");
+    config.set("runningcpu", "kvm64,enforce");
+    put(vmid, node, config.to_bytes());
+    if (how == Suspends::dies) guest.power = Power::stopped;
+    if (how != Suspends::saves) {
+      throw Error(ErrorCode::unreachable, "suspend", subject_of(node, vmid), "the connection was lost", true);
+    }
+  }
+  finish_suspending(vmid);
+}
+
+void MemoryHypervisor::finish_suspending(std::uint32_t vmid) {
+  const std::scoped_lock lock(mutex_);
+  GuestState& guest = inventory.guests.at(vmid);
+  guest.power = Power::stopped;
+  VmConfig config = parse_vm_config(guest.config);
+  config.set("lock", "suspended");
+  put(vmid, guest.node, config.to_bytes());
+}
+
+void MemoryHypervisor::free_volume(const std::string& /*node*/, const std::string& volume, std::stop_token stop) {
+  check_stop(stop);
+  const std::scoped_lock lock(mutex_);
+  if (!images->find(spec_of(volume))) throw Error(ErrorCode::command, "remove volume", volume, "no such image");
+  remove_volume(volume);
+}
+
+void MemoryHypervisor::reboot() {
+  const std::scoped_lock lock(mutex_);
+  for (auto& [vmid, guest] : inventory.guests) {
+    guest.power = Power::stopped;
+    VmConfig config = parse_vm_config(guest.config);
+    if (config.get("lock") == "backup") {
+      config.remove("lock");
+      put(vmid, guest.node, config.to_bytes());
+    }
+    if (config.get("onboot") != "1") continue;
+    try {
+      start_here(guest);
+    } catch (const Error&) {  // NOLINT(bugprone-empty-catch): then it stays off
+    }
+  }
+}
+
+std::uint64_t MemoryHypervisor::memory(std::uint32_t vmid) const {
+  const std::scoped_lock lock(mutex_);
+  const auto guest = inventory.guests.find(vmid);
+  const auto found = memory_.find(vmid);
+  return guest == inventory.guests.end() || guest->second.power != Power::running || found == memory_.end()
+             ? 0
+             : found->second;
 }
 
 void MemoryHypervisor::shut_down(const std::string& node, std::uint32_t vmid, std::chrono::seconds /*timeout*/,
@@ -274,6 +395,7 @@ void MemoryHypervisor::put_guest(std::uint32_t vmid, const std::string& node, co
   const std::scoped_lock lock(mutex_);
   put(vmid, node, config);
   inventory.guests.at(vmid).power = power;
+  if (power == Power::running) memory_[vmid] = ++next_memory_;
 }
 
 std::optional<std::string> MemoryHypervisor::config(std::uint32_t vmid) const {

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "engine/hypervisor.hpp"
+#include "support/memory_image_store.hpp"
 
 namespace crossover::test {
 
@@ -26,6 +27,14 @@ class MemoryHypervisor final : public Hypervisor, public GuestPower {
     late,     ///< does not come to an end in time
     expires,  ///< holds, but the deadline passes before it is let go
     stuck,    ///< holds, but does not say afterwards that it goes on
+  };
+
+  /// What happens when a guest is to be suspended.
+  enum class Suspends {
+    saves,
+    fails,  ///< its memory cannot be saved: it runs on, and PVE leaves `lock: suspending`
+    dies,   ///< its node fails in the middle
+    hangs,  ///< nobody hears how it ends: see finish_suspending()
   };
 
   /// A cluster of these nodes, all of them online; the first is the one we come in by.
@@ -43,11 +52,15 @@ class MemoryHypervisor final : public Hypervisor, public GuestPower {
   std::unique_ptr<GuestHold> hold_guest(HoldWay way, const std::string& node, std::uint32_t vmid,
                                         std::chrono::milliseconds deadline, std::stop_token stop) override;
   Power power(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
-  /// Refuses a guest that is locked, as PVE does.
+  /// Refuses a guest that is locked, as PVE does. One with a `vmstate` goes on from that volume, which is removed.
   void start(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
   /// Refuses a guest that runs and is locked or, without force, paused, as PVE does.
   void shut_down(const std::string& node, std::uint32_t vmid, std::chrono::seconds timeout, bool force,
                  std::stop_token stop) override;
+  /// Refuses a guest that does not run, is paused, locked or high availability's; otherwise as `suspends` says.
+  void suspend(const std::string& node, std::uint32_t vmid, const std::string& storage,
+               std::stop_token stop) override;
+  void free_volume(const std::string& node, const std::string& volume, std::stop_token stop) override;
   /// True for a guest that runs, is not paused, and whose configuration enables the agent.
   bool agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
   /// Changes the state in `inventory`, and nothing else: high availability itself is not there.
@@ -64,7 +77,10 @@ class MemoryHypervisor final : public Hypervisor, public GuestPower {
   std::set<std::uint32_t> frozen_by_others;
   std::set<std::uint32_t> keep_running;   ///< guests that do not heed a request to shut down: only force ends them
   std::set<std::uint32_t> refuse_start;   ///< guests that cannot be started
-  std::set<std::uint32_t> silent_agents;  ///< guests whose agent does not answer
+  std::set<std::uint32_t> refuse_resume;  ///< guests that cannot be started from a saved state
+  std::map<std::uint32_t, Suspends> suspends;   ///< those that are not there save
+  MemoryImageStore* images = nullptr;           ///< where its volumes are; has to outlive this object
+  std::set<std::uint32_t> silent_agents;        ///< guests whose agent does not answer
   std::function<void(std::uint32_t)> on_start;  ///< called with each guest that is started, if it is set
 
   /// Adds a guest, or gives one another configuration.
@@ -73,6 +89,12 @@ class MemoryHypervisor final : public Hypervisor, public GuestPower {
   [[nodiscard]] std::optional<std::string> config(std::uint32_t vmid) const;
   /// Changes a configuration as somebody else would, its time included.
   void set_config(std::uint32_t vmid, const std::string& bytes);
+  /// What a running guest has in its memory, or would go on with: another number each time it boots. 0: it is off.
+  [[nodiscard]] std::uint64_t memory(std::uint32_t vmid) const;
+  /// What `qm suspend` does last.
+  void finish_suspending(std::uint32_t vmid);
+  /// Power failure of all nodes, and what PVE does when they boot.
+  void reboot();
   /// Whether a run holds a guest now.
   [[nodiscard]] bool held(std::uint32_t vmid) const;
   /// How often a guest was held so far.
@@ -88,11 +110,16 @@ class MemoryHypervisor final : public Hypervisor, public GuestPower {
   /// Throws Error{command} if PVE knows no such guest there. With mutex_ held.
   GuestState& guest_on(const std::string& node, std::uint32_t vmid, const char* operation);
   ConfigVersion put(std::uint32_t vmid, const std::string& node, const std::string& bytes);
+  void start_here(GuestState& guest);
+  [[nodiscard]] ImageSpec spec_of(const std::string& volume) const;
+  void remove_volume(const std::string& volume);
 
   mutable std::mutex mutex_;
   std::map<std::uint32_t, std::uint64_t> modified_;
   std::uint64_t next_time_ = 1;
   std::set<std::uint32_t> held_;
+  std::map<std::uint32_t, std::uint64_t> memory_;
+  std::uint64_t next_memory_;
   std::map<std::pair<std::uint32_t, HoldWay>, int> holds_;
 };
 

@@ -32,6 +32,8 @@ class NoHypervisor final : public Hypervisor, public GuestPower {
   void shut_down(const std::string&, std::uint32_t, std::chrono::seconds, bool, std::stop_token) override {
     refuse();
   }
+  void suspend(const std::string&, std::uint32_t, const std::string&, std::stop_token) override { refuse(); }
+  void free_volume(const std::string&, const std::string&, std::stop_token) override { refuse(); }
   bool agent_answers(const std::string&, std::uint32_t, std::stop_token) override { refuse(); }
   void set_ha_state(std::uint32_t, const std::string&, std::stop_token) override { refuse(); }
   void destroy(const std::string&, std::uint32_t, std::stop_token) override { refuse(); }

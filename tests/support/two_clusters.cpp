@@ -60,6 +60,8 @@ std::vector<std::string> RecordingSink::kinds() const {
 
 TwoClusters::TwoClusters()
     : source("east", {"e1", "e2"}, source_storages), destination("west", {"w1", "w2"}, destination_storages) {
+  source.images = &source_images;
+  destination.images = &replica_images;
   options.vmid = "100";
   options.prefix_id = "99";
   options.destination = "w1";

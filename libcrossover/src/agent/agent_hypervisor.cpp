@@ -127,6 +127,16 @@ void AgentHypervisor::shut_down(const std::string& node, std::uint32_t vmid, std
   call("shut_down", {{"node", node}, {"vmid", vmid}, {"timeout_seconds", timeout.count()}, {"force", force}}, stop);
 }
 
+void AgentHypervisor::suspend(const std::string& node, std::uint32_t vmid, const std::string& storage,
+                              std::stop_token stop) {
+  agent::ConnectionPool::Lease connection = pool_->acquire(stop);
+  connection->call("suspend", {{"node", node}, {"vmid", vmid}, {"storage", storage}}, {});
+}
+
+void AgentHypervisor::free_volume(const std::string& node, const std::string& volume, std::stop_token stop) {
+  call("free_volume", {{"node", node}, {"volume", volume}}, stop);
+}
+
 bool AgentHypervisor::agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
   return value_of<bool>(call("agent_answers", {{"node", node}, {"vmid", vmid}}, stop), "ask agent");
 }

@@ -33,6 +33,8 @@
 ///     power                 node, vmid                               Power
 ///     start                 node, vmid
 ///     shut_down             node, vmid, timeout_seconds, force: boolean
+///     suspend               node, vmid, storage
+///     free_volume           node, volume
 ///     agent_answers         node, vmid                               boolean
 ///     set_ha_state          vmid, state
 ///     destroy               node, vmid

@@ -40,6 +40,16 @@ void RestrictedPower::shut_down(const std::string& /*node*/, std::uint32_t vmid,
   throw refusal(subject_of(vmid), "no guest is shut down");
 }
 
+void RestrictedPower::suspend(const std::string& /*node*/, std::uint32_t vmid, const std::string& /*storage*/,
+                              std::stop_token /*stop*/) {
+  throw refusal(subject_of(vmid), "no guest is suspended");
+}
+
+void RestrictedPower::free_volume(const std::string& /*node*/, const std::string& volume,
+                                  std::stop_token /*stop*/) {
+  throw refusal(volume, "no volume is removed");
+}
+
 void RestrictedPower::set_ha_state(std::uint32_t vmid, const std::string& /*state*/, std::stop_token /*stop*/) {
   throw refusal(subject_of(vmid), "no guest's high availability is changed");
 }

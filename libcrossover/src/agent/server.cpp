@@ -289,6 +289,10 @@ Json Server::power(const std::string& operation, const Json& request) {
     power.shut_down(node(), vmid_of(request),
                     std::chrono::seconds(argument<std::int64_t>(request, "timeout_seconds")),
                     argument<bool>(request, "force"), stop);
+  } else if (operation == "suspend") {
+    power.suspend(node(), vmid_of(request), argument<std::string>(request, "storage"), stop);
+  } else if (operation == "free_volume") {
+    power.free_volume(node(), argument<std::string>(request, "volume"), stop);
   } else if (operation == "set_ha_state") {
     power.set_ha_state(vmid_of(request), argument<std::string>(request, "state"), stop);
   } else if (operation == "destroy") {

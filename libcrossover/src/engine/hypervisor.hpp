@@ -108,12 +108,25 @@ class GuestPower {
   virtual void start(const std::string& node, std::uint32_t vmid, std::stop_token stop) = 0;
 
   /// Shuts a guest down on the node that owns it, through its agent or ACPI, and returns when its QEMU is gone, at
-  /// once if it does not run. A guest that does not heed it is asked again until `timeout` has passed. With `force` it is ended once `timeout` has passed, or at once if it is paused.
-  /// ErrorCode::timeout if it still runs then, ErrorCode::conflict if high availability has it (which may stop it
-  /// now, for it was asked to), ErrorCode::command says why else not, in PVE's words. After a timeout, and if the
-  /// call was cancelled, it may still go down: it was told to.
+  /// once if it does not run. A guest that does not heed it is asked again until `timeout` has passed. With `force`
+  /// it is ended once `timeout` has passed, or at once if it is paused. ErrorCode::timeout if it still runs then,
+  /// ErrorCode::conflict if high availability has it (which may stop it now, for it was asked to),
+  /// ErrorCode::command says why else not, in PVE's words. After a timeout, and if the call was cancelled, it may
+  /// still go down: it was told to.
   virtual void shut_down(const std::string& node, std::uint32_t vmid, std::chrono::seconds timeout, bool force,
                          std::stop_token stop) = 0;
+
+  /// Saves a running guest's memory in a new volume of a storage and ends its QEMU (`qm suspend --todisk`). On
+  /// return QEMU is gone, and the configuration says `lock: suspended` and which volume it is; start() goes on from
+  /// there and removes the volume. It takes as long as writing the memory takes. Whoever is cancelled meanwhile
+  /// waits for that: what is half saved cannot be taken back. ErrorCode::command says why not, in PVE's words; PVE
+  /// may have left `lock: suspending` then.
+  virtual void suspend(const std::string& node, std::uint32_t vmid, const std::string& storage,
+                       std::stop_token stop) = 0;
+
+  /// Removes a volume ("storage:name") that no guest uses, with its snapshots. ErrorCode::command says why not, in
+  /// PVE's words.
+  virtual void free_volume(const std::string& node, const std::string& volume, std::stop_token stop) = 0;
 
   /// Whether a guest's agent answers now. A guest that has none, or does not run, does not.
   virtual bool agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token stop) = 0;

@@ -34,6 +34,8 @@ constexpr seconds shut_down_slack{60};
 /// PVE asks a guest once. One that is just starting hears nothing of it, and some heed only the second press of the
 /// power button; so it is asked again.
 constexpr seconds ask_again_after{20};
+/// The whole memory of a guest is written: at 100 MB/s, 1 TiB takes three hours.
+constexpr std::chrono::hours suspend_limit{12};
 constexpr seconds ha_command_limit{60};
 /// The managers go round every ten seconds, and longer if another node has to become their master first.
 constexpr seconds ha_notice_limit{60};
@@ -468,6 +470,37 @@ PveCluster::Asked PveCluster::ask_to_shut_down(const std::string& node, std::uin
   const std::string state = last_line(output);
   if (state == "gone" || (state == "unknown" && power(node, vmid, stop) == Power::stopped)) return Asked::gone;
   throw Error(ErrorCode::command, "shut down", subject, "it runs, though 'qm shutdown' ended without an error");
+}
+
+void PveCluster::suspend(const std::string& node, std::uint32_t vmid, const std::string& storage,
+                         std::stop_token stop) {
+  Shell& there = shell(node, stop);
+  const std::string subject = subject_of(node, vmid);
+  // It would be saved all the same, and run when it is started from that.
+  const CommandResult status = there.run({"qm", "status", std::to_string(vmid)}, "", status_limit, stop);
+  const std::string state = last_line(checked(status, "suspend", subject));
+  if (state != "status: running") {
+    throw Error(ErrorCode::command, "suspend", subject, fmt::format("it does not run ({})", state));
+  }
+  // What it prints is taken by a shell of its own: writing to a pipe that nobody reads any more would end it
+  // halfway.
+  const CommandResult result = there.run(
+      perl(scripts::shut_down, {pid_path(vmid), "sh", "-c",
+                                "said=$(\"$@\" 2>&1); status=$?; printf '%s\\n' \"$said\" >&2; exit $status", "sh",
+                                "qm", "suspend", std::to_string(vmid), "--todisk", "1", "--statestorage", storage}),
+      "", suspend_limit, {});
+  const std::string ended = last_line(checked(result, "suspend", subject));
+  if (ended != "gone" && !(ended == "unknown" && power(node, vmid, stop) == Power::stopped)) {
+    throw Error(ErrorCode::command, "suspend", subject, "it runs, though 'qm suspend' ended without an error");
+  }
+}
+
+void PveCluster::free_volume(const std::string& node, const std::string& volume, std::stop_token stop) {
+  const CommandResult result = shell(node, stop).run({"pvesm", "free", volume}, "", destroy_limit, stop);
+  const std::string output = checked(result, "remove volume", volume);
+  // It ends with 0 whether or not it removed anything.
+  if (output.find("Removed volume") != std::string::npos) return;
+  throw Error(ErrorCode::command, "remove volume", volume, last_line(result.errors));
 }
 
 bool PveCluster::agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token stop) {

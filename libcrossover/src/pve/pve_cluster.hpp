@@ -37,6 +37,9 @@ class PveCluster final : public Hypervisor, public GuestPower {
   void start(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
   void shut_down(const std::string& node, std::uint32_t vmid, std::chrono::seconds timeout, bool force,
                  std::stop_token stop) override;
+  void suspend(const std::string& node, std::uint32_t vmid, const std::string& storage,
+               std::stop_token stop) override;
+  void free_volume(const std::string& node, const std::string& volume, std::stop_token stop) override;
   bool agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
   void set_ha_state(std::uint32_t vmid, const std::string& state, std::stop_token stop) override;
   void destroy(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;

@@ -9,7 +9,7 @@
 /// **Hello.** Each side sends one at once, without waiting for the other's:
 ///
 ///     "crossover-agent\n"  16 bytes
-///     u32 protocol version (5)
+///     u32 protocol version (6)
 ///     u8  length, then the library's version in so many bytes, such as "0.1.0"
 ///
 /// Sides with different protocol versions part after it; the library's version is for messages only.
@@ -72,7 +72,7 @@
 namespace crossover::stream {
 
 inline constexpr std::string_view agent_magic = "crossover-agent\n";
-inline constexpr std::uint32_t agent_protocol_version = 5;
+inline constexpr std::uint32_t agent_protocol_version = 6;
 inline constexpr std::size_t max_block_bytes = std::size_t{4} << 20;
 inline constexpr std::size_t max_control_bytes = std::size_t{64} << 20;
 inline constexpr std::size_t frame_header_bytes = 8;

@@ -3,7 +3,7 @@
 
 usage: fake_qemu.py RUN_DIR VMID MODE_FILE -pidfile PATH
 The mode file holds words: silent (the agent does not answer), broken (it answers with errors), stubborn (no shutdown),
-paused, immortal (SIGTERM is ignored)."""
+paused, immortal (SIGTERM is ignored), unsaveable (its state cannot be saved)."""
 import json
 import os
 import signal
@@ -39,8 +39,14 @@ class Guest:
             link.sendall(json.dumps(message).encode() + b"\n")
         send({"QMP": {}})
         for line in lines:
-            command = json.loads(line)["execute"]
-            answers = {"query-status": {"status": self.status}, "query-balloon": {"actual": 512 << 20},
+            request = json.loads(line)
+            command = request["execute"]
+            if command == "migrate":
+                with open(request["arguments"]["uri"].removeprefix("exec:cat > "), "wb") as state:
+                    state.write(b"its memory")
+            answers = {"query-migrate": {"status": "failed" if "unsaveable" in mode() else "completed"},
+                       "qom-get": "pc-i440fx-9.2-machine",
+                       "query-status": {"status": self.status}, "query-balloon": {"actual": 512 << 20},
                        "query-memory-size-summary": {"base-memory": 512 << 20},
                        "query-version": {"qemu": {"major": 9, "minor": 2, "micro": 0}},
                        "query-machines": [{"name": "pc", "is-default": True}]}

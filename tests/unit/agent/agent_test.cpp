@@ -628,6 +628,14 @@ class OneGuest final : public Hypervisor, public GuestPower {
     asked.push_back(fmt::format("shut_down {} {} {} {}", node, vmid, timeout.count(), force));
     if (shutting_down) shutting_down(stop);
   }
+  void suspend(const std::string& node, std::uint32_t vmid, const std::string& storage,
+               std::stop_token stop) override {
+    asked.push_back(fmt::format("suspend {} {} {}", node, vmid, storage));
+    CHECK(stop.stop_possible());
+  }
+  void free_volume(const std::string& node, const std::string& volume, std::stop_token) override {
+    asked.push_back(fmt::format("free_volume {} {}", node, volume));
+  }
   bool agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token) override {
     return node == "pve04" && vmid == 100;
   }
@@ -738,11 +746,14 @@ TEST_CASE("guests' power behind an agent is the same") {
   power.start("pve05", 101, {});
   power.shut_down("pve04", 100, std::chrono::seconds(180), false, {});
   power.shut_down("pve04", 100, std::chrono::seconds(0), true, {});
+  power.suspend("pve04", 100, "fast", {});
+  power.free_volume("pve04", "fast:vm-100-state-suspend-2026-11-23", {});
   power.set_ha_state(100, "ignored", {});
   power.destroy("pve04", 100, {});
   CHECK(guest.asked == std::vector<std::string>{"start pve05 101", "shut_down pve04 100 180 false",
-                                                "shut_down pve04 100 0 true", "set_ha_state 100 ignored",
-                                                "destroy pve04 100"});
+                                                "shut_down pve04 100 0 true", "suspend pve04 100 fast",
+                                                "free_volume pve04 fast:vm-100-state-suspend-2026-11-23",
+                                                "set_ha_state 100 ignored", "destroy pve04 100"});
   const auto error = error_of([&] { power.destroy("pve04", 999, {}); });
   REQUIRE(error);
   CHECK(error->code() == ErrorCode::command);

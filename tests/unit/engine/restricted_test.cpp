@@ -563,9 +563,11 @@ TEST_CASE_FIXTURE(Abuse, "no guest is started, stopped, destroyed or given to hi
     for (const bool force : {false, true}) {
       refused("no guest is shut down", [&] { switches.shut_down(node, vmid, std::chrono::seconds(1), force, {}); });
     }
+    refused("no guest is suspended", [&] { switches.suspend(node, vmid, "copy", {}); });
     refused("no guest's high availability", [&] { switches.set_ha_state(vmid, "started", {}); });
     refused("no guest is destroyed", [&] { switches.destroy(node, vmid, {}); });
   }
+  refused("no volume is removed", [&] { switches.free_volume("w1", "copy:vm-99100-disk-0-ssd", {}); });
   refused("none of the VMIDs", [&] { (void)switches.power("w2", 500, {}); });
   refused("none of the VMIDs", [&] { (void)switches.agent_answers("w2", 500, {}); });
   CHECK(switches.power("w1", 99100, {}) == Power::stopped);

@@ -4,8 +4,11 @@
 #include <fmt/format.h>
 
 #include <functional>
+#include <stop_token>
+#include <thread>
 
 #include "crossover/error.hpp"
+#include "crossover/vm_config.hpp"
 #include "pve/pve_cluster.hpp"
 #include "support/stand_in_node.hpp"
 
@@ -74,8 +77,9 @@ TEST_CASE_FIXTURE(Stage, "a guest that heeds only the second time, or hears noth
   node.put_guest(100, "memory: 512\n");
   node.run_guest(100);
   // The first two of three are in vain; none waits.
-  change_qm("shutdown", "echo \"$@\" >>$PVE_ROOT/said; if [ $(wc -l <$PVE_ROOT/said) -lt 3 ]; then "
-                        "echo 'VM quit/powerdown failed - got timeout' >&2; exit 255; fi");
+  change_qm("shutdown",
+            "echo \"$@\" >>$PVE_ROOT/said; if [ $(wc -l <$PVE_ROOT/said) -lt 3 ]; then "
+            "echo 'VM quit/powerdown failed - got timeout' >&2; exit 255; fi");
   shut_down(seconds(90));
   CHECK(power() == Power::stopped);
   CHECK(node.read("/said") == "shutdown 100 --timeout 20\nshutdown 100 --timeout 20\nshutdown 100 --timeout 20\n");
@@ -84,8 +88,9 @@ TEST_CASE_FIXTURE(Stage, "a guest that heeds only the second time, or hears noth
 TEST_CASE_FIXTURE(Stage, "a guest is asked for as long as it was given, and force comes last") {
   node.put_guest(100, "memory: 512\n");
   node.run_guest(100);
-  change_qm("shutdown", "echo \"$@\" >>$PVE_ROOT/said; "
-                        "echo 'VM quit/powerdown failed - got timeout' >&2; exit 255");
+  change_qm("shutdown",
+            "echo \"$@\" >>$PVE_ROOT/said; "
+            "echo 'VM quit/powerdown failed - got timeout' >&2; exit 255");
   refused([&] { shut_down(seconds(45), true); }, ErrorCode::timeout, "it still runs after 45 s");
   CHECK(node.read("/said") ==
         "shutdown 100 --timeout 20\nshutdown 100 --timeout 20\nshutdown 100 --timeout 5 --forceStop 1\n");
@@ -167,6 +172,54 @@ TEST_CASE_FIXTURE(Stage, "high availability that takes no notice, or knows no su
   node.add_command("ha-manager", "echo 'cluster not ready - no quorum?' >&2; exit 255");
   refused([&] { cluster.set_ha_state(100, "ignored", {}); }, ErrorCode::command, "no quorum");
   CHECK(resources() == "vm: 100\n\tstate started\n\n");
+}
+
+TEST_CASE_FIXTURE(Stage, "a guest is suspended when its QEMU is gone, and its volume can be removed") {
+  node.put_guest(100, "memory: 16\n");
+  const auto suspend = [&] { cluster.suspend("pve1", 100, "local", {}); };
+  refused(suspend, ErrorCode::command, "it does not run (status: stopped)");
+  node.run_guest(100, "paused");
+  refused(suspend, ErrorCode::command, "it does not run (status: paused)");
+  node.put_guest(100, "lock: backup\nmemory: 16\n");
+  node.run_guest(100);
+  refused(suspend, ErrorCode::command, "VM is locked (backup)");
+  node.put_guest(100, "memory: 16\n");
+  suspend();
+  CHECK(power() == Power::stopped);
+  const VmConfig config = parse_vm_config(node.config(100).value());
+  CHECK(config.get("lock") == "suspended");
+  CHECK(config.get("runningmachine") == "pc-i440fx-9.2");
+  const std::string volume = config.get("vmstate").value_or("");
+  CHECK_MESSAGE(volume.find("vm-100-state-suspend-") != std::string::npos, volume);
+  cluster.free_volume("pve1", volume, {});
+  refused([&] { cluster.free_volume("pve1", volume, {}); }, ErrorCode::command, "");
+  refused([&] { cluster.free_volume("pve1", "gone:vm-100-disk-0", {}); }, ErrorCode::command, "gone");
+}
+
+TEST_CASE_FIXTURE(Stage, "a guest that cannot be suspended runs on, and PVE's lock stays") {
+  node.put_guest(100, "memory: 16\n");
+  node.run_guest(100, "unsaveable");
+  refused([&] { cluster.suspend("pve1", 100, "local", {}); }, ErrorCode::command, "unable to save VM state");
+  CHECK(power() == Power::running);
+  CHECK(node.config(100) == "lock: suspending\nmemory: 16\n");
+  node.put_guest(100, "memory: 16\n");
+  change_qm("suspend", "exit 0");
+  refused([&] { cluster.suspend("pve1", 100, "local", {}); }, ErrorCode::command, "it runs");
+}
+
+TEST_CASE_FIXTURE(Stage, "a guest whose suspension nobody waits for any more is suspended all the same") {
+  node.put_guest(100, "memory: 16\n");
+  node.run_guest(100);
+  std::stop_source stop;
+  node.add_command("qm", "[ $1 = suspend ] && touch $PVE_ROOT/begun && sleep 1\nexec $STAND_INS/qm \"$@\"");
+  const std::jthread canceller([&] {
+    while (!node.read("/begun")) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    stop.request_stop();
+  });
+  cluster.suspend("pve1", 100, "local", stop.get_token());
+  CHECK(stop.stop_requested());
+  CHECK(power() == Power::stopped);
+  CHECK(parse_vm_config(node.config(100).value()).get("lock") == "suspended");
 }
 
 TEST_CASE_FIXTURE(Stage, "whether a guest's agent answers") {
