@@ -77,6 +77,11 @@ def test_life_of_a_guest(guest, tmp_path):
     assert "\nlock: suspended\n" in node.conf(100)
     before = counted(node)
     node.good("qm set 100 --skiplock 1 --revert memory")
+    suspended = node.conf(100)
+    node.vm(100, suspended.replace("memory: 256\n", "memory: 300\n"))
+    assert node.run("qm start 100")[1], "what was saved does not fit into another machine"
+    assert node.good("qm status 100") == "status: stopped\n" and "\nlock: suspended\n" in node.conf(100)
+    node.vm(100, suspended)
     node.good("qm start 100")
     wait_for(lambda: counted(node) > before, BOOT_SECONDS, "the guest goes on counting")
     assert console(node).count("boot id") == boots, "it was not booted"

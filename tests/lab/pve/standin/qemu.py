@@ -289,6 +289,12 @@ def launch(vmid, conf, timeout=None, extra=()):
             time.sleep(0.03)
 
 
+def said(vmid):
+    """The last line of its messages."""
+    with open(f"{node.run_dir()}/{vmid}.log", encoding="utf-8", errors="replace") as file:
+        return (file.read().strip().splitlines() or [""])[-1].replace("qemu-system-x86_64:", "kvm:")
+
+
 def wait_end(vmid, seconds):
     """True when QEMU is gone within that time."""
     deadline = time.monotonic() + seconds

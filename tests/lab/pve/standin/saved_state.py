@@ -122,14 +122,21 @@ def finish_load(vmid, timeout=None):
             while length > 0 and (data := volume.read(min(length, 1 << 20))):
                 file.write(data)
                 length -= len(data)
-        with qemu.Monitor(vmid, 60) as monitor:
-            monitor("migrate-incoming", uri=f"exec:cat {shlex.quote(stream)}")
-            deadline = time.monotonic() + max(60, timeout or 0)
-            while (state := monitor("query-migrate").get("status")) != "completed":
-                if state == "failed" or time.monotonic() > deadline:
-                    raise Die(f"loading the saved state failed ({state})")
-                time.sleep(0.1)
-            monitor("cont")
+        try:
+            with qemu.Monitor(vmid, 60) as monitor:
+                monitor("migrate-incoming", uri=f"exec:cat {shlex.quote(stream)}")
+                deadline = time.monotonic() + max(60, timeout or 0)
+                while (state := monitor("query-migrate").get("status")) != "completed":
+                    if state == "failed" or time.monotonic() > deadline:
+                        raise Die(f"loading the saved state failed ({state})")
+                    time.sleep(0.1)
+                monitor("cont")
+        except (OSError, Die) as error:
+            # Proxmox's QEMU loads while it starts, and ends if it cannot.
+            qemu.terminate(vmid)
+            qemu.tidy(vmid)
+            said = qemu.said(vmid) or str(error)
+            raise Die(f"start failed: QEMU exited with code 1: {said}") from None
 
 
 def free(volid):
