@@ -117,7 +117,7 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
   for (const VerifyOptionDescription& description : verify_option_list())
     add_option(*verify, invocation.verify, description);
   mirror->add_flag("--migrate", invocation.migrate,
-                   "move the guests: bring their replicas up to date, shut them down here and start them there");
+                   "move the guests: bring their replicas up to date, take them down here and start them there");
   for (const MigrateOptionDescription& description : migrate_option_list())
     add_option(*mirror, invocation.migration, description);
   for (CLI::App* command : {mirror, cleanup}) {

@@ -120,12 +120,14 @@ MirrorReport mirror(const Invocation& invocation, EventSink& events, const std::
   if (!invocation.migrate) return migrator.mirror(events, stop);
   if (!invocation.options.dry_run && needs_terminal(invocation)) {
     throw Error(ErrorCode::usage, "option", "--migrate",
-                "it asks before it shuts a guest down, and there is no terminal; give --noconfirm");
+                "it asks before it takes a guest down, and there is no terminal; give --noconfirm");
   }
   const ConfirmMigration confirm = [&](const GuestReport& guest) {
-    return invocation.no_confirm || ask(fmt::format("VM {} ({}) will be shut down here and be VM {} on {}.",
-                                                    guest.vmid, guest.name, guest.target_vmid, guest.target_node),
-                                        stop);
+    return invocation.no_confirm ||
+           ask(fmt::format("VM {} ({}) will be {} here and be VM {} on {}.", guest.vmid, guest.name,
+                           invocation.migration.mode == "suspend" ? "suspended" : "shut down", guest.target_vmid,
+                           guest.target_node),
+               stop);
   };
   return migrator.migrate(invocation.migration, confirm, events, stop);
 }

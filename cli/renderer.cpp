@@ -186,6 +186,10 @@ void Renderer::migration_summary(const GuestReport& guest, const MigrationReport
   line(fmt::format("VM {} - migrated to VM {} on {}: {} in {} rounds before, {} while it was down", guest.vmid,
                    guest.target_vmid, guest.target_node, format_bytes(migration.precopy_bytes), migration.rounds,
                    format_bytes(migration.switch_bytes)));
+  if (migration.suspended) {
+    line(fmt::format("VM {} - it went on there where it was suspended here: {} of its memory were sent", guest.vmid,
+                     format_bytes(migration.state_bytes)));
+  }
   // One that was gone on with went down in an earlier run.
   if (migration.transfer.count() == 0) return;
   line(fmt::format("VM {} - down for {} ms: shutdown {} ms, transfer {} ms, start {} ms", guest.vmid,

@@ -168,6 +168,7 @@ class MigrateOptions:
     def __init__(
         self,
         *,
+        mode: str = "shutdown",
         precopy_threshold: str = "",
         precopy_rounds: str = "5",
         shutdown_timeout: str = "60s",
@@ -176,6 +177,7 @@ class MigrateOptions:
         ha: bool = False,
         drop_cdrom: bool = False,
     ) -> None: ...
+    mode: str
     precopy_threshold: str
     precopy_rounds: str
     shutdown_timeout: str
@@ -438,6 +440,10 @@ class MigrationReport:
     def precopy_bytes(self) -> int: ...
     @property
     def switch_bytes(self) -> int: ...
+    @property
+    def suspended(self) -> bool: ...
+    @property
+    def state_bytes(self) -> int: ...
     @property
     def shutdown(self) -> datetime.timedelta: ...
     @property

@@ -112,7 +112,11 @@ void add_guest_report(py::module_& module) {
       .field("precopy_bytes", &MigrationReport::precopy_bytes, "Stream bytes of these.")
       .field("switch_bytes", &MigrationReport::switch_bytes,
              "Stream bytes of the transfer while the guest was down.")
-      .field("shutdown", &MigrationReport::shutdown, "Until it was down, a timedelta; 0: it was.")
+      .field("suspended", &MigrationReport::suspended,
+             "It was suspended and went on there, instead of being shut down and booted.")
+      .field("state_bytes", &MigrationReport::state_bytes, "Stream bytes of its saved memory.")
+      .field("shutdown", &MigrationReport::shutdown,
+             "Until it was down, suspending included, a timedelta; 0: it was.")
       .field("transfer", &MigrationReport::transfer,
              "From there until its disks were complete on the destination, a timedelta.")
       .field("start", &MigrationReport::start,

@@ -69,7 +69,8 @@ def test_without_a_terminal_it_wants_to_be_told(site):
     with site.unchanged():
         done = site.start_mirror(f"{VMID}:{TARGET}", "--migrate", job="move").wait(60)
         assert done.status == 2 and "--noconfirm" in done.complaint(), done
-        for words in (["--keep-dlock"], ["--nolock"], ["--shutdown-timeout=0s"]):
+        for words in (["--keep-dlock"], ["--nolock"], ["--shutdown-timeout=0s"],
+                      ["--migrate-mode=suspend", "--no-start"]):
             assert site.migrate(*words).status == 2, words
 
 

@@ -50,6 +50,8 @@ MirrorReport full_report() {
                                     .rounds = 3,
                                     .precopy_bytes = 5'000'000'000,
                                     .switch_bytes = 4096,
+                                    .suspended = true,
+                                    .state_bytes = 1 << 20,
                                     .shutdown = 1500ms,
                                     .transfer = 700ms,
                                     .start = 2s,

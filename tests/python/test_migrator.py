@@ -67,6 +67,8 @@ def test_comparisons_that_make_no_sense(wrong, name):
         ({"precopy_threshold": "x"}, "--precopy-threshold"),
         ({"precopy_rounds": "0"}, "--precopy-rounds"),
         ({"shutdown_timeout": "0s"}, "--shutdown-timeout"),
+        ({"mode": "stop"}, "--migrate-mode"),
+        ({"mode": "suspend", "force_stop": True}, "--force-stop"),
         ({"no_start": True, "ha": True}, "--ha"),
     ],
 )

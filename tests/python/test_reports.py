@@ -68,6 +68,7 @@ def test_a_migration():
     guest, empty = crossover_test_support.full_report().guests
     assert isinstance(guest.migration, crossover.MigrationReport) and empty.migration is None
     assert (guest.migration.outcome, guest.migration.rounds, guest.migration.switch_bytes) == ("left", 3, 4096)
+    assert guest.migration.suspended and guest.migration.state_bytes == 1 << 20
     assert guest.migration.findings == ("VM 100 has a medium in ide2",)
     assert guest.migration.left_to_do == ("run it again",)
     assert guest.migration.shutdown == datetime.timedelta(milliseconds=1500)

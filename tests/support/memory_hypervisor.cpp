@@ -255,6 +255,9 @@ void MemoryHypervisor::suspend(const std::string& node, std::uint32_t vmid, cons
       throw Error(ErrorCode::conflict, "suspend", subject_of(node, vmid), "high availability has it");
     }
     const std::string volume = fmt::format("{}:vm-{}-state-suspend-2026-11-23", storage, vmid);
+    if (images->find(spec_of(volume))) {
+      throw refused("suspend", node, vmid, fmt::format("rbd create '{}' error: File exists", volume));
+    }
     ImageLayout layout;
     layout.size_bytes = std::uint64_t{16} << 10;
     images->create(spec_of(volume), layout);

@@ -85,6 +85,7 @@ struct PruneOptions {
 
 /// How guests are migrated, besides the options of a mirror run; described in migrate_option_list().
 struct MigrateOptions {
+  std::string mode = "shutdown";
   std::string precopy_threshold;
   std::string precopy_rounds = "5";
   std::string shutdown_timeout = "60s";

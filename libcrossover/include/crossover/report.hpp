@@ -75,11 +75,13 @@ std::string_view to_string(MigrationOutcome outcome) noexcept;
 /// A guest's migration, or what there is to say of one that was asked for.
 struct MigrationReport {
   MigrationOutcome outcome = MigrationOutcome::not_begun;
-  std::vector<std::string> findings;     ///< what stands in its way, all of it; then nothing was done
-  std::uint32_t rounds = 0;              ///< of mirroring before the switch
-  std::uint64_t precopy_bytes = 0;       ///< stream bytes of these
-  std::uint64_t switch_bytes = 0;        ///< stream bytes of the transfer while the guest was down
-  std::chrono::milliseconds shutdown{};  ///< until it was down; 0: it was
+  std::vector<std::string> findings;  ///< what stands in its way, all of it; then nothing was done
+  std::uint32_t rounds = 0;           ///< of mirroring before the switch
+  std::uint64_t precopy_bytes = 0;    ///< stream bytes of these
+  std::uint64_t switch_bytes = 0;     ///< stream bytes of the transfer while the guest was down
+  bool suspended = false;             ///< it was suspended and went on there, instead of being shut down and booted
+  std::uint64_t state_bytes = 0;      ///< stream bytes of its saved memory
+  std::chrono::milliseconds shutdown{};  ///< until it was down, suspending included; 0: it was
   std::chrono::milliseconds transfer{};  ///< from there until its disks were complete on the target
   std::chrono::milliseconds start{};     ///< from there until it ran, and its agent answered if it has one
   std::vector<std::string> left_to_do;   ///< for a human, one line each

@@ -87,7 +87,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(BlockHash, number, high, low)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TransferProgress, id, offset)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ConfigVersion, bytes, modified)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeState, name, address, online, unreachable, pve_version, ceph_version,
-                                   qemu_version, bridges, known_hosts)
+                                   qemu_version, processor, bridges, known_hosts)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GuestState, vmid, node, config, firewall, power, ha_state)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StorageConfigWarning, line, section, reason)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Storage, id, type, properties, content, nodes, disabled)

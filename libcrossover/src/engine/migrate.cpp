@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <mutex>
 #include <utility>
@@ -12,14 +13,17 @@
 #include "engine/guest_lease.hpp"
 #include "engine/guest_mirror.hpp"
 #include "engine/guest_report.hpp"
+#include "engine/in_parallel.hpp"
 #include "engine/migration_source.hpp"
 #include "engine/migration_target.hpp"
 #include "engine/removal_run.hpp"
 #include "engine/retry.hpp"
+#include "engine/state_copy.hpp"
 #include "engine/survey.hpp"
 #include "engine/transfer_slots.hpp"
 #include "plan/guest_disks.hpp"
 #include "plan/migration_check.hpp"
+#include "plan/saved_state.hpp"
 
 namespace crossover {
 
@@ -134,6 +138,9 @@ class GuestMigration {
       return;
     }
     if (request_.mirror.options.dry_run) return plan_steps();
+    if (request_.suspend && !plan_.running) {
+      note("it does not run, so that there is nothing to suspend: it is moved as it is, and boots there");
+    }
     if (plan_.running && !pre_copy()) return;
     report_.migration = migration_;
     if (!confirm_(report_)) {
@@ -144,22 +151,41 @@ class GuestMigration {
   }
 
   std::vector<std::string> findings() {
-    std::optional<std::uint64_t> free;
+    FreeSpace free;
     if (!scope_.replicas.empty()) {
-      const auto storage = found_.inventory.destination.storages.rbd(request_.mirror.pool);
-      const ImageRef& replica = scope_.replicas.front();
-      const std::string& pool = storage && !storage->data_pool.empty() ? storage->data_pool : replica.spec.pool;
-      try {
-        free = ports_.destination.images.open(replica.access).available_bytes(pool);
-      } catch (const Error& error) {
-        if (is_connectivity(error)) throw;
-        note(fmt::format("the free space of {} is unknown: {}", request_.mirror.pool, error.what()));
-      }
+      free.target = free_bytes(ports_.destination, found_.inventory.destination, request_.mirror.pool,
+                               scope_.replicas.front());
     }
     // What QEMU is there is nothing that the runs ask.
-    const ClusterInventory there = ports_.destination.hypervisor.survey(SurveyDetail::versions, stop_);
-    found_.inventory.destination.nodes = there.nodes;
+    found_.inventory.destination.nodes = ports_.destination.hypervisor.survey(SurveyDetail::versions, stop_).nodes;
+    if (request_.suspend && plan_.running && !scope_.disks.replicated.empty()) {
+      const std::string storage = state_storage();
+      free.source = free_bytes(ports_.source, found_.inventory.source, storage, record_image_);
+      found_.inventory.source.nodes = ports_.source.hypervisor.survey(SurveyDetail::versions, stop_).nodes;
+    }
     return migration_findings(request_, found_.inventory, scope_, plan_, free);
+  }
+
+  /// What a storage has left, by the access to an image on it; nothing if that is not known.
+  std::optional<std::uint64_t> free_bytes(const Side& side, const ClusterInventory& cluster,
+                                          const std::string& storage_id, const ImageRef& image) {
+    const auto storage = cluster.storages.rbd(storage_id);
+    const std::string& pool = storage && !storage->data_pool.empty() ? storage->data_pool : image.spec.pool;
+    try {
+      return side.images.open(image.access).available_bytes(pool);
+    } catch (const Error& error) {
+      if (is_connectivity(error)) throw;
+      note(fmt::format("the free space of {} is unknown: {}", storage_id, error.what()));
+      return std::nullopt;
+    }
+  }
+
+  /// The storage of the disk that carries the record: there is a way into its Ceph.
+  [[nodiscard]] const std::string& state_storage() const {
+    const std::vector<GuestDisk>& disks = scope_.disks.replicated;
+    const auto found = std::find_if(disks.begin(), disks.end(),
+                                    [this](const GuestDisk& disk) { return disk.image == record_image_; });
+    return (found == disks.end() ? disks.front() : *found).storage;
   }
 
   void plan_steps() {
@@ -173,14 +199,19 @@ class GuestMigration {
     if (!state.ha_state.empty() && state.ha_state != "ignored") {
       steps.push_back(fmt::format("take {} out of high availability's hands (ignored)", guest));
     }
-    if (plan_.running) {
+    const bool suspends = request_.suspend && plan_.running;
+    if (suspends) {
+      steps.push_back(fmt::format("suspend {} to disk, on {}", guest, state_storage()));
+    } else if (plan_.running) {
       steps.push_back(fmt::format("shut {} down, within {} s{}", guest, request_.shutdown_timeout.count(),
                                   request_.options.force_stop ? ", or end it" : ""));
     }
     steps.push_back(fmt::format("fence {} on {} (lock: migrate, onboot: 0)", guest, plan_.source_node));
-    steps.push_back(fmt::format("send what is left to VM {}", target_vmid_));
+    steps.push_back(fmt::format("send what is left{} to VM {}", suspends ? ", and its memory," : "", target_vmid_));
     steps.push_back(fmt::format("make VM {} on {} the guest{}", target_vmid_, plan_.target_node,
-                                request_.options.no_start ? "" : " and start it"));
+                                request_.options.no_start ? ""
+                                : suspends                ? " and let it go on"
+                                                          : " and start it"));
     if (request_.options.ha) steps.push_back(fmt::format("give VM {} to high availability", target_vmid_));
   }
 
@@ -282,13 +313,20 @@ class GuestMigration {
     if (report_.outcome != Outcome::ok) undo(lease);
   }
 
-  MigrationSource source() const { return {ports_, vmid_, plan_.source_node, record_image_}; }
+  MigrationSource source() const {
+    return {ports_, found_.inventory.source, vmid_, plan_.source_node, record_image_};
+  }
 
   MigrationTarget target() const {
     const auto present = found_.inventory.destination.guests.find(target_vmid_);
     return {ports_, target_vmid_,
             present == found_.inventory.destination.guests.end() ? plan_.target_node : present->second.node,
-            scope_.replicas};
+            scope_.replicas, state_there()};
+  }
+
+  [[nodiscard]] std::optional<StateVolume> state_there() const {
+    if (!record_ || record_->target_state.empty()) return std::nullopt;
+    return StateVolume{record_->target_state, image_of_volume(record_->target_state, found_.inventory.destination)};
   }
 
   void switch_leased(const std::stop_token& stop) {
@@ -326,6 +364,7 @@ class GuestMigration {
     record.was_running = plan_.running;
     record.onboot = scope_.config.get("onboot");
     record.ha_state = guest.ha_state;
+    record.suspends = request_.suspend && plan_.running;
     record_ = record;
     source().save(*record_);
   }
@@ -340,11 +379,48 @@ class GuestMigration {
   }
 
   void take_down(const std::stop_token& stop) {
-    if (plan_.running) tell(fmt::format("shutting it down on {}", plan_.source_node));
+    source().take_out_of_ha(*record_, stop);
+    const Suspension before = record_->suspends ? source().settle(*record_, stop) : Suspension::none;
+    const bool runs = plan_.running && before == Suspension::none;
+    if (runs) end_it(stop);
+    down_since_ = steady_clock::now();
+    saved_ = source().fence(*record_, stop);
+    source().require_stopped(stop);
+    if (record_->suspends && !saved_) {
+      note(fmt::format("it went down on {} before its memory was saved, which is lost: it boots anew",
+                       plan_.source_node));
+    }
+    const bool chosen = choose_volumes();
+    if (record_->step == MigrationStep::switching) {
+      advance(MigrationStep::fenced);
+    } else if (chosen) {
+      source().save(*record_);
+    }
+    tell(fmt::format("it is down and fenced on {}", plan_.source_node));
+  }
+
+  /// Takes down a guest that runs.
+  void end_it(const std::stop_token& stop) {
+    // An earlier run may have been asked for it in another way.
+    if (record_->suspends != request_.suspend) {
+      record_->suspends = request_.suspend;
+      source().save(*record_);
+    }
     const auto begin = steady_clock::now();
-    asked_ = plan_.running;
+    if (record_->suspends) {
+      tell(fmt::format("suspending it on {}", plan_.source_node));
+      source().suspend(state_storage(), stop);
+    } else {
+      tell(fmt::format("shutting it down on {}", plan_.source_node));
+      shut_down(stop);
+    }
+    migration_.shutdown = since(begin);
+  }
+
+  void shut_down(const std::stop_token& stop) {
+    asked_ = true;
     try {
-      source().shut_down(*record_, plan_.running, request_.shutdown_timeout, request_.options.force_stop, stop);
+      source().shut_down(request_.shutdown_timeout, request_.options.force_stop, stop);
     } catch (const Error& error) {
       // Who did not heed it for so long may do so yet, and is not waited for any more.
       if (error.code() == ErrorCode::timeout) {
@@ -354,15 +430,92 @@ class GuestMigration {
       throw;
     }
     asked_ = false;
-    if (plan_.running) migration_.shutdown = since(begin);
-    down_since_ = steady_clock::now();
-    source().fence(stop);
-    source().require_stopped(stop);
-    if (record_->step == MigrationStep::switching) advance(MigrationStep::fenced);
-    tell(fmt::format("it is down and fenced on {}", plan_.source_node));
   }
 
+  /// Which volumes its memory is in, and comes to: to be recorded before there is anything there. Returns whether
+  /// they were not chosen before.
+  bool choose_volumes() {
+    if (!saved_ || (record_->source_state == saved_->volume && !record_->target_state.empty())) return false;
+    record_->source_state = saved_->volume;
+    if (!record_->target_state.empty()) return true;
+    const ClusterInventory& there = found_.inventory.destination;
+    const std::string first =
+        fmt::format("{}:{}", request_.mirror.pool, state_image_name(saved_->volume, target_vmid_));
+    std::string volume = first;
+    for (int number = 1;; ++number) {
+      const ImageRef image = image_of_volume(volume, there);
+      if (!ports_.destination.images.open(image.access).find(image.spec)) break;
+      volume = fmt::format("{}-{}", first, number);
+    }
+    record_->target_state = volume;
+    return true;
+  }
+
+  /// Its disks and its memory, side by side.
   void bring_up_to_date(const std::stop_token& stop) {
+    if (!saved_) return mirror_disks(stop);
+    std::stop_source ending;
+    const std::stop_callback forward(stop, [&ending] { ending.request_stop(); });
+    std::optional<Error> failed;
+    std::array<bool, 2> cancelled{};
+    // What fails ends the other one, which is then no failure of its own.
+    in_parallel(cancelled.size(), request_.mirror.parallel, [&](std::size_t which) {
+      try {
+        if (ending.stop_requested()) throw Cancelled{};
+        if (which == 0) return send_state(ending.get_token());
+        mirror_disks(ending.get_token());
+        if (report_.outcome != Outcome::ok) ending.request_stop();
+      } catch (const Error& error) {
+        failed = error;
+        ending.request_stop();
+      } catch (const Cancelled&) {
+        cancelled.at(which) = true;
+      }
+    });
+    if (stop.stop_requested()) throw Cancelled{};
+    if (failed) throw Error(*failed);
+    // Only the disks' failure is left to have ended anything.
+    if (cancelled[0] && report_.outcome == Outcome::ok) throw Cancelled{};
+  }
+
+  void send_state(const std::stop_token& stop) {
+    const TransferSlots::Slot slot = slots_.enter(stop);
+    const auto begin = steady_clock::now();
+    const StateVolume to = state_there().value();
+    const auto storage =
+        found_.inventory.destination.storages.rbd(record_->target_state.substr(0, record_->target_state.find(':')));
+    StateCopy what{.from = image_of_volume(saved_->volume, found_.inventory.source),
+                   .to = to.image,
+                   .snapshot = "crossover-migration",
+                   .storage = storage.value(),
+                   .stall_timeout = request_.mirror.stall_timeout,
+                   .progress = {}};
+    const std::string subject = to_string(what.from.spec);
+    const auto tell_of = [&](EventKind kind, std::uint64_t bytes) {
+      ports_.events.on_event({.kind = kind,
+                              .vmid = vmid_,
+                              .target_vmid = target_vmid_,
+                              .subject = subject,
+                              .full = true,
+                              .bytes = bytes,
+                              .elapsed = since(begin)});
+    };
+    what.progress = [&](std::uint64_t bytes) { tell_of(EventKind::transfer_progress, bytes); };
+    tell_of(EventKind::transfer_started, 0);
+    for (std::size_t attempt = 0;; ++attempt) {
+      try {
+        target().remove_state(stop);
+        migration_.state_bytes = copy_state(what, ports_, stop);
+        break;
+      } catch (const Error& error) {
+        if (!is_connectivity(error) || attempt >= request_.mirror.retries) throw;
+        ports_.clock.wait(pause_before(attempt), stop);
+      }
+    }
+    tell_of(EventKind::transfer_finished, migration_.state_bytes);
+  }
+
+  void mirror_disks(const std::stop_token& stop) {
     MirrorRequest request = alone();
     // The fence is its lock.
     request.options.no_lock = true;
@@ -382,7 +535,7 @@ class GuestMigration {
     } else {
       // Somebody may have been at it since.
       source().require_stopped(stop);
-      source().fence(stop);
+      saved_ = source().fence(*record_, stop);
       source().require_stopped(stop);
     }
     report_.recovery_point = record_->point;
@@ -390,8 +543,9 @@ class GuestMigration {
     const auto begin = steady_clock::now();
     // What this run sent is closed until it is started.
     if (fresh || there.power(request_.mirror.retries, stop) != Power::running) {
+      if (saved_ && !fresh && !is_resumable(there, stop)) saved_.reset();
       there.promote(record_->point, stop);
-      there.configure(record_->onboot, stop);
+      there.configure(record_->onboot, saved_, stop);
       if (!request_.options.no_start) {
         tell(fmt::format("starting VM {} on {}", target_vmid_, there.node()));
         if (!there.start(stop)) {
@@ -400,7 +554,12 @@ class GuestMigration {
         }
       }
     }
+    if (!request_.options.no_start) there.wait_until_resumed(stop);
     if (down_since_) migration_.start = since(begin);
+    migration_.suspended = saved_.has_value();
+    // It goes on there: nothing may go on from the same here.
+    if (!record_->source_state.empty()) source().drop_state(*record_, stop);
+    there.remove_state(stop);
     if (request_.options.ha) ports_.destination.power.set_ha_state(target_vmid_, "started", stop);
     advance(MigrationStep::done, record_->point);
     remove_old_points();
@@ -411,6 +570,13 @@ class GuestMigration {
     report_.conflict.reset();
     tell(fmt::format("it is VM {} on {} now; 'crossover cleanup-source {}' removes what is left of it here",
                      target_vmid_, there.node(), vmid_));
+  }
+
+  /// A memory is of the moment its disks are of.
+  bool is_resumable(MigrationTarget& there, const std::stop_token& stop) {
+    if (there.has_state() && there.is_untouched(record_->point, stop)) return true;
+    note(fmt::format("VM {} on {} had gone on already, and ended: it boots anew", target_vmid_, there.node()));
+    return false;
   }
 
   /// The guest runs meanwhile.
@@ -441,8 +607,12 @@ class GuestMigration {
       // Whoever finds it half back does not take it for one that may run there.
       advance(MigrationStep::switching, record_->point);
       tell(fmt::format("bringing it back on {}", plan_.source_node));
-      source().bring_back(*record_);
+      if (source().bring_back(*record_) == Suspension::lost) {
+        note(fmt::format("it went down on {} before its memory was saved, which is lost: it booted anew",
+                         plan_.source_node));
+      }
       if (!record_->point.empty()) target().demote({});
+      target().remove_state({});
       source().forget();
       migration_.outcome = MigrationOutcome::undone;
       tell(fmt::format("it is on {} again, as it was", plan_.source_node));
@@ -519,6 +689,7 @@ class GuestMigration {
   GuestScope scope_;
   GuestPlan plan_;
   std::optional<MigrationRecord> record_;
+  std::optional<SavedState> saved_;  // what the guest goes on from
   ImageRef record_image_;
   std::optional<steady_clock::time_point> down_since_;  // by this run
   bool asked_ = false;  // the guest was asked to shut down, and nobody knows how that ended

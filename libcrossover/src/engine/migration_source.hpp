@@ -3,41 +3,72 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <stop_token>
 #include <string>
 
 #include "engine/ports.hpp"
 #include "plan/migration_record.hpp"
+#include "plan/saved_state.hpp"
 
 namespace crossover {
+
+/// What became of a guest that was to be suspended.
+enum class Suspension {
+  none,   ///< it runs, or is off, and nothing was saved of it
+  saved,  ///< its memory is in a volume that its configuration tells of, and its QEMU is gone
+  lost    ///< its node failed in the middle, and its memory is gone with that; it is off
+};
 
 /// A guest that is moved, where it comes from. Every change is recorded on one of its disks before it is made.
 class MigrationSource {
  public:
-  /// `record_image` is the disk that tells of the migration. What `ports` refers to has to outlive this object.
-  MigrationSource(const Ports& ports, std::uint32_t vmid, std::string node, ImageRef record_image)
-      : ports_(ports), vmid_(vmid), node_(std::move(node)), record_image_(std::move(record_image)) {}
+  /// `record_image` is the disk that tells of the migration. What `ports` refers to, and `cluster`, have to outlive
+  /// this object.
+  MigrationSource(const Ports& ports, const ClusterInventory& cluster, std::uint32_t vmid, std::string node,
+                  ImageRef record_image)
+      : ports_(ports),
+        cluster_(cluster),
+        vmid_(vmid),
+        node_(std::move(node)),
+        record_image_(std::move(record_image)) {}
 
   void save(const MigrationRecord& record);
   void forget();
 
-  /// Takes the guest out of high availability's hands, and shuts it down if it runs.
-  void shut_down(const MigrationRecord& record, bool running, std::chrono::seconds timeout, bool force,
-                 const std::stop_token& stop);
-  /// Keeps the stopped guest from being started by anything but a human who means it.
-  void fence(const std::stop_token& stop);
+  /// Takes the guest out of high availability's hands.
+  void take_out_of_ha(const MigrationRecord& record, const std::stop_token& stop);
+  void shut_down(std::chrono::seconds timeout, bool force, const std::stop_token& stop);
+  /// Saves its memory in a new volume of a storage. ErrorCode::command if its configuration tells of none then.
+  void suspend(const std::string& storage, const std::stop_token& stop);
+  /// Waits until it is known how suspending it ended that this run, or one before it, began; takes away what is of
+  /// no use: the lock that PVE leaves when it fails, and what was half saved when the node failed.
+  /// ErrorCode::timeout if PVE is at it for too long.
+  Suspension settle(MigrationRecord& record, const std::stop_token& stop);
+  /// Keeps the stopped guest from being started by anything but a human who means it, in one step also if it is
+  /// suspended. Returns what was saved of it.
+  std::optional<SavedState> fence(const MigrationRecord& record, const std::stop_token& stop);
   /// That it is fenced, or stopped, right now; a guest that was both stays stopped while it is fenced. Otherwise
   /// ErrorCode::conflict.
   void require_fenced(const std::stop_token& stop);
   void require_stopped(const std::stop_token& stop);
-  /// Everything as it was before, but for the record.
-  void bring_back(const MigrationRecord& record);
+  /// Takes away what was saved of it: nothing goes on from that here any more, whoever starts it.
+  void drop_state(const MigrationRecord& record, const std::stop_token& stop);
+  /// Everything as it was before, but for the record. A guest that was suspended goes on where it was. Returns what
+  /// had become of suspending it.
+  Suspension bring_back(MigrationRecord& record);
 
  private:
   [[nodiscard]] std::string subject() const;
   ConfigVersion read(const std::stop_token& stop);
+  /// Writes a configuration without what was saved, and removes that; first the record says what is to be removed.
+  void forget_state(MigrationRecord& record, const ConfigVersion& now, const std::string& wanted,
+                    const std::stop_token& stop);
+  /// Removes the volume that the record names, if it is there.
+  void remove_volume(const MigrationRecord& record, const std::stop_token& stop);
 
   const Ports& ports_;
+  const ClusterInventory& cluster_;
   std::uint32_t vmid_;
   std::string node_;
   ImageRef record_image_;

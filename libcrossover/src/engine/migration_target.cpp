@@ -51,7 +51,9 @@ ConfigVersion MigrationTarget::read(const std::stop_token& stop) {
 ConfigVersion MigrationTarget::read_unlocked(const std::stop_token& stop) {
   ConfigVersion now = read(stop);
   const auto lock = parse_vm_config(now.bytes).get("lock");
-  if (lock && *lock != "migrate") {
+  const auto saved = saved_state(now.bytes);
+  const bool is_ours = lock == suspended_lock && saved && state_ && saved->volume == state_->volume;
+  if (lock && *lock != "migrate" && !is_ours) {
     throw Error(ErrorCode::locked, "migrate", subject(), fmt::format("somebody else locked it ({})", *lock), true);
   }
   return now;
@@ -70,9 +72,11 @@ void MigrationTarget::promote(const std::string& point, const std::stop_token& s
   }
 }
 
-void MigrationTarget::configure(const std::optional<std::string>& onboot, const std::stop_token& stop) {
+void MigrationTarget::configure(const std::optional<std::string>& onboot, const std::optional<SavedState>& saved,
+                                const std::stop_token& stop) {
   const ConfigVersion now = read_unlocked(stop);
-  const std::string wanted = without_fence(now.bytes, onboot);
+  std::string wanted = without_fence(without_saved_state(now.bytes), onboot);
+  if (saved && state_) wanted = with_saved_state(wanted, {state_->volume, saved->keys});
   if (wanted != now.bytes) ports_.destination.hypervisor.write_config(node_, vmid_, now, wanted, stop);
 }
 
@@ -87,6 +91,44 @@ bool MigrationTarget::start(const std::stop_token& stop) {
     ports_.clock.wait(interval, stop);
   }
   return true;
+}
+
+bool MigrationTarget::has_state() {
+  return state_ && ports_.destination.images.open(state_->image.access).find(state_->image.spec).has_value();
+}
+
+void MigrationTarget::wait_until_resumed(const std::stop_token& stop) {
+  constexpr std::chrono::hours longest{1};
+  constexpr std::chrono::seconds interval{1};
+  for (const auto deadline = ports_.clock.now() + longest; state_; ports_.clock.wait(interval, stop)) {
+    const auto saved = saved_state(read(stop).bytes);
+    if (!saved || saved->volume != state_->volume) return;
+    if (ports_.destination.power.power(node_, vmid_, stop) == Power::stopped || ports_.clock.now() >= deadline) {
+      throw Error(ErrorCode::command, "resume", subject(), "it did not go on from its memory");
+    }
+  }
+}
+
+template <typename Action>
+void MigrationTarget::wait_while_in_use(const std::stop_token& stop, const Action& action) {
+  // What a QEMU that did not come up had open is its own for half a minute more.
+  constexpr std::chrono::seconds longest{60};
+  constexpr std::chrono::seconds interval{1};
+  for (std::chrono::seconds waited{0};; waited += interval) {
+    try {
+      return action();
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::in_use || waited >= longest) throw;
+    }
+    ports_.clock.wait(interval, stop);
+  }
+}
+
+void MigrationTarget::remove_state(const std::stop_token& stop) {
+  if (!has_state()) return;
+  const auto saved = saved_state(read(stop).bytes);
+  if (saved && saved->volume == state_->volume) return;
+  wait_while_in_use(stop, [&] { ports_.destination.images.open(state_->image.access).remove(state_->image.spec); });
 }
 
 /// It runs: what keeps its agent from being asked is no reason to think otherwise.
@@ -134,27 +176,15 @@ bool MigrationTarget::is_untouched(const std::string& point, const std::stop_tok
 
 void MigrationTarget::keep_down(const std::stop_token& stop) {
   const ConfigVersion now = read_unlocked(stop);
-  if (!is_fenced(now.bytes)) {
-    ports_.destination.hypervisor.write_config(node_, vmid_, now, with_fence(now.bytes), stop);
-  }
+  const std::string wanted = with_fence(without_saved_state(now.bytes));
+  if (wanted != now.bytes) ports_.destination.hypervisor.write_config(node_, vmid_, now, wanted, stop);
 }
 
 void MigrationTarget::demote(const std::stop_token& stop) {
-  // What a QEMU that did not come up had open is its own for half a minute more.
-  constexpr std::chrono::seconds longest{60};
-  constexpr std::chrono::seconds interval{1};
-  std::chrono::seconds waited{0};
   for (const ImageRef& image : images_) {
-    for (;; waited += interval) {
-      try {
-        change_record(ports_.destination.images, image, stop,
-                      [](ReplicaRecord& record) { record.promoted.reset(); });
-        break;
-      } catch (const Error& error) {
-        if (error.code() != ErrorCode::in_use || waited >= longest) throw;
-      }
-      ports_.clock.wait(interval, stop);
-    }
+    wait_while_in_use(stop, [&] {
+      change_record(ports_.destination.images, image, stop, [](ReplicaRecord& record) { record.promoted.reset(); });
+    });
   }
   const ConfigVersion now = read(stop);
   if (is_fenced(now.bytes)) {

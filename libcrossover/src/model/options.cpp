@@ -121,6 +121,8 @@ constexpr auto prune_descriptions = std::to_array<PruneOptionDescription>({
 using M = MigrateOptions;
 
 constexpr auto migrate_descriptions = std::to_array<MigrateOptionDescription>({
+    {"migrate-mode", "mode", &M::mode, "shutdown|suspend",
+     "whether a running guest is shut down here and boots there, or its memory is saved here and goes on there"},
     {"precopy-threshold", "precopy_threshold", &M::precopy_threshold, "bytes[K|M|G]",
      "a guest is switched over once a round before that sent no more than this; without it, once a round's "
      "transfer "

@@ -28,6 +28,7 @@ struct NodeState {
   std::string pve_version;  ///< as `pveversion` prints it; empty if unknown
   std::string ceph_version;
   std::string qemu_version;       ///< "10.1.2"; empty if unknown
+  std::string processor;          ///< the model of its first processor; empty if unknown
   std::set<std::string> bridges;  ///< network bridges a guest's NIC can be plugged into
   std::string known_hosts;        ///< its host keys as PVE keeps them; empty: none kept
 };

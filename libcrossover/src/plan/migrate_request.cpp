@@ -37,6 +37,22 @@ MigrateRequest parse_options(const MirrorOptions& mirror, const MigrateOptions& 
   contradicts(mirror.vmid == "all" || !mirror.tag.empty(), "--vmid",
               "guests that are migrated are named one by one");
   contradicts(options.no_start && options.ha, "--ha", "high availability would start what --no-start leaves off");
+  request.suspend = options.mode == "suspend";
+  if (!request.suspend && options.mode != "shutdown") {
+    throw Error(ErrorCode::usage, "option", "--migrate-mode",
+                fmt::format("'{}' is neither 'shutdown' nor 'suspend'", options.mode));
+  }
+  const auto has_no_effect = [&request](bool given, const char* option, const char* why) {
+    if (request.suspend && given) {
+      throw Error(ErrorCode::usage, "option", option,
+                  std::string(why) + "; leave out it or --migrate-mode=suspend");
+    }
+  };
+  has_no_effect(options.shutdown_timeout != MigrateOptions{}.shutdown_timeout, "--shutdown-timeout",
+                "a guest that is suspended is not asked to shut down");
+  has_no_effect(options.force_stop, "--force-stop", "a guest that is suspended is not asked to shut down");
+  has_no_effect(options.no_start, "--no-start",
+                "what was saved of a guest's memory is of no use until it is started");
   if (!options.precopy_threshold.empty()) {
     request.precopy_threshold = parse_bytes("--precopy-threshold", options.precopy_threshold);
   }

@@ -16,6 +16,8 @@ struct MigrateRequest {
   std::optional<std::uint64_t> precopy_threshold;  ///< stream bytes; nothing: what takes precopy_time
   std::size_t precopy_rounds = 1;
   std::chrono::seconds shutdown_timeout{};
+  bool suspend =
+      false;  ///< a running guest is suspended to disk and goes on there, instead of shut down and booted
   MigrateOptions options;  ///< where the flags are read
 };
 

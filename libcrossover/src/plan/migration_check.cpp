@@ -1,6 +1,7 @@
 #include "plan/migration_check.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
@@ -9,6 +10,7 @@
 #include "crossover/byte_size.hpp"
 #include "crossover/vm_config.hpp"
 #include "plan/migration_record.hpp"
+#include "plan/saved_state.hpp"
 
 namespace crossover {
 
@@ -34,6 +36,8 @@ std::string property(const std::string& value, std::string_view name) {
   }
   return "";
 }
+
+constexpr std::string_view custom_model = "custom-";
 
 /// "10.1" of "pc-q35-10.1+pve0"; empty for a machine without a version.
 std::string machine_version(const std::string& machine) {
@@ -65,7 +69,7 @@ class Findings {
            const GuestPlan& plan)
       : request_(request), inventory_(inventory), scope_(scope), plan_(plan) {}
 
-  std::vector<std::string> find(std::optional<std::uint64_t> free_bytes) {
+  std::vector<std::string> find(const FreeSpace& free) {
     if (plan_.problem) add("{}", plan_.problem->text);
     const auto& restriction = inventory_.destination.restriction;
     if (restriction) {
@@ -76,7 +80,12 @@ class Findings {
     for (const LeftOut& left_out : plan_.left_out) data_or_device(left_out);
     networks();
     processor();
-    if (free_bytes) space(*free_bytes);
+    machine();
+    if (free.target) space(*free.target);
+    if (suspends()) {
+      state_of_hardware();
+      if (free.source) source_space(*free.source);
+    }
     return std::move(found_);
   }
 
@@ -133,15 +142,22 @@ class Findings {
     }
   }
 
-  void processor() {
-    const ClusterInventory& there = inventory_.destination;
+  [[nodiscard]] std::string cpu_model() const {
     const std::string cpu = scope_.config.get("cpu").value_or("");
-    std::string model = property(cpu, "cputype");
-    if (model.empty()) model = property(cpu, "");
-    constexpr std::string_view custom = "custom-";
-    if (model.starts_with(custom) && !there.cpu_models.contains(model.substr(custom.size()))) {
+    const std::string model = property(cpu, "cputype");
+    return model.empty() ? property(cpu, "") : model;
+  }
+
+  void processor() {
+    const std::string model = cpu_model();
+    if (model.starts_with(custom_model) &&
+        !inventory_.destination.cpu_models.contains(model.substr(custom_model.size()))) {
       add("its CPU is the model {}, which the destination does not have", model);
     }
+  }
+
+  void machine() {
+    const ClusterInventory& there = inventory_.destination;
     const std::string machine = scope_.config.get("machine").value_or("");
     std::string type = property(machine, "type");
     if (type.empty()) type = property(machine, "");
@@ -154,16 +170,70 @@ class Findings {
     }
   }
 
+  [[nodiscard]] bool suspends() const { return request_.suspend && plan_.running; }
+
+  /// What a memory that was saved on one machine cannot go on with on another.
+  void state_of_hardware() {
+    for (const std::string& key : scope_.config.keys()) {
+      const bool is_passed_through = key.starts_with("hostpci") || key.starts_with("usb");
+      if (is_passed_through && request_.mirror.options.keep_host_devices) {
+        add("{} is a device that is passed through, with which a guest cannot be suspended; take it out, or "
+            "migrate "
+            "with --migrate-mode=shutdown",
+            key);
+      }
+    }
+    // PVE applies them before it goes on from what was saved, here as well.
+    for (const VmConfigSection& section : scope_.config.sections()) {
+      if (section.kind != VmSectionKind::pending || section.entries.empty()) continue;
+      add("changes of {} wait for its next start, and what is saved of its memory would not fit the machine they "
+          "make; revert them, or migrate with --migrate-mode=shutdown",
+          fmt::join(section.keys(), ", "));
+    }
+    const auto here = inventory_.source.nodes.find(plan_.source_node);
+    const auto there = inventory_.destination.nodes.find(plan_.target_node);
+    if (here == inventory_.source.nodes.end() || there == inventory_.destination.nodes.end()) return;
+    const NodeState& source = here->second;
+    const NodeState& target = there->second;
+    if (is_newer(source.qemu_version, target.qemu_version)) {
+      add("{} has QEMU {} and {} {}, which may not understand what the newer one saved; update it, or migrate with "
+          "--migrate-mode=shutdown",
+          source.name, source.qemu_version, target.name,
+          target.qemu_version.empty() ? "one of an unknown version" : target.qemu_version);
+    }
+    // What a custom model is, the other side's file may say otherwise.
+    const std::string model = cpu_model();
+    const bool is_hosts = model == "host" || model == "max" || model.starts_with(custom_model);
+    if (is_hosts && (source.processor.empty() || source.processor != target.processor)) {
+      const auto name = [](const NodeState& node) { return node.processor.empty() ? "unknown" : node.processor; };
+      add("its CPU is {}, and the processors of {} ({}) and {} ({}) are not known to be the same; give it another "
+          "model, or migrate with --migrate-mode=shutdown",
+          model, source.name, name(source), target.name, name(target));
+    }
+  }
+
   void space(std::uint64_t free_bytes) {
     std::uint64_t to_come = 0;
     for (const DiskPlan& disk : plan_.disks) {
       if (disk.full) to_come += disk.layout.size_bytes;
     }
-    const std::uint64_t needed = to_come + to_come / 100 * space_margin_percent;
+    if (suspends()) to_come += state_volume_bytes(scope_.config);
+    const std::uint64_t needed = with_margin(to_come);
     if (needed <= free_bytes) return;
-    add("its disks that are not there yet may need {}, with a margin of {}%, and {} are free in the pool of {}",
-        format_bytes(needed), space_margin_percent, format_bytes(free_bytes), request_.mirror.pool);
+    add("{} that are not there yet may need {}, with a margin of {}%, and {} are free in the pool of {}",
+        suspends() ? "its disks and its memory" : "its disks", format_bytes(needed), space_margin_percent,
+        format_bytes(free_bytes), request_.mirror.pool);
   }
+
+  void source_space(std::uint64_t free_bytes) {
+    const std::uint64_t needed = with_margin(state_volume_bytes(scope_.config));
+    if (needed <= free_bytes) return;
+    add("its memory may need {} when it is saved, with a margin of {}%, and {} are free in the pool of {}",
+        format_bytes(needed), space_margin_percent, format_bytes(free_bytes),
+        scope_.disks.replicated.empty() ? plan_.source_node : scope_.disks.replicated.front().storage);
+  }
+
+  static std::uint64_t with_margin(std::uint64_t bytes) { return bytes + bytes / 100 * space_margin_percent; }
 
   const MigrateRequest& request_;
   const Inventory& inventory_;
@@ -175,9 +245,8 @@ class Findings {
 }  // namespace
 
 std::vector<std::string> migration_findings(const MigrateRequest& request, const Inventory& inventory,
-                                            const GuestScope& scope, const GuestPlan& plan,
-                                            std::optional<std::uint64_t> free_bytes) {
-  return Findings(request, inventory, scope, plan).find(free_bytes);
+                                            const GuestScope& scope, const GuestPlan& plan, const FreeSpace& free) {
+  return Findings(request, inventory, scope, plan).find(free);
 }
 
 }  // namespace crossover

@@ -16,10 +16,16 @@ namespace crossover {
 /// stops the whole cluster.
 inline constexpr std::uint64_t space_margin_percent = 5;
 
-/// Everything that keeps the guest from being moved as it is, each with the way out; none: it can be. `free_bytes`
-/// is what the pool of its replica has left, if that is known.
+/// What pools have left, as far as it is known.
+struct FreeSpace {
+  std::optional<std::uint64_t> target;  ///< the replica's pool
+  std::optional<std::uint64_t> source;  ///< the pool that the memory of a guest that is suspended is saved in
+
+  bool operator==(const FreeSpace&) const = default;
+};
+
+/// Everything that keeps the guest from being moved as it is, each with the way out; none: it can be.
 std::vector<std::string> migration_findings(const MigrateRequest& request, const Inventory& inventory,
-                                            const GuestScope& scope, const GuestPlan& plan,
-                                            std::optional<std::uint64_t> free_bytes);
+                                            const GuestScope& scope, const GuestPlan& plan, const FreeSpace& free);
 
 }  // namespace crossover

@@ -16,7 +16,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int version = 1;
+constexpr int version = 2;
 constexpr const char* fence_lock = "migrate";
 
 constexpr std::array<std::pair<MigrationStep, std::string_view>, 4> step_names{
@@ -53,6 +53,9 @@ std::string render_migration(const MigrationRecord& record) {
              {"ha_state", record.ha_state},
              {"point", record.point}};
   if (record.onboot) value["onboot"] = *record.onboot;
+  if (record.suspends) value["suspends"] = true;
+  if (!record.source_state.empty()) value["source_state"] = record.source_state;
+  if (!record.target_state.empty()) value["target_state"] = record.target_state;
   return value.dump();
 }
 
@@ -76,6 +79,9 @@ std::optional<MigrationRecord> migration_record(const ImageState& image) {
     record.ha_state = value.at("ha_state");
     record.point = value.at("point");
     if (value.contains("onboot")) record.onboot = value.at("onboot");
+    record.suspends = value.value("suspends", false);
+    record.source_state = value.value("source_state", "");
+    record.target_state = value.value("target_state", "");
     if (record.image_id != image.id || record.pool_id != image.pool_id) return std::nullopt;
     return record;
   } catch (const json::exception& error) {

@@ -35,6 +35,9 @@ struct MigrationRecord {
   std::optional<std::string> onboot;  ///< what its configuration said; nothing: it had no such line
   std::string ha_state;               ///< of its high availability resource; empty: it was none
   std::string point;                  ///< the recovery point that the target has, from `starting` on
+  bool suspends = false;  ///< it is suspended to disk instead of shut down, and to go on from there on the target
+  std::string source_state;  ///< the volume with its memory, once there is one
+  std::string target_state;  ///< the volume that becomes its copy; that name was free when it was chosen
 
   bool operator==(const MigrationRecord&) const = default;
 };
@@ -47,7 +50,8 @@ std::string render_migration(const MigrationRecord& record);
 std::optional<MigrationRecord> migration_record(const ImageState& image);
 
 /// The same configuration with the fence: `lock: migrate`, which PVE does not take away when a node boots, and
-/// `onboot: 0`. Taking it off gives the very bytes it was put on, given what `onboot` was.
+/// `onboot: 0`. Taking it off gives the very bytes it was put on, given what `onboot` was. It takes the place of
+/// any other lock, and what the configuration tells of a saved state stays.
 std::string with_fence(const std::string& config);
 std::string without_fence(const std::string& config, const std::optional<std::string>& onboot);
 bool is_fenced(const std::string& config);

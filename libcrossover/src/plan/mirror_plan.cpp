@@ -49,6 +49,17 @@ std::uint64_t replica_features(std::uint64_t source) {
   return (source & carried) | exclusive_lock;
 }
 
+}  // namespace
+
+ImageLayout replica_layout(const ImageLayout& source, const RbdStorage& storage) {
+  ImageLayout layout = source;
+  layout.features = replica_features(source.features);
+  layout.data_pool = storage.data_pool;
+  return layout;
+}
+
+namespace {
+
 class GuestPlanner {
  public:
   GuestPlanner(const MirrorRequest& request, const Inventory& inventory, const GuestScope& scope,
@@ -404,9 +415,7 @@ class GuestPlanner {
     disk.identity = identity(disk.disk, *source);
     disk.source_record = image_record(*source);
     check_source_record(disk);
-    disk.layout = source->layout;
-    disk.layout.features = replica_features(source->layout.features);
-    disk.layout.data_pool = inventory_.destination.storages.rbd(request_.pool)->data_pool;
+    disk.layout = replica_layout(source->layout, *inventory_.destination.storages.rbd(request_.pool));
     if (disk.replica.spec == disk.disk.image.spec &&
         inventory_.replica_fsids.at(disk.replica.access) == disk.identity.fsid) {
       stop(ErrorCode::usage, "VM {}: {} would be mirrored onto itself", scope_.vmid, to_string(disk.replica.spec));

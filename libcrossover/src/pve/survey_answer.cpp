@@ -102,6 +102,8 @@ SurveyAnswer parse_survey_answer(std::string_view text, const std::string& host)
       answer.bridges.insert(name);
     } else if (kind == "interfaces") {
       answer.interfaces.push_back(bytes);
+    } else if (kind == "processor") {
+      answer.processor = bytes;
     } else if (kind == "writable") {
       answer.writable = bytes == "1";
     } else if (kind == "end") {
@@ -238,6 +240,7 @@ void add_node(ClusterInventory& inventory, const std::string& node, const Survey
   if (const std::string* version = output("pveversion")) state.pve_version = first_line(*version);
   if (const std::string* version = output("ceph-version")) state.ceph_version = first_line(*version);
   if (const std::string* version = output("qemu-version")) state.qemu_version = parse_qemu_version(*version);
+  state.processor = answer.processor;
   state.bridges = answer.bridges;
   for (const std::string& interfaces : answer.interfaces) state.bridges.merge(parse_ovs_bridges(interfaces));
   if (const std::string* list = output("qm-list")) {

@@ -20,6 +20,7 @@ struct SurveyAnswer {
   std::vector<std::string> interfaces;         ///< files that configure network interfaces
   std::set<std::string> ceph_files;
   std::set<std::string> snippets;
+  std::string processor;  ///< its model; empty if unknown
   bool writable = false;
 };
 

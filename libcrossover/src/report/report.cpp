@@ -46,6 +46,8 @@ ordered_json to_value(const MigrationReport& migration) {
           {"rounds", migration.rounds},
           {"precopy_bytes", migration.precopy_bytes},
           {"switch_bytes", migration.switch_bytes},
+          {"suspended", migration.suspended},
+          {"state_bytes", migration.state_bytes},
           {"downtime_ms", migration.downtime().count()},
           {"shutdown_ms", migration.shutdown.count()},
           {"transfer_ms", migration.transfer.count()},

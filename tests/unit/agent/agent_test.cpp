@@ -553,7 +553,7 @@ class OneGuest final : public Hypervisor, public GuestPower {
     found.name = "west";
     found.writable = true;
     found.nodes["pve04"] = {
-        "pve04", "10.0.0.4", true, "", "pve-manager/8", "ceph 18", "10.1.2", {"vmbr0"}, "pve04 ssh-rsa AAAA\n"};
+        "pve04", "10.0.0.4", true, "", "pve-manager/8", "ceph 18", "10.1.2", "EPYC", {"vmbr0"}, "pve04 ssh-rsa AAAA\n"};
     found.nodes["pve05"] = {.name = "pve05", .unreachable = "no route"};
     found.storages = parse_storage_config("rbd: a\n\tpool p\n\tnodes pve04\n\tcontent images\n\nbroken line\n");
     found.ceph_files = {"a.keyring"};

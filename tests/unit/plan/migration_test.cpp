@@ -2,6 +2,7 @@
 #include "crossover/error.hpp"
 #include "plan/migration_check.hpp"
 #include "plan/migration_record.hpp"
+#include "plan/saved_state.hpp"
 #include "plan_stage.hpp"
 
 using namespace crossover;
@@ -22,12 +23,15 @@ TEST_CASE("a migration's record reads as it was written, and only on its own ima
     record.step = step;
     record.onboot = step == MigrationStep::done ? std::optional<std::string>("1") : std::nullopt;
     record.ha_state = step == MigrationStep::fenced ? "started" : "";
+    record.suspends = step != MigrationStep::switching;
+    record.source_state = record.suspends ? "ssd:vm-100-state-suspend-2026-11-23" : "";
+    record.target_state = step == MigrationStep::starting ? "copy:vm-99100-state-suspend-2026-11-23" : "";
     image.metadata[std::string(migration_key)] = render_migration(record);
     CHECK(migration_record(image) == record);
   }
   image.id = "copy";
   CHECK_FALSE(migration_record(image));
-  image.metadata[std::string(migration_key)] = R"({"version":2})";
+  image.metadata[std::string(migration_key)] = R"({"version":3})";
   CHECK_THROWS_AS(migration_record(image), Error);
   for (const char* text : {"", "{", "[]", R"({"version":1})", R"({"version":1,"step":"x"})"}) {
     image.metadata[std::string(migration_key)] = text;
@@ -50,6 +54,115 @@ TEST_CASE("the fence goes on and off without a trace") {
   }
 }
 
+TEST_CASE("a migration that an older version began is one that shuts down") {
+  ImageState image = PlanStage::image("abc", 7, 4096);
+  image.metadata[std::string(migration_key)] =
+      R"({"version":1,"image_id":"abc","pool_id":7,"job":"j","destination_fsid":"f","target_vmid":9,)"
+      R"("step":"fenced","was_running":true,"ha_state":"","point":""})";
+  const MigrationRecord record = migration_record(image).value();
+  CHECK(record.step == MigrationStep::fenced);
+  CHECK_FALSE(record.suspends);
+  CHECK((record.source_state + record.target_state).empty());
+}
+
+TEST_CASE("a saved state goes into a configuration and out of it without a trace") {
+  const SavedState state{"ssd:vm-100-state-suspend-2026-11-23",
+                         {{"runningmachine", "pc-i440fx-10.1+pve0"},
+                          {"runningcpu", "kvm64,enforce"},
+                          {"running-nets-host-mtu", "net0=1500"}}};
+  for (const char* config : {"memory: 512\nonboot: 1\nname: x\n", "", "memory: 512\r\n",
+                             "args: -x\n\n[old]\nvmstate: ssd:vm-100-state-old\nrunningcpu: host\n"}) {
+    CAPTURE(config);
+    CHECK_FALSE(saved_state(config));
+    const std::string suspended = with_saved_state(config, state);
+    CHECK(saved_state(suspended) == state);
+    CHECK(parse_vm_config(suspended).get("lock") == "suspended");
+    CHECK(with_saved_state(suspended, state) == suspended);
+    const auto onboot = parse_vm_config(config).get("onboot");
+    CHECK(without_fence(without_saved_state(suspended), onboot) == config);
+    // The fence takes the place of PVE's lock, and what a start needs stays.
+    const std::string fenced = with_fence(suspended);
+    CHECK(is_fenced(fenced));
+    CHECK(saved_state(fenced) == state);
+    CHECK(is_fenced(without_saved_state(fenced)));
+  }
+}
+
+TEST_CASE("volumes of a saved state: how large they are, and what they are called over there") {
+  for (const auto& [line, mib] : {std::pair("memory: 2048\n", 4596U), std::pair("", 1524U),
+                                  std::pair("memory: current=4096\n", 8692U), std::pair("memory: x\n", 1524U)}) {
+    CAPTURE(line);
+    CHECK(state_volume_bytes(parse_vm_config(line)) == std::uint64_t{mib} << 20);
+  }
+  CHECK(state_image_name("ssd:vm-100-state-suspend-2026-11-23", 99100) == "vm-99100-state-suspend-2026-11-23");
+  const PlanStage stage;
+  const ImageRef image = image_of_volume("ssd:vm-100-state-suspend-2026-11-23", stage.inventory.source);
+  CHECK(to_string(image.spec) == "fast/vm-100-state-suspend-2026-11-23");
+  for (const char* volume : {"gone:vm-100-disk-0", "local:vm-100-disk-0", "vm-100-disk-0"}) {
+    CAPTURE(volume);
+    CHECK_THROWS_AS((void)image_of_volume(volume, stage.inventory.source), Error);
+  }
+}
+
+TEST_CASE("what a guest that is suspended needs besides") {
+  struct Site {
+    std::string lines;
+    std::string qemu_here = "10.1.2";
+    std::string qemu_there = "10.1.2";
+    std::string processor_here = "EPYC 9654";
+    std::string processor_there = "EPYC 9654";
+    FreeSpace free;
+    Power power = Power::running;
+    std::string mode = "suspend";
+    bool keep_host_devices = false;
+  };
+  const auto findings = [](const Site& site) {
+    PlanStage stage;
+    stage.put_source(stage.config + site.lines);
+    stage.inventory.source.guests.at(100).power = site.power;
+    stage.options.keep_host_devices = site.keep_host_devices;
+    NodeState& here = stage.inventory.source.nodes.at(stage.inventory.source.guests.at(100).node);
+    NodeState& there = stage.inventory.destination.nodes.at("w1");
+    here.qemu_version = site.qemu_here;
+    here.processor = site.processor_here;
+    there.qemu_version = site.qemu_there;
+    there.processor = site.processor_there;
+    stage.inventory.destination.cpu_models = {"fast"};
+    MigrateOptions options;
+    options.mode = site.mode;
+    const MigrateRequest request = parse_options(stage.options, options);
+    const auto scopes = scope_guests(request.mirror, stage.inventory.source, stage.inventory.destination);
+    return migration_findings(request, stage.inventory, scopes.at(0), stage.plan(), site.free);
+  };
+  constexpr std::uint64_t much = std::uint64_t{1} << 40;
+  CHECK(findings({}).empty());
+  CHECK(findings({.free = {.target = much, .source = much}}).empty());
+  CHECK(findings({.qemu_here = "9.2.0"}).empty());
+  CHECK(findings({.lines = "cpu: host\n"}).empty());
+  CHECK(findings({.lines = "cpu: x86-64-v2-AES\n", .processor_there = "Xeon"}).empty());
+  const std::vector<Site> bad{{.qemu_there = "10.1.1"},
+                              {.qemu_there = ""},
+                              {.lines = "cpu: host\n", .processor_there = "Xeon"},
+                              {.lines = "cpu: host,flags=+aes\n", .processor_here = "", .processor_there = ""},
+                              {.lines = "cpu: cputype=custom-fast\n", .processor_there = "Xeon"},
+                              {.lines = "hostpci0: 0000:01:00.0\n", .keep_host_devices = true},
+                              {.lines = "\n[PENDING]\nmemory: 1024\n"},
+                              {.free = {.target = 1U << 30, .source = much}},
+                              {.free = {.target = much, .source = 1U << 30}}};
+  for (std::size_t i = 0; i < bad.size(); ++i) {
+    CAPTURE(i);
+    const auto found = findings(bad[i]);
+    CHECK_MESSAGE(found.size() == 1, found.size());
+    // One that is off has no memory, and one that is shut down takes none along.
+    Site off = bad[i];
+    off.power = Power::stopped;
+    CHECK(findings(off).empty());
+    Site shut = bad[i];
+    shut.mode = "shutdown";
+    CHECK(findings(shut).empty());
+  }
+}
+
 TEST_CASE("machine, processor, network and space are looked at") {
   const auto findings = [](const std::string& lines, std::optional<std::uint64_t> free = {}) {
     PlanStage stage;
@@ -61,7 +174,7 @@ TEST_CASE("machine, processor, network and space are looked at") {
     const MigrateRequest request = parse_options(stage.options, MigrateOptions{});
     const auto scopes = scope_guests(request.mirror, stage.inventory.source, stage.inventory.destination);
     const GuestPlan plan = stage.plan();
-    return migration_findings(request, stage.inventory, scopes.at(0), plan, free);
+    return migration_findings(request, stage.inventory, scopes.at(0), plan, {.target = free, .source = {}});
   };
   for (const char* fine :
        {"", "machine: q35\n", "machine: pc-q35-9.2\n", "machine: type=pc-i440fx-8.1+pve1,viommu=intel\n",
@@ -104,4 +217,20 @@ TEST_CASE("options that contradict a migration are refused") {
   CHECK(refused([](MirrorOptions&, MigrateOptions& options) { options.precopy_threshold = "little"; }));
   CHECK(refused([](MirrorOptions&, MigrateOptions& options) { options.shutdown_timeout = "0s"; }));
   CHECK(refused([](MirrorOptions&, MigrateOptions& options) { options.no_start = options.ha = true; }));
+  CHECK(refused([](MirrorOptions&, MigrateOptions& options) { options.mode = "stop"; }));
+  CHECK(refused([](MirrorOptions&, MigrateOptions& options) { options.mode = ""; }));
+  const auto suspend = [](MigrateOptions& options) { options.mode = "suspend"; };
+  CHECK_FALSE(refused([&](MirrorOptions&, MigrateOptions& options) { suspend(options); }));
+  CHECK(refused([&](MirrorOptions&, MigrateOptions& options) {
+    suspend(options);
+    options.shutdown_timeout = "90s";
+  }));
+  CHECK(refused([&](MirrorOptions&, MigrateOptions& options) {
+    suspend(options);
+    options.force_stop = true;
+  }));
+  CHECK(refused([&](MirrorOptions&, MigrateOptions& options) {
+    suspend(options);
+    options.no_start = true;
+  }));
 }

@@ -3,7 +3,9 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <stop_token>
 #include <thread>
 
@@ -288,4 +290,9 @@ TEST_CASE_FIXTURE(Stage, "a survey tells of bridges, CPU models, high availabili
   found = cluster.survey(SurveyDetail::versions, {});
   CHECK(found.nodes.at("pve1").qemu_version == "10.1.2");
   CHECK(found.nodes.at("pve1").pve_version.starts_with("pve-manager/"));
+  std::ifstream processors("/proc/cpuinfo");
+  const std::string text{std::istreambuf_iterator<char>(processors), {}};
+  const std::string& processor = found.nodes.at("pve1").processor;
+  CHECK_MESSAGE(text.find(": " + processor + "\n") != std::string::npos, processor);
+  CHECK(processor.empty() == (text.find("model name") == std::string::npos));
 }

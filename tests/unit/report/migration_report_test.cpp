@@ -20,6 +20,8 @@ TEST_CASE("a migration as JSON") {
                                     .rounds = 3,
                                     .precopy_bytes = 5'000'000'000,
                                     .switch_bytes = 4096,
+                                    .suspended = true,
+                                    .state_bytes = 300'000'000,
                                     .shutdown = 1500ms,
                                     .transfer = 700ms,
                                     .start = 2s,

@@ -87,6 +87,9 @@ for my $path ('/etc/network/interfaces', map { "/etc/network/interfaces.d/$_" } 
     my $bytes = slurp($path);
     put('interfaces', $path, $bytes) if defined $bytes;
 }
+if ($detail && (slurp('/proc/cpuinfo') // '') =~ /^model name\s*:\s*(.+)$/m) {
+    put('processor', 'first', $1);
+}
 my %commands = ('qm-list' => ['qm', 'list']);
 %commands = (%commands, 'pveversion' => ['pveversion'], 'ceph-version' => ['ceph', '--version'],
     'qemu-version' => ['kvm', '--version']) if $detail;
