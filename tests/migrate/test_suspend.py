@@ -40,7 +40,6 @@ def test_there_and_back(site):
     last = told(guest)[-1]
     moved = site.migrated(SUSPEND)
     assert moved["migration"]["suspended"] and moved["migration"]["state_bytes"] > 1 << 20
-    assert not any("free space" in warning for warning in moved["warnings"]), moved["warnings"]
     last = check_goes_on(site.target(), *max(last, told(guest)[-1]))
     assert boots(site.target()) == (0, 0) and "stopped counter" not in guest.console()
     site.check_there(guest, config)
@@ -62,6 +61,8 @@ def test_there_and_back(site):
 def test_target_that_cannot_go_on_from_it(site):
     """Over there it has another amount of memory: what was saved does not fit. It goes on here, and is moved at last."""
     guest = site.counting_guest()
+    # As `qm` writes it, which is what it does when it suspends a guest.
+    site.run(EAST, "qm", "set", str(VMID), "--tags", "moving")
     config = guest.config()
     done = site.migrate(SUSPEND, "--rewrite=s/memory: 256/memory: 320/")
     last = told(guest)[-1]

@@ -175,7 +175,8 @@ class GuestMigration {
       return side.images.open(image.access).available_bytes(pool);
     } catch (const Error& error) {
       if (is_connectivity(error)) throw;
-      note(fmt::format("the free space of {} is unknown: {}", storage_id, error.what()));
+      note(fmt::format("the free space of {} on the {} is unknown: {}", storage_id,
+                       &side == &ports_.source ? "source" : "destination", error.what()));
       return std::nullopt;
     }
   }

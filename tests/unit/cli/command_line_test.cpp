@@ -257,7 +257,8 @@ TEST_CASE("what is done with replicas where they are names them") {
 
 TEST_CASE("a migration has its own options too, each described once, and nothing else has them") {
   MigrateOptions options;
-  const auto& [mode, precopy_threshold, precopy_rounds, shutdown_timeout, force_stop, no_start, ha, drop_cdrom] = options;
+  const auto& [mode, precopy_threshold, precopy_rounds, shutdown_timeout, force_stop, no_start, ha, drop_cdrom] =
+      options;
   const std::set<const void*> members{
       &mode, &precopy_threshold, &precopy_rounds, &shutdown_timeout, &force_stop, &no_start, &ha, &drop_cdrom};
   std::set<const void*> listed;
