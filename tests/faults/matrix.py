@@ -10,6 +10,7 @@ import tempfile
 import time
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 
 from mirrortest import EAST, REPOSITORY, WEST, running_lab, wait_for
 
@@ -383,6 +384,19 @@ def chosen(found, options):
     return found
 
 
+class Good:
+    """The cells that were good already, in a file if there is one to be remembered in."""
+
+    def __init__(self, file):
+        self.file = file
+        self.cells = set(file.read_text().splitlines()) if file and file.exists() else set()
+
+    def add(self, cell):
+        if self.file:
+            with self.file.open("a") as lines:
+                lines.write(f"{cell}\n")
+
+
 def parser():
     options = argparse.ArgumentParser(prog="tests/faults/run", description="Runs crossover in a lab of its own, and lets "
                                       "something go wrong at each of its steps. See tests/faults/README.md.")
@@ -390,6 +404,8 @@ def parser():
     options.add_argument("--seed", type=int, default=0, help="chooses the cells of --cells")
     options.add_argument("--cells", type=int, metavar="K", help="only K cells")
     options.add_argument("--cell", metavar="TEXT", help="only cells whose line contains this")
+    options.add_argument("--state", metavar="FILE", type=Path, help="leave out the cells that this file says were good, and "
+                         "add those that are")
     options.add_argument("--list", action="store_true", help="print the cells and do nothing else")
     return options
 
@@ -404,7 +420,8 @@ def main(words=None):
         found, counts = cells(stage)
         print(f"{len(found)} cells: " + ", ".join(f"{kind} {count} steps" for kind, count in counts.items()) +
               f", {len(FAULTS)} faults", flush=True)
-        todo = chosen(found, options)
+        good = Good(options.state)
+        todo = [cell for cell in chosen(found, options) if str(cell) not in good.cells]
         if options.list:
             print("\n".join(map(str, todo)))
             return 0
@@ -417,6 +434,7 @@ def main(words=None):
                 stage.watch_timeout(WEST, REAL_WATCH_TIMEOUT)
             try:
                 ended = run_cell(stage, cell)
+                good.add(cell)
             except Exception as error:  # noqa: BLE001: the other cells are still to be seen
                 failed += 1
                 ended = f"FAILED: {error}"

@@ -223,6 +223,24 @@ def freezing(guest):
     return lambda: guest.console().count("fsfreeze freeze") > before
 
 
+def test_a_guest_that_ceph_takes_for_dead_keeps_its_disks(site, slow, job):
+    """Its QEMU stands still for longer than Ceph's watch timeout. Whoever changes an image now takes it from the guest."""
+    config = slow.config()
+    qemu = site.run(slow.node, "cat", f"/var/run/qemu-server/{slow.vmid}.pid").strip()
+    site.run(slow.node, "kill", "-STOP", qemu)
+    try:
+        wait_for(lambda: all("Watchers: none" in site.run(EAST, "rbd", "status", image) for image in slow.images), 90,
+                 "Ceph takes it for dead")
+        done = site.mirror(f"{slow.vmid}:{TARGET}", "--online", "--json", "--retries=1", job=job)
+    finally:
+        site.run(slow.node, "kill", "-CONT", qemu)
+    assert done.status == 1 and "the guest runs and has the image's lock" in done.complaint(), done
+    slow.writes_on()
+    assert left_by(site, slow, job) == []
+    assert site.mirror(f"{slow.vmid}:{TARGET}", "--online", job=job).status == 0
+    site.check_at_ease(slow, config)
+
+
 def test_the_deadline_ends_a_freeze_though_snapshots_hang(site, slow, job, dead_ceph):
     config, before = slow.config(), thawed(slow)
     run = held_long(site, slow, job, dead_ceph, freezing(slow), "--freeze-timeout=7s")

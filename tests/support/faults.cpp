@@ -178,6 +178,10 @@ std::optional<ImageState> FaultyStore::find(const ImageSpec& image) {
   return faults_.pass(name("find", image), [&] { return store_.find(image); });
 }
 
+bool FaultyStore::lock_is_orphaned(const ImageSpec& image) {
+  return faults_.pass(name("lock_is_orphaned", image), [&] { return store_.lock_is_orphaned(image); });
+}
+
 std::uint64_t FaultyStore::available_bytes(const std::string& pool) {
   return faults_.pass(side_ + " available_bytes", [&] { return store_.available_bytes(pool); });
 }

@@ -76,6 +76,7 @@ class FaultyStore final : public ImageStore {
 
   std::string fsid() override;
   std::optional<ImageState> find(const ImageSpec& image) override;
+  bool lock_is_orphaned(const ImageSpec& image) override;
   std::uint64_t available_bytes(const std::string& pool) override;
   void create(const ImageSpec& image, const ImageLayout& layout) override;
   void remove(const ImageSpec& image) override;

@@ -225,6 +225,12 @@ std::optional<ImageState> MemoryImageStore::find(const ImageSpec& spec) {
   return state;
 }
 
+bool MemoryImageStore::lock_is_orphaned(const ImageSpec& spec) {
+  const std::lock_guard lock(mutex_);
+  enter("lock_is_orphaned");
+  return image(spec, "look for lock").orphaned;
+}
+
 std::uint64_t MemoryImageStore::available_bytes(const std::string&) {
   const std::lock_guard lock(mutex_);
   enter("available_bytes");
@@ -462,6 +468,11 @@ void MemoryImageStore::protect(const ImageSpec& spec, const std::string& name, b
   for (StoredSnapshot& entry : image(spec, "protect").snapshots) {
     if (entry.snapshot.name == name) entry.is_protected = is_protected;
   }
+}
+
+void MemoryImageStore::set_orphaned(const ImageSpec& spec, bool orphaned) {
+  const std::lock_guard lock(mutex_);
+  image(spec, "set orphaned").orphaned = orphaned;
 }
 
 void MemoryImageStore::set_watchers(const ImageSpec& spec, std::vector<std::string> watchers) {

@@ -31,6 +31,7 @@ class MemoryImageStore final : public ImageStore {
 
   std::string fsid() override;
   std::optional<ImageState> find(const ImageSpec& image) override;
+  bool lock_is_orphaned(const ImageSpec& image) override;
   std::uint64_t available_bytes(const std::string& pool) override;
   void create(const ImageSpec& image, const ImageLayout& layout) override;
   void remove(const ImageSpec& image) override;
@@ -62,6 +63,8 @@ class MemoryImageStore final : public ImageStore {
   void damage(const ImageSpec& image, std::uint64_t offset, std::span<const std::byte> bytes);
   void resize(const ImageSpec& image, std::uint64_t size_bytes);
   void protect(const ImageSpec& image, const std::string& snapshot, bool is_protected);
+  /// The client that has its lock was taken for dead.
+  void set_orphaned(const ImageSpec& image, bool orphaned);
   void set_watchers(const ImageSpec& image, std::vector<std::string> watchers);
   /// All bytes of a snapshot, or of the head without one.
   [[nodiscard]] std::vector<std::byte> content(const ImageSpec& image, const std::string& snapshot = {}) const;
@@ -90,6 +93,7 @@ class MemoryImageStore final : public ImageStore {
     std::vector<StoredSnapshot> snapshots;
     std::map<std::string, std::string> metadata;
     std::vector<std::string> watchers;
+    bool orphaned = false;
   };
 
   void roll_back(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop);

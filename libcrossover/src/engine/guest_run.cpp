@@ -133,7 +133,7 @@ class GuestRun {
     const MirrorOptions& options = work_.request.options;
     work_.report.removed = crossover::carry_out(
         work_.plan.removals,
-        {.source = {&work_.ports.source.images, work_.plan.source_node, options.keep_local},
+        {.source = {&work_.ports.source.images, work_.plan.source_node, options.keep_local, work_.plan.running},
          .destination = {&work_.ports.destination.images, work_.plan.target_node, options.keep_remote},
          .parallel = work_.request.parallel,
          .tell = [this](Event event) { work_.tell(std::move(event)); },

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "engine/in_parallel.hpp"
+#include "engine/live_lock.hpp"
 
 namespace crossover {
 
@@ -12,6 +13,10 @@ ImageStore& GuestWork::source(const DiskPlan& disk) const {
 
 ImageStore& GuestWork::destination(const DiskPlan& disk) const {
   return ports.destination.images.open(disk.replica.access);
+}
+
+void GuestWork::require_live_lock(const DiskPlan& disk) const {
+  if (plan.running) crossover::require_live_lock(source(disk), disk.disk.image.spec);
 }
 
 void GuestWork::tell(Event event) const {

@@ -27,6 +27,9 @@ struct GuestWork {
   [[nodiscard]] ImageStore& source(const DiskPlan& disk) const;
   [[nodiscard]] ImageStore& destination(const DiskPlan& disk) const;
 
+  /// Before something is changed about a disk on the source; see require_live_lock(). Thread-safe.
+  void require_live_lock(const DiskPlan& disk) const;
+
   /// Gives an event with the guest's names in it. Thread-safe.
   void tell(Event event) const;
   void warn(const std::string& text) const;

@@ -123,6 +123,10 @@ class ImageStore {
   /// Bytes that can still be written to a pool, as the cluster estimates it (before a quota).
   virtual std::uint64_t available_bytes(const std::string& pool) = 0;
 
+  /// True if somebody has the image's exclusive lock whom Ceph takes for dead, and nobody else has it open. Only
+  /// asked of a source's images; other stores need not know.
+  virtual bool lock_is_orphaned(const ImageSpec& /*image*/) { return false; }
+
   /// Creates an empty image. ErrorCode::already_exists if the name is taken.
   virtual void create(const ImageSpec& image, const ImageLayout& layout) = 0;
 

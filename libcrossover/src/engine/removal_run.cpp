@@ -8,6 +8,7 @@
 
 #include "crossover/error.hpp"
 #include "engine/in_parallel.hpp"
+#include "engine/live_lock.hpp"
 
 namespace crossover {
 
@@ -68,6 +69,7 @@ class RemovalRun {
     const std::string name = to_string(removal.image.spec) + "@" + removal.snapshot.name;
     try {
       ImageStore& store = side(removal).images->open(removal.image.access);
+      if (side(removal).running) require_live_lock(store, removal.image.spec);
       if (removal.point_config) {
         store.remove_metadata(removal.image.spec, std::string(point_key_prefix) + removal.snapshot.name);
       }

@@ -16,8 +16,9 @@ namespace crossover {
 /// Where removals go, and who hears of them.
 struct RemovalSide {
   ImageStores* images = nullptr;
-  std::string node;    ///< for events
-  std::string policy;  ///< as the user wrote it, for events
+  std::string node;      ///< for events
+  std::string policy;    ///< as the user wrote it, for events
+  bool running = false;  ///< whether a running guest has the images
 };
 
 struct RemovalWork {

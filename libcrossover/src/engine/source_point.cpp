@@ -139,6 +139,7 @@ void SourcePoint::snapshot() {
   std::vector<std::future<Snapshot>> making;
   for (const DiskPlan& disk : work_.plan.disks) {
     making.push_back(std::async(std::launch::async, [this, &disk] {
+      work_.require_live_lock(disk);
       return work_.source(disk).create_snapshot(disk.disk.image.spec, work_.plan.snapshot);
     }));
   }
@@ -173,6 +174,7 @@ void SourcePoint::remove_snapshots() {
     if (!ends_[i]) continue;
     const DiskPlan& disk = work_.plan.disks[i];
     try {
+      work_.require_live_lock(disk);
       work_.source(disk).remove_snapshot(disk.disk.image.spec, *ends_[i]);
     } catch (const Error& error) {
       work_.note(error.what());

@@ -11,6 +11,7 @@ void save(const GuestWork& work, const DiskPlan& disk, const std::string& creati
   record.source->jobs[work.request.job_label] = {work.request.job_name, work.destination(disk).fsid(),
                                                  work.plan.target_vmid, creating};
   if (record == present) return;
+  work.require_live_lock(disk);
   work.source(disk).set_metadata(disk.disk.image.spec, std::string(record_key), render_record(record));
 }
 

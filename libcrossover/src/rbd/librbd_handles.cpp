@@ -221,6 +221,18 @@ void Image::require_snapshot(const Snapshot& snapshot, const std::string& operat
   }
 }
 
+bool is_locked(const Image& image) {
+  if ((image.features() & RBD_FEATURE_EXCLUSIVE_LOCK) == 0) return false;
+  rbd_lock_mode_t mode{};
+  std::array<char*, 8> owners{};
+  std::size_t count = owners.size();
+  const int result = rbd_lock_get_owners(image.get(), &mode, owners.data(), &count);
+  if (result == -ENOENT) return false;
+  image.check(result, "look for lock");
+  rbd_lock_get_owners_cleanup(owners.data(), count);
+  return count > 0;
+}
+
 std::vector<std::string> foreign_watchers(const Image& image) {
   std::vector<rbd_image_watcher_t> watchers(16);
   std::size_t count = watchers.size();

@@ -101,6 +101,9 @@ class Image {
   std::chrono::steady_clock::time_point opened_;
 };
 
+/// Whether anybody has the exclusive lock of an image that is open for writing, alive or not.
+bool is_locked(const Image& image);
+
 /// Clients of other connections that have the image open for writing.
 std::vector<std::string> foreign_watchers(const Image& image);
 

@@ -134,6 +134,12 @@ std::vector<std::optional<ImageState>> LibrbdStore::find_all(std::span<const Ima
   return states;
 }
 
+bool LibrbdStore::lock_is_orphaned(const ImageSpec& spec) {
+  // To open it for writing takes no lock. Whoever only reads is not told of locks.
+  const Image image = open(spec, Image::Mode::write);
+  return rbd::is_locked(image) && rbd::foreign_watchers(image).empty();
+}
+
 std::uint64_t LibrbdStore::available_bytes(const std::string& pool) {
   return rbd::available_bytes(*cluster(), pool);
 }

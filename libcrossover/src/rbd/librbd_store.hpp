@@ -28,6 +28,7 @@ class LibrbdStore : public ImageStore {
   std::vector<std::optional<ImageState>> find_all(std::span<const ImageSpec> images) override;
   /// The pool's MAX AVAIL where a manager reports it, otherwise the cluster's free space by the number of copies;
   /// ErrorCode::unsupported if the cluster reports neither.
+  bool lock_is_orphaned(const ImageSpec& image) override;
   std::uint64_t available_bytes(const std::string& pool) override;
   void create(const ImageSpec& image, const ImageLayout& layout) override;
   void remove(const ImageSpec& image) override;

@@ -415,6 +415,43 @@ TEST_CASE("a snapshot that fails takes the others of that moment with it") {
   }
 }
 
+TEST_CASE("a running guest that Ceph takes for dead keeps its disks") {
+  TwoClusters clusters;
+  clusters.add_guest(100, 2);
+  const auto changes = [&clusters] {
+    const MemoryImageStore& images = clusters.source_images;
+    return images.calls("set_metadata") + images.calls("create_snapshot") + images.calls("remove_snapshot");
+  };
+  const ImageSpec second{"slow", "", "vm-100-disk-1"};
+  clusters.source_images.set_orphaned(second, true);
+  MirrorReport report = clusters.run();
+  CHECK(only(report).outcome == Outcome::failed);
+  CHECK(only(report).error_code == ErrorCode::timeout);
+  CHECK(only(report).retryable);
+  CHECK(contains(only(report).error, "slow/vm-100-disk-1: the guest runs and has the image's lock"));
+  CHECK(clusters.source_images.find(second)->metadata.empty());
+  CHECK(clusters.source_images.find(second)->snapshots.empty());
+
+  clusters.source_images.set_orphaned(second, false);
+  clusters.clock.time += minutes(1);
+  CHECK(only(clusters.run()).outcome == Outcome::ok);
+
+  // Nothing is left to be recorded; now it is the snapshots that must not be made.
+  clusters.source_images.set_orphaned(second, true);
+  clusters.clock.time += minutes(1);
+  const int before = changes();
+  report = clusters.run();
+  CHECK(only(report).error_code == ErrorCode::timeout);
+  CHECK(clusters.source_images.find(second)->snapshots.size() == 1);
+  // The first disk's snapshot came and went.
+  CHECK(changes() == before + 2);
+
+  // Whoever had the lock of a stopped guest's disk is dead.
+  clusters.source.put_guest(100, "e1", *clusters.source.config(100), Power::stopped);
+  clusters.clock.time += minutes(1);
+  CHECK(only(clusters.run()).outcome == Outcome::ok);
+}
+
 TEST_CASE("the source's lock") {
   TwoClusters clusters;
   clusters.add_guest(100);
