@@ -130,6 +130,8 @@ TEST_CASE("finding 1: fast-diff loses what a rollback changed, our listing does 
   REQUIRE(differs);
   CHECK(at.maps_are_valid({s0, s1, s2, s3}));
   CHECK(at.stock_fast_diff(s2, s3).empty());
+  // The maps between still tell of it to who begins before what was rolled back to, while that is there.
+  CHECK_FALSE(at.stock_fast_diff(s1, s3).empty());
 
   at.replicate_point(std::nullopt, s2);
   at.replicate_point(s2, s3);

@@ -49,6 +49,13 @@ ImageSpec make_image(StoreHarness& harness, const ImageLayout& layout) {
   return image;
 }
 
+/// Whether a head reads as a snapshot, as whoever only looks at the image and whoever holds it are told.
+bool is_unchanged(ImageStore& store, const ImageSpec& image, const Snapshot& base) {
+  const bool answer = store.head_unchanged_since(image, base, {});
+  CHECK(store.hold(image, {})->head_unchanged_since(base, {}) == answer);
+  return answer;
+}
+
 template <typename Action>
 std::string code_of(const Action& action) {
   try {
@@ -415,6 +422,7 @@ TEST_CASE("a diff is refused for snapshots that are not what they were") {
     CHECK(code_of([&] { store.read_diff(image, two, two, 0, sink, {}); }) == "usage");
     CHECK(code_of([&] { store.read_diff(harness.new_image(), {}, two, 0, sink, {}); }) == "not_found");
     CHECK(code_of([&] { store.head_unchanged_since(image, one, {}); }) == "conflict");
+    CHECK(code_of([&] { store.hold(image, {})->head_unchanged_since(one, {}); }) == "conflict");
     CHECK(code_of([&] { test::roll_back(store, image, one, {}); }) == "conflict");
     CHECK(sink.ends == 0);
   });
@@ -601,19 +609,19 @@ TEST_CASE("a head is unchanged until it is written or resized") {
     const ImageSpec image = make_image(harness, plain(300 * mib));
     harness.write(image, 200 * mib, pattern(5000, 1));
     Snapshot base = store.create_snapshot(image, "one");
-    CHECK(store.head_unchanged_since(image, base, {}));
+    CHECK(is_unchanged(store, image, base));
     harness.write(image, 299 * mib, pattern(512, 2));
-    CHECK_FALSE(store.head_unchanged_since(image, base, {}));
+    CHECK_FALSE(is_unchanged(store, image, base));
     base = store.create_snapshot(image, "two");
-    CHECK(store.head_unchanged_since(image, base, {}));
+    CHECK(is_unchanged(store, image, base));
     harness.resize(image, 301 * mib);
-    CHECK_FALSE(store.head_unchanged_since(image, base, {}));
+    CHECK_FALSE(is_unchanged(store, image, base));
     base = store.create_snapshot(image, "three");
     harness.resize(image, 150 * mib);
-    CHECK_FALSE(store.head_unchanged_since(image, base, {}));
+    CHECK_FALSE(is_unchanged(store, image, base));
     base = store.create_snapshot(image, "four");
     harness.write(image, 0, pattern(1, 1));
-    CHECK_FALSE(store.head_unchanged_since(image, base, {}));
+    CHECK_FALSE(is_unchanged(store, image, base));
   });
 }
 
@@ -628,9 +636,9 @@ TEST_CASE("a head that was rolled back reads as its snapshot") {
     test::roll_back(store, image, base, {});
     // The stock command would have to fetch what is listed.
     const bool can_tell = harness.name() != "rbd command";
-    CHECK(store.head_unchanged_since(image, base, {}) == can_tell);
+    CHECK(is_unchanged(store, image, base) == can_tell);
     harness.write(image, 200 * mib + 4999, pattern(1, 7));
-    CHECK_FALSE(store.head_unchanged_since(image, base, {}));
+    CHECK_FALSE(is_unchanged(store, image, base));
   });
 }
 
@@ -898,6 +906,7 @@ TEST_CASE("a transfer is cancelled") {
     CHECK_THROWS_AS(test::write_diff(store, image, {}, before.get_token()), Cancelled);
     CHECK_THROWS_AS(test::roll_back(store, image, one, before.get_token()), Cancelled);
     CHECK_THROWS_AS(store.head_unchanged_since(image, one, before.get_token()), Cancelled);
+    CHECK_THROWS_AS(store.hold(image, {})->head_unchanged_since(one, before.get_token()), Cancelled);
 
     const ImageSpec replica = make_image(harness, plain(8 * mib));
     std::stop_source writing;

@@ -84,6 +84,9 @@ class FaultyImageHold final : public ImageHold {
   void roll_back(const Snapshot& snapshot, std::stop_token stop) override {
     faults_.pass(name_("roll_back"), [&] { next_->roll_back(snapshot, stop); });
   }
+  bool head_unchanged_since(const Snapshot& snapshot, std::stop_token stop) override {
+    return faults_.pass(name_("head_unchanged_since"), [&] { return next_->head_unchanged_since(snapshot, stop); });
+  }
   std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {
     const std::string what = name_("write_diff");
     return faults_.pass(what, [&]() -> std::unique_ptr<DiffSink> {

@@ -153,6 +153,11 @@ class AgentHold final : public ImageHold {
     connection_.call("held_roll_back", {{"snapshot", snapshot}}, stop);
   }
 
+  bool head_unchanged_since(const Snapshot& snapshot, std::stop_token stop) override {
+    return value_of<bool>(connection_.call("held_head_unchanged_since", {{"snapshot", snapshot}}, stop),
+                          "compare with snapshot");
+  }
+
   std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {
     Connection& connection = connection_.begin_transfer({{"from", from}}, stop);
     return std::make_unique<AgentSink>(connection_, connection, subject_, stop, window_);

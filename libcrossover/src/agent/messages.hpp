@@ -21,6 +21,7 @@
 ///     held_set_metadata     key, value
 ///     held_remove_metadata  key
 ///     held_roll_back        snapshot
+///     held_head_unchanged_since  snapshot                            boolean
 ///     held_write_diff       from                                     null; a transfer; {"digest"}
 ///     held_create_snapshot  name                                     Snapshot
 ///     survey                versions: boolean                        ClusterInventory

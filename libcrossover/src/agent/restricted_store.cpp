@@ -53,6 +53,10 @@ class RestrictedHold final : public ImageHold {
     inner_->roll_back(snapshot, std::move(stop));
   }
 
+  bool head_unchanged_since(const Snapshot& snapshot, std::stop_token stop) override {
+    return inner_->head_unchanged_since(snapshot, std::move(stop));
+  }
+
   std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {
     require_applying();
     return inner_->write_diff(from, std::move(stop));

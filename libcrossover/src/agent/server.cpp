@@ -183,6 +183,9 @@ void Server::read_ranges(ImageStore& store, const ImageSpec& image, const Json& 
 Json Server::held(const std::string& operation, const Json& request) {
   if (!hold_) throw Error(ErrorCode::usage, operation, "", "this connection holds no image");
   if (operation == "held_state") return hold_->state();
+  if (operation == "held_head_unchanged_since") {
+    return hold_->head_unchanged_since(argument<Snapshot>(request, "snapshot"), ending_.get_token());
+  }
   if (operation == "held_write_diff") return write_diff(argument<TransferProgress>(request, "from"));
   if (operation == "held_create_snapshot") return hold_->create_snapshot(argument<std::string>(request, "name"));
   if (operation == "held_set_metadata") {

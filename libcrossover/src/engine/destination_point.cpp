@@ -191,8 +191,7 @@ void DestinationPoint::adopt(std::size_t index) {
 
 bool DestinationPoint::is_head_unchanged(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
-  return hold(index).state().layout.size_bytes == disk.replica_newest->size_bytes &&
-         work_.destination(disk).head_unchanged_since(disk.replica.spec, *disk.replica_newest, work_.stop);
+  return hold(index).head_unchanged_since(*disk.replica_newest, work_.stop);
 }
 
 void DestinationPoint::check_head(std::size_t index) {

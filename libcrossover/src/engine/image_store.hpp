@@ -87,6 +87,11 @@ class ImageHold {
   /// Makes the head read as the snapshot does, size included. Safe to repeat after an interruption.
   virtual void roll_back(const Snapshot& snapshot, std::stop_token stop) = 0;
 
+  /// True if the head reads as the snapshot does; it stays so as long as nothing is written through this hold. As
+  /// ImageStore's, but librbd does without the listing where it can prove that nobody has had the image's exclusive
+  /// lock since one of our holds on it ended with that head.
+  virtual bool head_unchanged_since(const Snapshot& snapshot, std::stop_token stop) = 0;
+
   /// A sink that writes a diff to the head, from `from.offset` on; it must not outlive the hold, and there is one
   /// at a time. It makes no snapshot. With an id it may keep the progress in the image's metadata when it is marked
   /// (librbd does, the stock command does not); without one, or at offset 0, it first forgets any progress that

@@ -40,6 +40,9 @@ class ThrottledHold final : public ImageHold {
   void set_metadata(const std::string& key, const std::string& value) override { next_->set_metadata(key, value); }
   void remove_metadata(const std::string& key) override { next_->remove_metadata(key); }
   void roll_back(const Snapshot& snapshot, std::stop_token stop) override { next_->roll_back(snapshot, stop); }
+  bool head_unchanged_since(const Snapshot& snapshot, std::stop_token stop) override {
+    return next_->head_unchanged_since(snapshot, stop);
+  }
   std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {
     return std::make_unique<ThrottledSink>(next_->write_diff(from, stop), limiter_, stop);
   }

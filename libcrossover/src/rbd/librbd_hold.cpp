@@ -1,9 +1,11 @@
 #include "rbd/librbd_hold.hpp"
 
 #include <cerrno>
+#include <optional>
 #include <utility>
 
 #include "crossover/error.hpp"
+#include "rbd/head_lock.hpp"
 #include "rbd/librbd_state.hpp"
 #include "rbd/rbd_error.hpp"
 
@@ -13,10 +15,11 @@ namespace {
 
 class LibrbdHold final : public ImageHold {
  public:
-  LibrbdHold(Image image, const WriteWindow& window) : image_(std::move(image)), window_(window) {
+  LibrbdHold(Image image, const WriteWindow& window, HeadComparison compare)
+      : image_(std::move(image)), window_(window), compare_(std::move(compare)) {
     image_.require_unwatched("hold image");
     if ((image_.features() & image_feature::exclusive_lock) == 0) return;
-    image_.check(rbd_lock_acquire(image_.get(), RBD_LOCK_MODE_EXCLUSIVE), "lock image");
+    lock_.emplace(image_, find_seal(image_));
     // Who opened the image between the two looks has lost the lock to us by now, but would be written under.
     image_.require_unwatched("hold image");
   }
@@ -32,22 +35,41 @@ class LibrbdHold final : public ImageHold {
   void roll_back(const Snapshot& snapshot, std::stop_token stop) override {
     if (stop.stop_requested()) throw Cancelled{};
     image_.require_snapshot(snapshot, "roll back");
+    if (lock_) lock_->forget();
     // librbd does not ask its progress callback whether to go on: a rollback runs to its end.
     const int result = rbd_snap_rollback(image_.get(), snapshot.name.c_str());
     if (result < 0) throw error_of_return(result, "roll back", image_.subject() + "@" + snapshot.name);
+    if (lock_) lock_->learn(snapshot.id);
     if (stop.stop_requested()) throw Cancelled{};
+  }
+
+  bool head_unchanged_since(const Snapshot& snapshot, std::stop_token stop) override {
+    if (stop.stop_requested()) throw Cancelled{};
+    image_.require_snapshot(snapshot, "compare with snapshot");
+    if (image_.size_bytes() != snapshot.size_bytes) return false;
+    if (lock_ && lock_->knows(snapshot.id)) return true;
+    if (!compare_(snapshot, std::move(stop))) return false;
+    if (lock_) lock_->learn(snapshot.id);
+    return true;
   }
 
   std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {
     if (stop.stop_requested()) throw Cancelled{};
+    if (lock_) lock_->forget();
     return make_librbd_writer(image_, from, window_, std::move(stop));
   }
 
-  Snapshot create_snapshot(const std::string& name) override { return rbd::create_snapshot(image_, name); }
+  Snapshot create_snapshot(const std::string& name) override {
+    Snapshot snapshot = rbd::create_snapshot(image_, name);
+    if (lock_) lock_->learn(snapshot.id);
+    return snapshot;
+  }
 
  private:
   Image image_;
   WriteWindow window_;
+  HeadComparison compare_;
+  std::optional<HeadLock> lock_;  // last: it goes before the image is closed
 };
 
 }  // namespace
@@ -75,8 +97,8 @@ void remove_metadata(const Image& image, const std::string& key) {
   if (result != -ENOENT) image.check(result, "remove metadata");
 }
 
-std::unique_ptr<ImageHold> hold_image(Image image, const WriteWindow& window) {
-  return std::make_unique<LibrbdHold>(std::move(image), window);
+std::unique_ptr<ImageHold> hold_image(Image image, const WriteWindow& window, HeadComparison compare) {
+  return std::make_unique<LibrbdHold>(std::move(image), window, std::move(compare));
 }
 
 }  // namespace crossover::rbd

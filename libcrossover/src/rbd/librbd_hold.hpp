@@ -2,7 +2,9 @@
 /// What changes an image through a handle that is open for writing.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
 
 #include "engine/image_store.hpp"
@@ -17,8 +19,11 @@ void set_metadata(const Image& image, const std::string& key, const std::string&
 /// A value that is not there is no error.
 void remove_metadata(const Image& image, const std::string& key);
 
+/// Whether the head of the image reads as a snapshot does, by what is in it.
+using HeadComparison = std::function<bool(const Snapshot& snapshot, std::stop_token stop)>;
+
 /// Refuses an image that another client has open for writing, and holds the exclusive lock explicitly while it
-/// lives, since a lock taken automatically is given away to who asks.
-std::unique_ptr<ImageHold> hold_image(Image image, const WriteWindow& window);
+/// lives. `compare` is asked where the lock tells nothing of the head.
+std::unique_ptr<ImageHold> hold_image(Image image, const WriteWindow& window, HeadComparison compare);
 
 }  // namespace crossover::rbd

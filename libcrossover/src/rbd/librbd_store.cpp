@@ -13,6 +13,7 @@
 #include "crossover/error.hpp"
 #include "engine/block_hashes.hpp"
 #include "engine/range_filter.hpp"
+#include "rbd/head_lock.hpp"
 #include "rbd/image_layout.hpp"
 #include "rbd/librbd_capacity.hpp"
 #include "rbd/librbd_hold.hpp"
@@ -190,21 +191,31 @@ void LibrbdStore::remove_snapshot(const ImageSpec& spec, const Snapshot& snapsho
   if (result >= 0 && is_protected != 0) {
     throw Error(ErrorCode::conflict, "remove snapshot", subject, "it is protected");
   }
-  if (result >= 0) result = rbd_snap_remove(image->get(), snapshot.name.c_str());
+  if (result >= 0) {
+    const rbd::SealKeeper keeper(*image);
+    result = rbd_snap_remove(image->get(), snapshot.name.c_str());
+  }
   if (result < 0 && result != -ENOENT) throw error_of_return(result, "remove snapshot", subject);
 }
 
 std::unique_ptr<ImageHold> LibrbdStore::hold(const ImageSpec& spec, std::stop_token stop) {
   check_stop(stop);
-  return rbd::hold_image(open(spec, Image::Mode::write), writes_);
+  return rbd::hold_image(open(spec, Image::Mode::write), writes_,
+                         [this, spec](const Snapshot& snapshot, std::stop_token stopped) {
+                           return head_unchanged_since(spec, snapshot, std::move(stopped));
+                         });
 }
 
 void LibrbdStore::set_metadata(const ImageSpec& spec, const std::string& key, const std::string& value) {
-  rbd::set_metadata(open(spec, Image::Mode::write), key, value);
+  const Image image = open(spec, Image::Mode::write);
+  const rbd::SealKeeper keeper(image);
+  rbd::set_metadata(image, key, value);
 }
 
 void LibrbdStore::remove_metadata(const ImageSpec& spec, const std::string& key) {
-  rbd::remove_metadata(open(spec, Image::Mode::write), key);
+  const Image image = open(spec, Image::Mode::write);
+  const rbd::SealKeeper keeper(image);
+  rbd::remove_metadata(image, key);
 }
 
 bool LibrbdStore::head_unchanged_since(const ImageSpec& spec, const Snapshot& snapshot, std::stop_token stop) {

@@ -68,6 +68,9 @@ class RbdCommandStore::Hold final : public ImageHold {
   void roll_back(const Snapshot& snapshot, std::stop_token stop) override {
     store_.roll_back(image_, snapshot, std::move(stop));
   }
+  bool head_unchanged_since(const Snapshot& snapshot, std::stop_token stop) override {
+    return store_.head_unchanged_since(image_, snapshot, std::move(stop));
+  }
   std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {
     return store_.write_diff(image_, from, std::move(stop));
   }

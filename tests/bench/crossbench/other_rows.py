@@ -94,8 +94,8 @@ class ManyGuests:
 
 
 class Terabyte(Unchanged):
-    """A sparse image of 1 TiB: the memory of its first copy, then nothing changed. An unchanged image costs two
-    byte-level listings, one on each side."""
+    """A sparse image of 1 TiB: the memory of its first copy, then nothing changed. An unchanged image costs a
+    byte-level listing of the source; the replica's, too, unless its lock proves that nobody has had it."""
     name, title = "terabyte", "nothing changed in a sparse image of 1 TiB, 250 objects of it written"
     what = "first copy of a sparse 1 TiB image"
     targets = (memory_target(what),)

@@ -1,0 +1,70 @@
+/// \file
+/// An image's exclusive lock, and what it tells of the head without a look at its content.
+///
+/// Whoever writes to an image with the exclusive-lock feature, rolls it back, resizes it or takes that feature from
+/// it takes its lock first: the record "lock.rbd_lock" on the header object (cls_lock), which has a tag. While
+/// nobody has the lock, the tag of the last one stays and means nothing; who takes the lock next overwrites it. So
+/// one that gives the lock back and knows what the head reads as can leave a word there in the tag, a seal: as long
+/// as it stands nobody has had the lock since. Changes of the image that leave the head alone (snapshots, metadata)
+/// break it, too; who does those can put it back, as long as it has the lock itself. What writes past the lock,
+/// straight into the objects, is not seen.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "rbd/librbd_handles.hpp"
+
+namespace crossover::rbd {
+
+/// A seal that was found on an image, which nobody had locked then.
+struct FoundSeal {
+  std::uint64_t snapshot = 0;  ///< the id of the one that the head read as
+  std::uint64_t version = 0;   ///< of the header object, to which the seal was written once more
+};
+
+/// The seal on an image that is open for writing; nothing if there is none.
+std::optional<FoundSeal> find_seal(const Image& image);
+
+/// The exclusive lock of an image, held explicitly: a lock that was taken automatically is given away to who asks.
+/// For one thread at a time.
+class HeadLock {
+ public:
+  /// `image` has the feature, is open for writing and outlives this. A seal that was found on it right before tells
+  /// of the head, unless somebody else has had the lock in between. Throws Error if another client does not give
+  /// the lock away.
+  HeadLock(const Image& image, const std::optional<FoundSeal>& seal);
+  /// Gives the lock back with a seal if it is known what the head reads as, and nothing but closing the image is
+  /// left to do with it then. An image without a valid object map gets no seal: what others have a lock's holder do
+  /// for them, a resize, leaves no trace that is told from its own work.
+  ~HeadLock();
+  HeadLock(const HeadLock&) = delete;
+  HeadLock& operator=(const HeadLock&) = delete;
+
+  /// Whether it is known that the head reads as the snapshot of that id.
+  [[nodiscard]] bool knows(std::uint64_t snapshot) const;
+  /// It does, and nobody but the lock's holder changes it now.
+  void learn(std::uint64_t snapshot);
+  /// It may read as anything from now on.
+  void forget() noexcept { snapshot_.reset(); }
+
+ private:
+  const Image& image_;
+  std::string id_;
+  std::string record_;  // as it stands while the lock is ours; empty: it is not
+  std::optional<std::uint64_t> snapshot_;
+  std::uint64_t map_version_ = 0;  // of the head's object map when that was learned
+};
+
+/// The lock of an image for a change that leaves its head alone, so that a seal on it stays. Nothing where there is
+/// no seal, or another client has the image open: it would not get the lock meanwhile.
+class SealKeeper {
+ public:
+  explicit SealKeeper(const Image& image);
+
+ private:
+  std::optional<HeadLock> lock_;
+};
+
+}  // namespace crossover::rbd
