@@ -13,6 +13,7 @@
 #include "contract/ceph_harness.hpp"
 #include "contract/stock_rbd.hpp"
 #include "rbd/head_lock.hpp"
+#include "rbd/librbd_hold.hpp"
 #include "rbd/librbd_store.hpp"
 
 using namespace crossover;
@@ -205,6 +206,23 @@ TEST_CASE("what the lock's holder resizes for another client breaks the seal") {
     at.cluster.resize(at.image, 0);
     at.cluster.resize(at.image, 16 * mib);
     CHECK_FALSE(hold->head_unchanged_since(at.base, {}));
+  }
+  CHECK_FALSE(at.stands());
+  CHECK_FALSE(at.is_listed_unchanged());
+}
+
+TEST_CASE("what was resized while the head was listed is not sealed") {
+  if (lab_cluster() == nullptr) return;
+  Sealed at(*lab_cluster());
+  at.write(0, 2);
+  {
+    const auto hold = rbd::hold_image(rbd::Image(at.store.context(at.image), at.image, rbd::Image::Mode::write), {},
+                                      [&](const Snapshot&, const std::stop_token&) {
+                                        at.cluster.resize(at.image, 0);
+                                        at.cluster.resize(at.image, 16 * mib);
+                                        return true;
+                                      });
+    CHECK(hold->head_unchanged_since(at.base, {}));
   }
   CHECK_FALSE(at.stands());
   CHECK_FALSE(at.is_listed_unchanged());

@@ -13,6 +13,8 @@ namespace crossover::rbd {
 namespace {
 
 constexpr const char* record_name = "lock.rbd_lock";
+/// No object has this version.
+constexpr std::uint64_t never = 0;
 constexpr std::string_view tag_prefix = "crossover: the head is snapshot ";
 
 /// cls_lock's record of an exclusive lock that nobody has: its two versions and length, then no holders, the kind,
@@ -113,7 +115,7 @@ std::optional<FoundSeal> find_seal(const Image& image) {
 
 HeadLock::HeadLock(const Image& image, const std::optional<FoundSeal>& seal) : image_(image), id_(id_of(image)) {
   image.check(rbd_lock_acquire(image.get(), RBD_LOCK_MODE_EXCLUSIVE), "lock image");
-  if (seal) learn(seal->snapshot);
+  if (seal) learn(seal->snapshot, moment());
   const auto [record, version] = read_record(image, id_);
   // Each write to an object gives it a higher version: one that is higher by one than that of the seal is our own
   // turn, and nobody's was between. Writes to other objects can count in it, too, so that an unbroken seal may be
@@ -134,13 +136,16 @@ HeadLock::~HeadLock() {
 }
 
 bool HeadLock::knows(std::uint64_t snapshot) const {
-  return snapshot_ == snapshot && can_be_sealed(image_) && read_map_version(image_, id_) == map_version_;
+  return snapshot_ == snapshot && moment_ != never && moment() == moment_;
 }
 
-void HeadLock::learn(std::uint64_t snapshot) {
-  if (!can_be_sealed(image_)) return;
-  map_version_ = read_map_version(image_, id_);
+std::uint64_t HeadLock::moment() const {
+  return can_be_sealed(image_) ? read_map_version(image_, id_) : never;
+}
+
+void HeadLock::learn(std::uint64_t snapshot, std::uint64_t moment) {
   snapshot_ = snapshot;
+  moment_ = moment;
 }
 
 SealKeeper::SealKeeper(const Image& image) {

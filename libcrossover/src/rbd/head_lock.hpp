@@ -44,8 +44,10 @@ class HeadLock {
 
   /// Whether it is known that the head reads as the snapshot of that id.
   [[nodiscard]] bool knows(std::uint64_t snapshot) const;
-  /// It does, and nobody but the lock's holder changes it now.
-  void learn(std::uint64_t snapshot);
+  /// A moment under this lock, to be asked for before a look at the head.
+  [[nodiscard]] std::uint64_t moment() const;
+  /// At that moment it did.
+  void learn(std::uint64_t snapshot, std::uint64_t moment);
   /// It may read as anything from now on.
   void forget() noexcept { snapshot_.reset(); }
 
@@ -54,7 +56,7 @@ class HeadLock {
   std::string id_;
   std::string record_;  // as it stands while the lock is ours; empty: it is not
   std::optional<std::uint64_t> snapshot_;
-  std::uint64_t map_version_ = 0;  // of the head's object map when that was learned
+  std::uint64_t moment_ = 0;  // when it did
 };
 
 /// The lock of an image for a change that leaves its head alone, so that a seal on it stays. Nothing where there is

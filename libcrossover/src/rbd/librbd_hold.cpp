@@ -39,7 +39,7 @@ class LibrbdHold final : public ImageHold {
     // librbd does not ask its progress callback whether to go on: a rollback runs to its end.
     const int result = rbd_snap_rollback(image_.get(), snapshot.name.c_str());
     if (result < 0) throw error_of_return(result, "roll back", image_.subject() + "@" + snapshot.name);
-    if (lock_) lock_->learn(snapshot.id);
+    if (lock_) lock_->learn(snapshot.id, lock_->moment());
     if (stop.stop_requested()) throw Cancelled{};
   }
 
@@ -48,8 +48,9 @@ class LibrbdHold final : public ImageHold {
     image_.require_snapshot(snapshot, "compare with snapshot");
     if (image_.size_bytes() != snapshot.size_bytes) return false;
     if (lock_ && lock_->knows(snapshot.id)) return true;
+    const std::uint64_t before = lock_ ? lock_->moment() : 0;
     if (!compare_(snapshot, std::move(stop))) return false;
-    if (lock_) lock_->learn(snapshot.id);
+    if (lock_) lock_->learn(snapshot.id, before);
     return true;
   }
 
@@ -61,7 +62,7 @@ class LibrbdHold final : public ImageHold {
 
   Snapshot create_snapshot(const std::string& name) override {
     Snapshot snapshot = rbd::create_snapshot(image_, name);
-    if (lock_) lock_->learn(snapshot.id);
+    if (lock_) lock_->learn(snapshot.id, lock_->moment());
     return snapshot;
   }
 
