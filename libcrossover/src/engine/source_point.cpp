@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <future>
 #include <utility>
@@ -15,6 +16,9 @@ namespace crossover {
 namespace {
 
 constexpr std::chrono::milliseconds cancel_interval{100};
+/// Ceph takes a client for dead that was silent for 30 s.
+constexpr std::chrono::seconds longest_wait_for_dead{40};
+constexpr std::chrono::seconds watcher_interval{1};
 
 }  // namespace
 
@@ -57,7 +61,20 @@ void SourcePoint::unlock() {
   lock_.reset();
 }
 
+bool SourcePoint::others_watch() const {
+  std::atomic<bool> others = false;
+  work_.for_disks([&](const DiskPlan& disk, std::size_t) {
+    const auto state = work_.source(disk).find(disk.disk.image.spec);
+    if (state && state->watchers.size() > 1) others = true;
+  });
+  return others;
+}
+
 std::unique_ptr<GuestHold> SourcePoint::hold(HoldWay way) {
+  for (std::chrono::seconds waited{0}; waited < longest_wait_for_dead && others_watch();
+       waited += watcher_interval) {
+    work_.ports.clock.wait(watcher_interval, work_.stop);
+  }
   return work_.ports.source.hypervisor.hold_guest(way, work_.plan.source_node, work_.plan.vmid,
                                                   work_.request.freeze_timeout, work_.stop);
 }

@@ -39,6 +39,9 @@ class SourcePoint {
   [[nodiscard]] bool snapshots_made() const noexcept { return snapshots_made_; }
 
  private:
+  /// Whether somebody beside the guest has one of its disks open. Every client that does is asked about a snapshot,
+  /// and one that was killed is waited for until Ceph takes it for dead: the guest is not to be held for so long.
+  [[nodiscard]] bool others_watch() const;
   std::unique_ptr<GuestHold> hold(HoldWay way);
   void pause(const std::string& why);
   /// Ends the freeze or the pause of a point that is given up.

@@ -415,6 +415,29 @@ TEST_CASE("a snapshot that fails takes the others of that moment with it") {
   }
 }
 
+TEST_CASE("a guest is not held until a client that was killed is dead to Ceph, too") {
+  TwoClusters clusters;
+  clusters.add_guest(100, 2);
+  const ImageSpec second{"slow", "", "vm-100-disk-1"};
+  const std::string guest = "192.0.2.1:0/1";
+  const std::string killed = "192.0.2.2:0/2";
+  clusters.source_images.set_watchers(second, {guest, killed});
+  clusters.clock.on_wait = [&] {
+    CHECK_FALSE(clusters.source.held(100));
+    if (clusters.clock.waits.size() == 30) clusters.source_images.set_watchers(second, {guest});
+  };
+  CHECK(only(clusters.run()).outcome == Outcome::ok);
+  CHECK(clusters.clock.waits.size() == 30);
+
+  // One that lives is not waited for for ever.
+  clusters.source_images.set_watchers(second, {guest, killed});
+  clusters.clock.waits.clear();
+  clusters.clock.on_wait = nullptr;
+  CHECK(only(clusters.run()).outcome == Outcome::ok);
+  CHECK(clusters.clock.waits.size() == 40);
+  CHECK(clusters.source.holds(100, HoldWay::freeze) == 2);
+}
+
 TEST_CASE("a running guest that Ceph takes for dead keeps its disks") {
   TwoClusters clusters;
   clusters.add_guest(100, 2);
