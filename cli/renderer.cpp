@@ -86,6 +86,8 @@ void Renderer::on_event(const Event& event) {
     case EventKind::point_resumed:
       return line(
           fmt::format("VM {} - Completing the recovery point {} that an earlier run began", vmid, event.subject));
+    case EventKind::fast_diff_refused:
+      return line(fmt::format("VM {} - I {}: no fast diff: {}", vmid, event.subject, event.text));
     case EventKind::transfer_resumed:
       return line(fmt::format("VM {} - {} {}: goes on at {} of the image", vmid, event.full ? "F" : "I",
                               event.subject, format_bytes(event.bytes)));

@@ -82,6 +82,7 @@ class MirrorOptions:
         overwrite: bool = False,
         adopt: bool = False,
         discard_changes: bool = False,
+        fast_diff: bool = False,
         reseed: bool = False,
         all_disks: bool = False,
         keep_host_devices: bool = False,
@@ -125,6 +126,7 @@ class MirrorOptions:
     overwrite: bool
     adopt: bool
     discard_changes: bool
+    fast_diff: bool
     reseed: bool
     all_disks: bool
     keep_host_devices: bool
@@ -388,6 +390,10 @@ class DiskReport:
     def full(self) -> bool: ...
     @property
     def base(self) -> str: ...
+    @property
+    def fast_diff(self) -> bool: ...
+    @property
+    def fast_diff_refused(self) -> str: ...
     @property
     def transferred(self) -> bool: ...
     @property

@@ -50,7 +50,8 @@ void add_event(py::module_& module) {
           "What happened: \"run_started\", \"guest_started\", \"target_checked\", \"source_locked\",\n"
           "\"source_unlocked\", \"replica_locked\", \"replica_unlocked\", \"frozen\", \"thawed\", \"not_frozen\",\n"
           "\"paused\", \"resumed\",\n"
-          "\"snapshot_created\", \"transfer_started\", \"point_resumed\", \"transfer_resumed\",\n"
+          "\"snapshot_created\", \"transfer_started\", \"point_resumed\", \"fast_diff_refused\", "
+          "\"transfer_resumed\",\n"
           "\"transfer_progress\", \"transfer_finished\",\n"
           "\"config_written\", \"left_out\", \"housekeeping\", \"snapshot_removed\", \"verify_started\",\n"
           "\"verify_progress\", \"verify_finished\", \"step\", \"migration\", \"retrying\",\n"
@@ -75,6 +76,8 @@ void add_guest_report(py::module_& module) {
       .field("replica_image", &DiskReport::replica_image, "Such as \"pool/vm-99100-disk-0-ssd\".")
       .field("full", &DiskReport::full, "A first copy.")
       .field("base", &DiskReport::base, "The snapshot the diff started from; empty for a first copy.")
+      .field("fast_diff", &DiskReport::fast_diff, "Changes were looked for only where the object map has some.")
+      .field("fast_diff_refused", &DiskReport::fast_diff_refused, "Why not, if that was asked for.")
       .field("transferred", &DiskReport::transferred, "The diff is on the destination, flushed.")
       .field("committed", &DiskReport::committed, "And its end snapshot is there.")
       .field("stream_bytes", &DiskReport::stream_bytes, "Bytes of the diff stream that went to the destination.")

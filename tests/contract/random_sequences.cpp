@@ -23,6 +23,7 @@
 #include "contract/agent_harness.hpp"
 #include "contract/ceph_harness.hpp"
 #include "crossover/error.hpp"
+#include "engine/fast_listing.hpp"
 #include "support/held.hpp"
 
 using namespace crossover;
@@ -105,6 +106,8 @@ class Sequence {
     }
   }
 
+  /// How many diffs were read by the object maps.
+  [[nodiscard]] std::uint64_t fast() const { return fast_; }
   /// What was done, a line each.
   [[nodiscard]] const std::string& story() const { return story_; }
 
@@ -243,17 +246,34 @@ class Sequence {
 
   void mirror(const std::string& name) {
     check(rbd_flush(guest()), "flush");
+    std::optional<std::vector<RollbackTarget>> targets = source_.fast_listing()->rollback_targets(image_);
     const Snapshot point = source_.create_snapshot(image_, name);
     if (point.size_bytes != size_) throw std::runtime_error(fmt::format("{} has {} bytes", name, point.size_bytes));
     StoreHarness& target = *targets_[dice_.up_to(targets_.size() - 1)];
     ImageStore& store = target.store();
     tell("{}, {} bytes, by {}", name, size_, target.name());
     if (!base_) store.create(replica_, replica_layout());
-    source_.read_diff(image_, base_, point, 0, *test::write_diff(store, replica_, {}, {}), {});
+    read(point, *test::write_diff(store, replica_, {}, {}));
     const Snapshot made = store.create_snapshot(replica_, name);
     compare(made, cluster_.content(image_, name), cluster_.content(replica_, name));
     base_ = point;
+    older_.reset();
+    if (targets) older_ = RollbackTargets{point.id, std::move(*targets)};
     held_.push_back({name, size_, point});
+  }
+
+  /// By the object maps where they tell of all.
+  void read(const Snapshot& point, DiffSink& sink) {
+    if (base_) {
+      FastListing& listing = *source_.fast_listing();
+      const FirstPass pass = listing.first_pass(image_, *base_, point, older_);
+      tell("first pass: {}", pass.refused.empty() ? fmt::format("{} ranges", pass.ranges.size()) : pass.refused);
+      if (pass.refused.empty()) {
+        ++fast_;
+        return listing.read_diff_in(image_, *base_, point, pass.ranges, sink, {});
+      }
+    }
+    source_.read_diff(image_, base_, point, 0, sink, {});
   }
 
   void compare(const Snapshot& made, const std::vector<std::byte>& wanted,
@@ -288,6 +308,8 @@ class Sequence {
   std::uint64_t size_ = 0;
   std::vector<Held> held_;
   std::optional<Snapshot> base_;
+  std::optional<RollbackTargets> older_;  // than the base
+  std::uint64_t fast_ = 0;
   int names_ = 0;
   std::string story_;
 };
@@ -300,6 +322,7 @@ TEST_CASE("what is mirrored after random sequences is equal, point by point") {
   const std::uint64_t first = from_environment("CROSSOVER_FIRST_SEED", 1);
   const std::uint64_t count = from_environment("CROSSOVER_SEQUENCES", 500);
   std::atomic<std::uint64_t> next{0};
+  std::atomic<std::uint64_t> fast{0};
   std::mutex mutex;
   std::vector<std::string> failures;
   {
@@ -313,6 +336,7 @@ TEST_CASE("what is mirrored after random sequences is equal, point by point") {
           Sequence sequence(*cluster, source->store(), {direct.get(), behind_agent.get()}, first + index);
           try {
             sequence.run();
+            fast += sequence.fast();
           } catch (const std::exception& error) {
             const std::lock_guard lock(mutex);
             failures.push_back(fmt::format("CROSSOVER_FIRST_SEED={} CROSSOVER_SEQUENCES=1: {}\n{}", first + index,
@@ -324,4 +348,6 @@ TEST_CASE("what is mirrored after random sequences is equal, point by point") {
   }
   for (const std::string& failure : failures) FAIL_CHECK(failure);
   CHECK(next >= count);
+  MESSAGE(fast.load() << " diffs were read by the object maps");
+  if (count >= 100) CHECK(fast > count / 10);
 }

@@ -26,6 +26,7 @@ enum class EventKind {
   snapshot_created,   ///< subject: pool/image@snapshot
   transfer_started,   ///< subject: pool/image@snapshot; full
   point_resumed,      ///< subject: the snapshot of the point that an earlier run began
+  fast_diff_refused,  ///< subject: pool/image@snapshot; text: why it is listed byte by byte as a whole
   transfer_resumed,   ///< subject: pool/image@snapshot; full; bytes: where in the image it goes on
   transfer_progress,  ///< subject; full; bytes: committed so far; elapsed
   transfer_finished,  ///< subject; full; bytes: in the diff stream; elapsed

@@ -44,6 +44,7 @@ struct MirrorOptions {
   bool overwrite = false;
   bool adopt = false;
   bool discard_changes = false;
+  bool fast_diff = false;
   bool reseed = false;
   bool all_disks = false;
   bool keep_host_devices = false;

@@ -31,6 +31,8 @@ struct DiskReport {
   std::string replica_image;             ///< "pool/vm-99100-disk-0-ssd"
   bool full = false;                     ///< a first copy
   std::string base;                      ///< snapshot the diff started from; empty for a first copy
+  bool fast_diff = false;                ///< changes were looked for only where the object map has some
+  std::string fast_diff_refused;         ///< why not, if that was asked for
   bool transferred = false;              ///< the diff is on the destination, flushed
   bool committed = false;                ///< and its end snapshot is there
   std::uint64_t stream_bytes = 0;        ///< bytes of the diff stream that went to the destination

@@ -39,8 +39,9 @@ std::string without_password(const std::string& config) {
 
 }  // namespace
 
-DestinationPoint::DestinationPoint(GuestWork& work, const SourcePoint& source, TransferSlots& slots)
-    : work_(work), source_(source), slots_(slots) {
+DestinationPoint::DestinationPoint(GuestWork& work, const SourcePoint& source, FastDiff& diffs,
+                                   TransferSlots& slots)
+    : work_(work), source_(source), diffs_(diffs), slots_(slots) {
   holds_.resize(work.plan.disks.size());
   records_.reserve(work.plan.disks.size());
   for (const DiskPlan& disk : work.plan.disks) {
@@ -309,8 +310,7 @@ std::uint64_t DestinationPoint::send(std::size_t index) {
                   .bytes = bytes,
                   .elapsed = duration_cast<milliseconds>(steady_clock::now() - begin)});
     });
-    work_.source(disk).read_diff(disk.disk.image.spec, disk.source_base, source_.end(index), disk.offset, sink,
-                                 guard.stop());
+    diffs_.read(index, source_.end(index), sink, guard.stop());
     if (marks.marks() > 0) marked_[index] = 1;
     return sink.bytes();
   } catch (const Cancelled&) {
@@ -366,8 +366,9 @@ void DestinationPoint::commit() {
   torn_ = false;
   work_.report.recovery_point = work_.plan.snapshot;
   if (work_.plan.resumes) work_.report.resumed->complete = true;
-  work_.for_disks([&](const DiskPlan& disk, std::size_t) {
-    if (disk.full) record_first_copy(work_, disk);
+  work_.for_disks([&](const DiskPlan& disk, std::size_t i) {
+    const std::optional<RollbackTargets> older = diffs_.kept(i, source_.end(i));
+    if (disk.full || older) record_complete(work_, disk, older);
   });
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/fast_diff.hpp"
 #include "engine/guest_work.hpp"
 #include "engine/source_point.hpp"
 #include "engine/transfer_slots.hpp"
@@ -20,7 +21,7 @@ namespace crossover {
 class DestinationPoint {
  public:
   /// `source` has made the point's snapshots by the time record_point() is called.
-  DestinationPoint(GuestWork& work, const SourcePoint& source, TransferSlots& slots);
+  DestinationPoint(GuestWork& work, const SourcePoint& source, FastDiff& diffs, TransferSlots& slots);
 
   void create_image(std::size_t disk);
   /// Reads the whole of a snapshot of the shell tool on both sides. ErrorCode::conflict if they differ, or the head
@@ -77,6 +78,7 @@ class DestinationPoint {
 
   GuestWork& work_;
   const SourcePoint& source_;
+  FastDiff& diffs_;
   TransferSlots& slots_;
   std::vector<std::unique_ptr<ImageHold>> holds_;
   std::vector<ImageRecord> records_;  // as they stand on the replicas' images

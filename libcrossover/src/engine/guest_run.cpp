@@ -6,6 +6,7 @@
 
 #include "crossover/error.hpp"
 #include "engine/destination_point.hpp"
+#include "engine/fast_diff.hpp"
 #include "engine/guest_report.hpp"
 #include "engine/guest_work.hpp"
 #include "engine/in_parallel.hpp"
@@ -24,7 +25,8 @@ class GuestRun {
            MirrorTotals& totals, std::stop_token stop)
       : work_{request, plan, ports, totals, std::move(stop)},
         source_(work_),
-        replica_(work_, source_, slots),
+        diffs_(work_),
+        replica_(work_, source_, diffs_, slots),
         configuration_(work_) {}
 
   GuestReport run() {
@@ -94,7 +96,9 @@ class GuestRun {
       case StepKind::roll_back:
         return replica_.roll_back(step.disk);
       case StepKind::record_source:
-        return record_source(work_);
+        record_source(work_);
+        if (!work_.plan.resumes) diffs_.look();
+        return;
       case StepKind::lock_source:
         return source_.lock();
       case StepKind::freeze:
@@ -142,6 +146,7 @@ class GuestRun {
 
   GuestWork work_;
   SourcePoint source_;
+  FastDiff diffs_;
   DestinationPoint replica_;
   ReplicaConfiguration configuration_;
 };

@@ -104,6 +104,8 @@ class ImageHold {
   virtual Snapshot create_snapshot(const std::string& name) = 0;
 };
 
+class FastListing;
+
 /// Images of one cluster, seen with one user's rights. Thread-safe: different images may be used from different
 /// threads at once, one image from one thread. Every call throws Error; those with a stop token throw Cancelled
 /// once it is triggered.
@@ -163,9 +165,9 @@ class ImageStore {
   virtual bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) = 0;
 
   /// Reads what differs between two snapshots (or everything that is in `to`, without `from`) into `sink`, up to
-  /// and including finish(). Byte-level; never fast-diff, which loses changes. Snapshots are checked by id, at the
-  /// end once more: what was given before that may not be in them. Of what lies before `offset` nothing is given;
-  /// an extent that begins before it is cut there.
+  /// and including finish(). Byte-level; never by the object maps, which lose changes. Snapshots are checked by id,
+  /// at the end once more: what was given before that may not be in them. Of what lies before `offset` nothing is
+  /// given; an extent that begins before it is cut there.
   virtual void read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to,
                          std::uint64_t offset, DiffSink& sink, std::stop_token stop) = 0;
 
@@ -173,6 +175,9 @@ class ImageStore {
   /// finish(): each byte of them as data or as zeroes, as far as the snapshot reaches. It is checked by id.
   virtual void read_ranges(const ImageSpec& image, const Snapshot& snapshot, std::span<const ByteRange> ranges,
                            DiffSink& sink, std::stop_token stop) = 0;
+
+  /// The images' object maps, with this store's life; nullptr where it cannot read them.
+  virtual FastListing* fast_listing() { return nullptr; }
 
   /// Hashes blocks of a snapshot where the image is, and gives those that do not read as zeroes to `take`, in
   /// ascending order, from the calling thread. What was never written is not read. The snapshot is checked by id.

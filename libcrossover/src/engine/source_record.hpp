@@ -2,7 +2,7 @@
 /// What a run writes on the source's images.
 #pragma once
 
-#include <string>
+#include <optional>
 
 #include "engine/guest_work.hpp"
 
@@ -12,7 +12,11 @@ namespace crossover {
 /// already.
 void record_source(const GuestWork& work);
 
-/// Writes on the image of a disk whose first copy is complete that it is.
-void record_first_copy(const GuestWork& work, const DiskPlan& disk);
+/// Writes on the image of a disk whose new point is complete that its first copy is, and what a fast diff from that
+/// point has to have.
+void record_complete(const GuestWork& work, const DiskPlan& disk, const std::optional<RollbackTargets>& older);
+
+/// What was written there of the disk's base.
+std::optional<RollbackTargets> older_than_base(const GuestWork& work, const DiskPlan& disk);
 
 }  // namespace crossover

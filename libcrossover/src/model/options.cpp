@@ -71,6 +71,9 @@ constexpr auto descriptions = std::to_array<OptionDescription>({
      "in content; it implies --overwrite"},
     {"discard-changes", "discard_changes", &O::discard_changes, "",
      "where a replica was written to since its newest recovery point, roll it back to that point"},
+    {"fast-diff", "fast_diff", &O::fast_diff, "",
+     "look for changes byte by byte only where the images' object maps have some, where those are known to tell of "
+     "all"},
     {"reseed", "reseed", &O::reseed, "",
      "copy everything anew beside the replica, and move the old images to RBD's trash for 7 days once the new ones "
      "have replaced them; it implies --overwrite"},

@@ -165,6 +165,43 @@ ReplicaRecord replica_from(const json& value) {
   return record;
 }
 
+/// [offset, length, ...]
+json to_json(const std::vector<ByteRange>& ranges) {
+  json value = json::array();
+  for (const ByteRange& range : ranges) {
+    value.push_back(range.offset);
+    value.push_back(range.length_bytes);
+  }
+  return value;
+}
+
+std::vector<ByteRange> ranges_from(const json& value) {
+  const auto numbers = value.get<std::vector<std::uint64_t>>();
+  std::vector<ByteRange> ranges;
+  for (std::size_t i = 0; i + 1 < numbers.size(); i += 2) ranges.push_back({numbers[i], numbers[i + 1]});
+  return ranges;
+}
+
+json to_json(const RollbackTargets& older) {
+  json targets = json::array();
+  for (const RollbackTarget& target : older.targets) {
+    targets.push_back({{"id", target.snapshot_id}, {"name", target.name}, {"witnesses", target.witnesses}});
+    if (target.changed) targets.back()["changed"] = to_json(*target.changed);
+  }
+  return {{"base_id", older.base_id}, {"targets", targets}};
+}
+
+RollbackTargets older_from(const json& value) {
+  RollbackTargets older;
+  older.base_id = value.at("base_id");
+  for (const json& target : value.at("targets")) {
+    older.targets.push_back({target.at("id"), target.at("name"),
+                             target.at("witnesses").get<std::vector<std::uint64_t>>(), std::nullopt});
+    if (target.contains("changed")) older.targets.back().changed = ranges_from(target.at("changed"));
+  }
+  return older;
+}
+
 json to_json(const SourceRecord& record) {
   json jobs = json::object();
   for (const auto& [label, job] : record.jobs) {
@@ -172,6 +209,7 @@ json to_json(const SourceRecord& record) {
                    {"destination_fsid", job.destination_fsid},
                    {"target_vmid", job.target_vmid},
                    {"creating", job.creating}};
+    if (job.older) jobs[label]["older"] = to_json(*job.older);
   }
   return {{"source", to_json(record.source)}, {"jobs", jobs}};
 }
@@ -181,6 +219,7 @@ SourceRecord source_from(const json& value) {
   record.source = identity_from(value.at("source"));
   for (const auto& [label, job] : value.at("jobs").items()) {
     record.jobs[label] = {job.at("job"), job.at("destination_fsid"), job.at("target_vmid"), job.at("creating")};
+    if (job.contains("older")) record.jobs[label].older = older_from(job.at("older"));
   }
   return record;
 }
@@ -192,7 +231,8 @@ std::string render_record(const ImageRecord& record) {
   json value{{"version", promoted ? promotion_version : first_version}};
   if (record.replica) value["replica"] = to_json(*record.replica);
   if (record.source) value["source"] = to_json(*record.source);
-  return value.dump();
+  // Other people's snapshots may have any name; it stands there to be read.
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 std::string render_point(const PointConfig& point) {

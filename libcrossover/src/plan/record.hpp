@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "crossover/image.hpp"
+#include "plan/rollback_target.hpp"
 
 namespace crossover {
 
@@ -106,6 +107,7 @@ struct SourceJob {
   std::string destination_fsid;
   std::uint32_t target_vmid = 0;
   std::string creating;  ///< the replica's image while its first copy is under way; empty: it is complete
+  std::optional<RollbackTargets> older = {};  ///< for a fast diff from the base that it names
 
   bool operator==(const SourceJob&) const = default;
 };

@@ -78,6 +78,30 @@ std::vector<Extent> cut(const std::vector<Extent>& extents, const std::vector<By
   return inside;
 }
 
+/// What is listed at once to see the ranges: the objects of one listing are asked side by side, so that a few more
+/// of them are cheaper than another listing. Each begins where a stripe period does.
+std::vector<ByteRange> listings_for(const std::vector<ByteRange>& wanted, std::uint64_t period_bytes) {
+  constexpr std::uint64_t worth_another = 16;  // periods that nobody wants
+  std::vector<ByteRange> listings;
+  for (const ByteRange& range : wanted) {
+    const std::uint64_t begin = range.offset - range.offset % period_bytes;
+    const std::uint64_t end = range.offset + range.length_bytes;
+    if (!listings.empty()) {
+      ByteRange& last = listings.back();
+      if (begin < last.offset + last.length_bytes + worth_another * period_bytes) {
+        last.length_bytes = end - last.offset;
+        continue;
+      }
+    }
+    listings.push_back({begin, end - begin});
+  }
+  return listings;
+}
+
+void append(std::vector<Extent>& extents, const std::vector<Extent>& more) {
+  extents.insert(extents.end(), more.begin(), more.end());
+}
+
 }  // namespace
 
 std::vector<Extent> list_diff(const Image& image, const std::optional<Snapshot>& from, std::uint64_t offset,
@@ -121,13 +145,11 @@ void DiffLister::run(const std::stop_token& stop) {
     const std::uint64_t step = list_range_bytes(image_);
     const std::uint64_t period = image_.object_bytes() * std::max<std::uint64_t>(1, image_.stripe_count());
     for (std::uint64_t offset = 0; offset < size; offset += std::min(step, size - offset)) {
-      // One listing for all of a step, for the objects of one are asked side by side.
       const std::vector<ByteRange> wanted = overlap(wanted_, {offset, std::min(step, size - offset)});
-      if (wanted.empty()) continue;
-      // It begins where a stripe period does.
-      const std::uint64_t begin = wanted.front().offset - wanted.front().offset % period;
-      const std::uint64_t end = wanted.back().offset + wanted.back().length_bytes;
-      std::vector<Extent> extents = cut(list_diff(image_, from_, begin, end - begin, stop), wanted);
+      std::vector<Extent> extents;
+      for (const ByteRange& part : listings_for(wanted, period)) {
+        append(extents, cut(list_diff(image_, from_, part.offset, part.length_bytes, stop), wanted));
+      }
       if (extents.empty()) continue;
       std::unique_lock lock(mutex_);
       if (!changed_.wait(lock, stop, [this] { return ranges_.size() < ranges_ahead; })) return;

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cerrno>
 #include <exception>
+#include <limits>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -18,6 +19,7 @@
 #include "rbd/librbd_capacity.hpp"
 #include "rbd/librbd_hold.hpp"
 #include "rbd/librbd_lister.hpp"
+#include "rbd/librbd_maps.hpp"
 #include "rbd/librbd_state.hpp"
 #include "rbd/rbd_error.hpp"
 
@@ -242,6 +244,17 @@ bool LibrbdStore::head_unchanged_since(const ImageSpec& spec, const Snapshot& sn
 
 void LibrbdStore::read_diff(const ImageSpec& spec, const std::optional<Snapshot>& from, const Snapshot& to,
                             std::uint64_t offset, DiffSink& sink, std::stop_token stop) {
+  constexpr std::uint64_t end = std::numeric_limits<std::uint64_t>::max();
+  read_parts(spec, from, to, {{offset, end - offset}}, sink, stop);
+}
+
+void LibrbdStore::read_diff_in(const ImageSpec& spec, const Snapshot& from, const Snapshot& to,
+                               std::span<const ByteRange> ranges, DiffSink& sink, std::stop_token stop) {
+  read_parts(spec, from, to, {ranges.begin(), ranges.end()}, sink, stop);
+}
+
+void LibrbdStore::read_parts(const ImageSpec& spec, const std::optional<Snapshot>& from, const Snapshot& to,
+                             std::vector<ByteRange> ranges, DiffSink& sink, const std::stop_token& stop) {
   const auto require_both = [&](const Image& image) {
     image.require_snapshot(to, "read diff");
     if (from) image.require_snapshot(*from, "read diff");
@@ -253,12 +266,27 @@ void LibrbdStore::read_diff(const ImageSpec& spec, const std::optional<Snapshot>
   Image image = open(spec, Image::Mode::read);
   require_both(image);
   image.show(to);
-  rbd::read_image_diff(image, from, offset, sink, reads_, stop);
+  rbd::read_image_diff(image, from, std::move(ranges), sink, reads_, stop);
   // What is read of a snapshot that is removed meanwhile is zeroes, without an error. A handle for reading does not
   // learn of removals, so this looks with a new one.
   require_both(open(spec, Image::Mode::read));
   check_stop(stop);
   sink.finish();
+}
+
+std::optional<std::vector<RollbackTarget>> LibrbdStore::rollback_targets(const ImageSpec& spec) {
+  Image image = open(spec, Image::Mode::read);
+  const auto maps = rbd::read_maps(image);
+  return maps ? find_rollback_targets(*maps) : std::nullopt;
+}
+
+FirstPass LibrbdStore::first_pass(const ImageSpec& spec, const Snapshot& from, const Snapshot& to,
+                                  const std::optional<RollbackTargets>& older) {
+  Image image = open(spec, Image::Mode::read);
+  const ObjectLayout layout{image.object_bytes(), image.stripe_count()};
+  const auto maps = rbd::read_maps(image);
+  if (!maps) return {{}, "it has a parent, or no object map that tells of writes"};
+  return crossover::first_pass(layout, *maps, from, to, older);
 }
 
 void LibrbdStore::read_ranges(const ImageSpec& spec, const Snapshot& snapshot, std::span<const ByteRange> ranges,

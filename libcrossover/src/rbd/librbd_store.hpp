@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/fast_listing.hpp"
 #include "engine/image_store.hpp"
 #include "rbd/librbd_handles.hpp"
 #include "rbd/librbd_reader.hpp"
@@ -19,7 +20,7 @@ namespace crossover {
 
 /// ImageStore through librbd. Connects when it is first used. What waits on the cluster can be cancelled between
 /// operations, not inside one that hangs.
-class LibrbdStore : public ImageStore {
+class LibrbdStore : public ImageStore, public FastListing {
  public:
   explicit LibrbdStore(CephAccess access, rbd::ReadWindow reads = {}, rbd::WriteWindow writes = {});
 
@@ -46,6 +47,13 @@ class LibrbdStore : public ImageStore {
   void hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
                    const std::function<void(const BlockHash&)>& take, std::stop_token stop) override;
 
+  FastListing* fast_listing() override { return this; }
+  std::optional<std::vector<RollbackTarget>> rollback_targets(const ImageSpec& image) override;
+  FirstPass first_pass(const ImageSpec& image, const Snapshot& from, const Snapshot& to,
+                       const std::optional<RollbackTargets>& older) override;
+  void read_diff_in(const ImageSpec& image, const Snapshot& from, const Snapshot& to,
+                    std::span<const ByteRange> ranges, DiffSink& sink, std::stop_token stop) override;
+
   // What is asked for beyond the port: by streams of the stock command, and by a restricted agent.
 
   /// read_diff() up to the head instead of a snapshot. Only consistent if nobody writes meanwhile.
@@ -63,6 +71,9 @@ class LibrbdStore : public ImageStore {
  private:
   std::shared_ptr<rbd::Cluster> cluster();
   rbd::Image open(const ImageSpec& image, rbd::Image::Mode mode);
+  /// What lies in `ranges` of a diff; see read_diff().
+  void read_parts(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to,
+                  std::vector<ByteRange> ranges, DiffSink& sink, const std::stop_token& stop);
 
   CephAccess access_;
   rbd::ReadWindow reads_;

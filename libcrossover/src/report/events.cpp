@@ -34,6 +34,8 @@ std::string_view to_string(EventKind kind) noexcept {
       return "transfer_started";
     case EventKind::point_resumed:
       return "point_resumed";
+    case EventKind::fast_diff_refused:
+      return "fast_diff_refused";
     case EventKind::transfer_resumed:
       return "transfer_resumed";
     case EventKind::transfer_progress:

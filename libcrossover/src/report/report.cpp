@@ -18,6 +18,8 @@ ordered_json to_value(const DiskReport& disk) {
           {"replica_image", disk.replica_image},
           {"full", disk.full},
           {"base", disk.base},
+          {"fast_diff", disk.fast_diff},
+          {"fast_diff_refused", disk.fast_diff_refused},
           {"transferred", disk.transferred},
           {"committed", disk.committed},
           {"stream_bytes", disk.stream_bytes},

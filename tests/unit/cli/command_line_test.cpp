@@ -33,9 +33,9 @@ TEST_CASE("the option list has every member of MirrorOptions, each once") {
   const auto& [vmid, exclude_vmids, tag, prefix_id, destination, pool, keep_local, keep_remote, rewrite, job_name,
                ssh_cipher, transport, destination_conf, source_user, source_keyring, destination_user,
                destination_keyring, parallel, memory, bandwidth_limit, compress, lock_wait, freeze_timeout, retries,
-               stall_timeout, no_agent, online, require_freeze, overwrite, adopt, discard_changes, reseed,
-               all_disks, keep_host_devices, no_lock, keep_source_lock, keep_destination_lock, accept_new_host_keys,
-               dry_run] = options;
+               stall_timeout, no_agent, online, require_freeze, overwrite, adopt, discard_changes, fast_diff,
+               reseed, all_disks, keep_host_devices, no_lock, keep_source_lock, keep_destination_lock,
+               accept_new_host_keys, dry_run] = options;
   const std::set<const void*> members{&vmid,
                                       &exclude_vmids,
                                       &tag,
@@ -67,6 +67,7 @@ TEST_CASE("the option list has every member of MirrorOptions, each once") {
                                       &overwrite,
                                       &adopt,
                                       &discard_changes,
+                                      &fast_diff,
                                       &reseed,
                                       &all_disks,
                                       &keep_host_devices,

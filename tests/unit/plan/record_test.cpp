@@ -45,6 +45,19 @@ TEST_CASE("a record comes back as it was written") {
   }
 }
 
+TEST_CASE("what a fast diff has to have comes back, too") {
+  SourceRecord record{{"aaaa", 5, "77ff", 99100}, {{"nightly", {"Nightly", "bbbb", 1, ""}}}};
+  record.jobs["nightly"].older = RollbackTargets{
+      12,
+      {{7, "mirror-nightly-20261122T010203Z", {}, std::vector<ByteRange>{{0, 4096}, {1ULL << 40, 4096}}},
+       {8, "before the update", {3, 262143}, std::nullopt},
+       {9, "same", {}, std::vector<ByteRange>{}}}};
+  CHECK(image_record(image_with(render_record({std::nullopt, record}))).source == record);
+  record.jobs["nightly"].older->targets[1].name = "caf\xe9";
+  const auto read = image_record(image_with(render_record({std::nullopt, record}))).source;
+  CHECK(read->jobs.at("nightly").older->targets[1].witnesses == std::vector<std::uint64_t>{3, 262143});
+}
+
 TEST_CASE("only the record of a promoted replica is one that older readers refuse") {
   ReplicaRecord record;
   record.image_id = "77ff";
