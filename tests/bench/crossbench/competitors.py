@@ -157,6 +157,13 @@ class Crossover:
             (end - begin, step) for (begin, step), end in zip(stamps, ends)]
 
 
-ALL = (Export(), ExportDiff(), Limit(), Crossover())
+class FastCrossover(Crossover):
+    letter, title = "f", "crossover mirror --transport=agent --fast-diff"
+
+    def arguments(self, vmids, *words):
+        return super().arguments(vmids, "--fast-diff", *words)
+
+
+ALL = (Export(), ExportDiff(), Limit(), Crossover(), FastCrossover())
 BY_LETTER = {each.letter: each for each in ALL}
-OURS = BY_LETTER["x"]
+OURS, OURS_FAST = BY_LETTER["x"], BY_LETTER["f"]

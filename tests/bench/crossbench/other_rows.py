@@ -6,7 +6,7 @@ import signal
 import time
 
 from .accounting import PeakWatch
-from .competitors import OURS, Job
+from .competitors import OURS, OURS_FAST, Job
 from .results import Result, Target
 from .rows import MIB, CopyRow, Unchanged, scaled
 from .site import DESTINATION_NODES, EAST, POOL, STORAGE, WEST, BenchError
@@ -123,6 +123,11 @@ class Terabyte(Unchanged):
             self.memory = peaks(told, far_end())
 
 
+class TerabyteFastDiff(Terabyte):
+    name, title = "terabyte-fast-diff", "the same with --fast-diff"
+    letters, ours = "f", OURS_FAST
+
+
 class StalledPeer(CopyRow):
     """What is in flight has a cap, however long the peer takes nothing."""
     name, title = "stalled-peer", "memory: 4 GiB to send while the peer is stopped (SIGSTOP) for 20 s"
@@ -178,4 +183,4 @@ class StalledPeer(CopyRow):
                 os.kill(pid, signal.SIGCONT)
 
 
-OTHER_ROWS = (ManyGuests, Terabyte, StalledPeer)
+OTHER_ROWS = (ManyGuests, Terabyte, TerabyteFastDiff, StalledPeer)

@@ -124,12 +124,14 @@ class Incremental(CopyRow):
     def write_base(self, site, node, spec):
         raise NotImplementedError
 
+    ours = OURS
+
     def make_base(self, site, disks, start):
         for disk in disks:
             self.write_base(site, EAST, disk.source)
             site.snapshot(EAST, disk.source, start)
             for competitor in self.competitors:
-                if competitor is OURS:
+                if competitor is self.ours:
                     continue
                 competitor.prepare(site, disk)
                 self.write_base(site, WEST, competitor.destination(disk))
@@ -137,7 +139,7 @@ class Incremental(CopyRow):
         self.copy_base(site, Job(disks, "", start))
 
     def copy_base(self, site, job):
-        return site.measured(*OURS.command(job))
+        return site.measured(*self.ours.command(job))
 
     def change(self, site, disk, seed):
         """Writes what is to be copied; nothing, unless a row says otherwise."""

@@ -38,7 +38,8 @@ def render(result):
         widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
         lines += ["   " + "  ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
                                     for column, (cell, width) in enumerate(zip(row, widths))) for row in rows]
-    lines += [f"   {seconds:8.2f} s  {_shortened(step)}" for seconds, step in result.steps("x")]
+    lines += [f"   {seconds:8.2f} s  {_shortened(step)}" for letter in "xf"
+              for seconds, step in result.steps(letter)]
     lines += [f"   target: {judged['target']}: {judged['measured']:.3g} {'met' if judged['met'] else 'MISSED'}"
               for judged in result.judged()]
     lines += [f"   {note}" for note in result.notes]
