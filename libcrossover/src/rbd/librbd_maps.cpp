@@ -2,51 +2,18 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <string_view>
 
 #include "crossover/error.hpp"
+#include "rbd/librbd_state.hpp"
 
 namespace crossover::rbd {
 
 namespace {
-
-bool has_parent(const Image& image) {
-  rbd_linked_image_spec_t parent{};
-  rbd_snap_spec_t snapshot{};
-  const int result = rbd_get_parent(image.get(), &parent, &snapshot);
-  if (result == -ENOENT) return false;
-  image.check(result, "read parent");
-  rbd_linked_image_spec_cleanup(&parent);
-  rbd_snap_spec_cleanup(&snapshot);
-  return true;
-}
-
-/// Those of groups and of the trash, too: their maps count as the others do.
-std::vector<Snapshot> list_all_snapshots(const Image& image) {
-  std::vector<rbd_snap_info_t> infos(64);
-  int count = 0;
-  for (;;) {
-    int capacity = static_cast<int>(infos.size());
-    count = rbd_snap_list(image.get(), infos.data(), &capacity);
-    if (count != -ERANGE) break;
-    infos.resize(static_cast<std::size_t>(capacity) + 1);
-  }
-  image.check(count, "list snapshots");
-  std::vector<Snapshot> out;
-  for (int index = 0; index < count; ++index) {
-    const rbd_snap_info_t& info = infos[static_cast<std::size_t>(index)];
-    out.push_back({info.id, info.name, info.size});
-  }
-  if (count > 0) rbd_snap_list_end(infos.data());
-  std::sort(out.begin(), out.end(), [](const Snapshot& a, const Snapshot& b) { return a.id < b.id; });
-  return out;
-}
 
 /// Nothing if there is none (the snapshot is just being removed), or none that is understood.
 std::optional<ObjectMap> read_map(const Image& image, const std::string& image_id, std::uint64_t snapshot_id) {
@@ -73,13 +40,14 @@ std::optional<ObjectMap> read_map(const Image& image, const std::string& image_i
 
 std::optional<std::vector<MappedSnapshot>> read_maps(Image& image) {
   constexpr std::uint64_t needed = image_feature::object_map | image_feature::fast_diff;
-  if ((image.features() & needed) != needed || has_parent(image)) return std::nullopt;
+  if ((image.features() & needed) != needed || !read_parent(image).empty()) return std::nullopt;
   std::array<char, 256> id{};
   image.check(rbd_get_id(image.get(), id.data(), id.size()), "read image id");
   std::vector<MappedSnapshot> out;
+  // Those of groups and of the trash have maps that count as the others' do.
   for (const Snapshot& snapshot : list_all_snapshots(image)) {
     image.show(snapshot);
-    if (has_parent(image)) return std::nullopt;
+    if (!read_parent(image).empty()) return std::nullopt;
     std::uint64_t flags = 0;
     image.check(rbd_get_flags(image.get(), &flags), "read flags");
     out.push_back({snapshot, flags == 0 ? read_map(image, id.data(), snapshot.id) : std::nullopt});

@@ -31,19 +31,6 @@ ImageLayout read_layout(const Image& image) {
   return layout;
 }
 
-std::string read_parent(const Image& image) {
-  rbd_linked_image_spec_t parent{};
-  rbd_snap_spec_t snapshot{};
-  const int result = rbd_get_parent(image.get(), &parent, &snapshot);
-  if (result == -ENOENT) return {};
-  image.check(result, "read parent");
-  const ImageSpec spec{parent.pool_name, parent.pool_namespace, parent.image_name};
-  std::string out = to_string(spec) + "@" + snapshot.name;
-  rbd_linked_image_spec_cleanup(&parent);
-  rbd_snap_spec_cleanup(&snapshot);
-  return out;
-}
-
 /// Cuts `buffer` at its zero bytes.
 std::vector<std::string_view> split(std::string_view buffer) {
   std::vector<std::string_view> out;
@@ -83,7 +70,20 @@ std::map<std::string, std::string> read_metadata(const Image& image) {
 
 }  // namespace
 
-std::vector<Snapshot> list_snapshots(const Image& image) {
+std::string read_parent(const Image& image) {
+  rbd_linked_image_spec_t parent{};
+  rbd_snap_spec_t snapshot{};
+  const int result = rbd_get_parent(image.get(), &parent, &snapshot);
+  if (result == -ENOENT) return {};
+  image.check(result, "read parent");
+  const ImageSpec spec{parent.pool_name, parent.pool_namespace, parent.image_name};
+  std::string out = to_string(spec) + "@" + snapshot.name;
+  rbd_linked_image_spec_cleanup(&parent);
+  rbd_snap_spec_cleanup(&snapshot);
+  return out;
+}
+
+std::vector<Snapshot> list_all_snapshots(const Image& image) {
   std::vector<rbd_snap_info_t> infos(64);
   int count = 0;
   for (;;) {
@@ -96,12 +96,20 @@ std::vector<Snapshot> list_snapshots(const Image& image) {
   std::vector<Snapshot> out;
   for (int index = 0; index < count; ++index) {
     const rbd_snap_info_t& info = infos[static_cast<std::size_t>(index)];
-    rbd_snap_namespace_type_t type = RBD_SNAP_NAMESPACE_TYPE_USER;
-    const int result = rbd_snap_get_namespace_type(image.get(), info.id, &type);
-    if (result == 0 && type == RBD_SNAP_NAMESPACE_TYPE_USER) out.push_back({info.id, info.name, info.size});
+    out.push_back({info.id, info.name, info.size});
   }
   if (count > 0) rbd_snap_list_end(infos.data());
   std::sort(out.begin(), out.end(), [](const Snapshot& a, const Snapshot& b) { return a.id < b.id; });
+  return out;
+}
+
+std::vector<Snapshot> list_snapshots(const Image& image) {
+  std::vector<Snapshot> out = list_all_snapshots(image);
+  std::erase_if(out, [&](const Snapshot& snapshot) {
+    rbd_snap_namespace_type_t type = RBD_SNAP_NAMESPACE_TYPE_USER;
+    const int result = rbd_snap_get_namespace_type(image.get(), snapshot.id, &type);
+    return result != 0 || type != RBD_SNAP_NAMESPACE_TYPE_USER;
+  });
   return out;
 }
 
