@@ -240,6 +240,23 @@ void FaultyStore::read_ranges(const ImageSpec& image, const Snapshot& snapshot, 
   faults_.pass(name("read_ranges", image), [&] { store_.read_ranges(image, snapshot, ranges, sink, stop); });
 }
 
+std::optional<std::vector<RollbackTarget>> FaultyStore::rollback_targets(const ImageSpec& image) {
+  return faults_.pass(name("rollback_targets", image),
+                      [&] { return store_.fast_listing()->rollback_targets(image); });
+}
+
+FirstPass FaultyStore::first_pass(const ImageSpec& image, const Snapshot& from, const Snapshot& to,
+                                  const std::optional<RollbackTargets>& older) {
+  return faults_.pass(name("first_pass", image),
+                      [&] { return store_.fast_listing()->first_pass(image, from, to, older); });
+}
+
+void FaultyStore::read_diff_in(const ImageSpec& image, const Snapshot& from, const Snapshot& to,
+                               std::span<const ByteRange> ranges, DiffSink& sink, std::stop_token stop) {
+  faults_.pass(name("read_diff_in", image),
+               [&] { store_.fast_listing()->read_diff_in(image, from, to, ranges, sink, stop); });
+}
+
 void FaultyStore::hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
                               const std::function<void(const BlockHash&)>& take, std::stop_token stop) {
   faults_.pass(name("hash_blocks", image), [&] { store_.hash_blocks(image, snapshot, blocks, take, stop); });

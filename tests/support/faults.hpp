@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "crossover/error.hpp"
+#include "engine/fast_listing.hpp"
 #include "engine/ports.hpp"
 
 namespace crossover::test {
@@ -69,7 +70,7 @@ class Faults {
   std::stop_source stop_;
 };
 
-class FaultyStore final : public ImageStore {
+class FaultyStore final : public ImageStore, public FastListing {
  public:
   FaultyStore(std::string side, ImageStore& store, Faults& faults)
       : side_(std::move(side)), store_(store), faults_(faults) {}
@@ -93,6 +94,13 @@ class FaultyStore final : public ImageStore {
                    DiffSink& sink, std::stop_token stop) override;
   void hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
                    const std::function<void(const BlockHash&)>& take, std::stop_token stop) override;
+
+  FastListing* fast_listing() override { return store_.fast_listing() != nullptr ? this : nullptr; }
+  std::optional<std::vector<RollbackTarget>> rollback_targets(const ImageSpec& image) override;
+  FirstPass first_pass(const ImageSpec& image, const Snapshot& from, const Snapshot& to,
+                       const std::optional<RollbackTargets>& older) override;
+  void read_diff_in(const ImageSpec& image, const Snapshot& from, const Snapshot& to,
+                    std::span<const ByteRange> ranges, DiffSink& sink, std::stop_token stop) override;
 
  private:
   [[nodiscard]] std::string name(std::string_view operation, const ImageSpec& image) const;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
 #include <utility>
 
 #include "engine/block_hashes.hpp"
@@ -15,6 +16,62 @@ namespace {
 
 void check_stop(const std::stop_token& stop) {
   if (stop.stop_requested()) throw Cancelled{};
+}
+
+}  // namespace
+
+namespace {
+
+/// Gives on what lies in the ranges.
+class ClippingSink final : public DiffSink {
+ public:
+  ClippingSink(DiffSink& next, std::span<const ByteRange> ranges) : next_(next), ranges_(ranges) {}
+
+  void size(std::uint64_t size_bytes) override { next_.size(size_bytes); }
+  void data(std::uint64_t offset, std::span<const std::byte> bytes) override {
+    clip(offset, bytes.size(),
+         [&](std::uint64_t at, std::uint64_t length) { next_.data(at, bytes.subspan(at - offset, length)); });
+  }
+  void zero(std::uint64_t offset, std::uint64_t length_bytes) override {
+    clip(offset, length_bytes, [&](std::uint64_t at, std::uint64_t length) { next_.zero(at, length); });
+  }
+  void finish() override { next_.finish(); }
+
+ private:
+  template <typename Give>
+  void clip(std::uint64_t offset, std::uint64_t length_bytes, const Give& give) const {
+    for (const ByteRange& range : ranges_) {
+      const std::uint64_t begin = std::max(offset, range.offset);
+      const std::uint64_t end = std::min(offset + length_bytes, range.offset + range.length_bytes);
+      if (begin < end) give(begin, end - begin);
+    }
+  }
+
+  DiffSink& next_;
+  std::span<const ByteRange> ranges_;
+};
+
+/// Notes where a diff is.
+class PlacesSink final : public DiffSink {
+ public:
+  explicit PlacesSink(std::vector<ByteRange>& places) : places_(places) {}
+  void size(std::uint64_t) override {}
+  void data(std::uint64_t offset, std::span<const std::byte> bytes) override {
+    places_.push_back({offset, bytes.size()});
+  }
+  void zero(std::uint64_t offset, std::uint64_t length_bytes) override {
+    places_.push_back({offset, length_bytes});
+  }
+  void finish() override {}
+
+ private:
+  std::vector<ByteRange>& places_;
+};
+
+bool covers(std::span<const ByteRange> ranges, const ByteRange& place) {
+  return std::any_of(ranges.begin(), ranges.end(), [&](const ByteRange& range) {
+    return range.offset <= place.offset && place.offset + place.length_bytes <= range.offset + range.length_bytes;
+  });
 }
 
 }  // namespace
@@ -409,6 +466,57 @@ void MemoryImageStore::read_ranges(const ImageSpec& spec, const Snapshot& snapsh
                                    std::span<const ByteRange> ranges, DiffSink& sink, std::stop_token stop) {
   RangeFilter filter(sink, ranges);
   read_diff(spec, std::nullopt, snapshot, 0, filter, std::move(stop));
+}
+
+std::vector<ByteRange> MemoryImageStore::differing(const ImageSpec& spec, const Snapshot& from,
+                                                   const Snapshot& to) {
+  std::vector<ByteRange> places;
+  PlacesSink sink(places);
+  read_diff(spec, from, to, 0, sink, {});
+  return places;
+}
+
+std::optional<std::vector<RollbackTarget>> MemoryImageStore::rollback_targets(const ImageSpec& spec) {
+  const std::lock_guard lock(mutex_);
+  enter("rollback_targets");
+  std::vector<RollbackTarget> targets;
+  for (const StoredSnapshot& one : image(spec, "list rollback targets").snapshots) {
+    targets.push_back({one.snapshot.id, one.snapshot.name, {}, {}});
+  }
+  return targets;
+}
+
+FirstPass MemoryImageStore::first_pass(const ImageSpec& spec, const Snapshot& from, const Snapshot& to,
+                                       const std::optional<RollbackTargets>& older) {
+  std::vector<Snapshot> before;
+  {
+    const std::lock_guard lock(mutex_);
+    enter("first_pass");
+    for (const StoredSnapshot& one : image(spec, "compare object maps").snapshots) {
+      if (one.snapshot.id < from.id) before.push_back(one.snapshot);
+    }
+  }
+  if (!older || older->base_id != from.id) return {{}, "nothing was kept with " + from.name};
+  for (const Snapshot& one : before) {
+    const auto target = std::find_if(older->targets.begin(), older->targets.end(),
+                                     [&](const RollbackTarget& kept) { return kept.snapshot_id == one.id; });
+    if (target == older->targets.end()) return {{}, "nothing was kept of " + one.name};
+    if (!target->changed) continue;
+    for (const ByteRange& place : differing(spec, one, from)) {
+      if (!covers(*target->changed, place)) {
+        throw std::logic_error(fmt::format("not all that differs between {} and {} is known", one.name, from.name));
+      }
+    }
+  }
+  FirstPass pass{differing(spec, from, to), ""};
+  join(pass.ranges);
+  return pass;
+}
+
+void MemoryImageStore::read_diff_in(const ImageSpec& spec, const Snapshot& from, const Snapshot& to,
+                                    std::span<const ByteRange> ranges, DiffSink& sink, std::stop_token stop) {
+  ClippingSink clipped(sink, ranges);
+  read_diff(spec, from, to, 0, clipped, std::move(stop));
 }
 
 void MemoryImageStore::hash_blocks(const ImageSpec& spec, const Snapshot& snapshot, const BlockSelection& blocks,

@@ -148,6 +148,29 @@ void one_copy(Stage& stage) {
   stage.clusters.write_at_random();
 }
 
+/// Runs that are told by object maps where to look; so was the last of these.
+void fast_copies(Stage& stage) {
+  stage.clusters.options.fast_diff = true;
+  one_copy(stage);
+  stage.run_well();
+  stage.clusters.write_at_random();
+}
+
+/// The maps are believed again, whatever went wrong.
+void check_fast(Stage& stage) {
+  stage.clusters.write_at_random();
+  stage.clusters.faults.arm();
+  const auto report = stage.try_run();
+  CAPTURE(stage.last_error);
+  REQUIRE(report);
+  REQUIRE(report->guests.front().outcome == Outcome::ok);
+  for (const DiskReport& disk : report->guests.front().disks) {
+    CAPTURE(disk.fast_diff_refused);
+    CHECK(disk.fast_diff);
+  }
+  stage.keeper.check_replica();
+}
+
 /// A replica as the shell tool leaves it.
 void shell_tool_replica(Stage& stage) {
   one_guest(stage);
@@ -218,6 +241,28 @@ TEST_CASE("a run that removes old points survives a fault at every call") {
       stage.clusters.write_at_random();
     }
   });
+}
+
+TEST_CASE("a run with --fast-diff survives a fault at every call") {
+  check_unrestricted(fast_copies, check_fast);
+}
+
+TEST_CASE("a run with --fast-diff after a transfer that was cut in its middle survives a fault at every call") {
+  std::set<std::uint64_t> offsets;
+  check_unrestricted(
+      [&offsets](Stage& stage) {
+        fast_copies(stage);
+        const std::vector<std::byte> bytes(12288, std::byte{7});
+        for (const char* key : {"scsi0", "scsi1"}) {
+          stage.clusters.source_images.write(stage.clusters.image_of(100, key), 4096, bytes);
+        }
+        stage.run_cut("destination write_diff backup/vm-99100-disk-1-hdd data #3", Fault::dies);
+        const auto replica = stage.clusters.replica_images.find({"backup", "", "vm-99100-disk-1-hdd"});
+        offsets.insert(parse_progress(replica->metadata.at(std::string(progress_key))).value().offset);
+        stage.clusters.write_at_random();
+      },
+      check_fast);
+  CHECK(*offsets.begin() > 0);
 }
 
 TEST_CASE("a run after a cut transfer survives a fault at every call") {
