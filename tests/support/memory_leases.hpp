@@ -19,7 +19,11 @@ namespace crossover::test {
 /// Leases that run out only when they are told to. Thread-safe.
 class MemoryLeases final : public Leases {
  public:
+  /// Called once, before the next lease is taken.
+  std::function<void()> before_next;
+
   std::unique_ptr<Lease> take(std::span<const LeasedImage> images, std::function<void()> lost) override {
+    if (const auto before = std::exchange(before_next, nullptr)) before();
     const std::scoped_lock lock(mutex_);
     for (const LeasedImage& image : images) {
       if (const auto held = holders_.find(image.id); held != holders_.end()) {

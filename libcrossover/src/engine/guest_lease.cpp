@@ -16,12 +16,19 @@ constexpr std::chrono::milliseconds poll_interval{500};
 
 }  // namespace
 
-std::vector<LeasedImage> leased_images(const GuestScope& scope, const ImageStates& images) {
-  std::vector<LeasedImage> leased;
+ImageStates surveyed_disks(const GuestScope& scope, const ImageStates& images) {
+  ImageStates disks;
   for (const GuestDisk& disk : scope.disks.replicated) {
     const auto found = images.find(disk.image);
-    if (found != images.end() && found->second) leased.push_back({disk.image, found->second->id});
+    if (found != images.end() && found->second) disks.insert(*found);
   }
+  return disks;
+}
+
+std::vector<LeasedImage> leased_images(const ImageStates& disks) {
+  std::vector<LeasedImage> leased;
+  leased.reserve(disks.size());
+  for (const auto& [image, state] : disks) leased.push_back({image, state->id});
   std::sort(leased.begin(), leased.end(),
             [](const LeasedImage& one, const LeasedImage& other) { return one.image.spec < other.image.spec; });
   return leased;

@@ -14,9 +14,12 @@
 
 namespace crossover {
 
-/// The disks of a source guest, in the order in which they are leased: two runs that take them in one order do not
-/// wait for each other.
-std::vector<LeasedImage> leased_images(const GuestScope& scope, const ImageStates& images);
+/// The disks of a source guest that are there, out of the images that were surveyed.
+ImageStates surveyed_disks(const GuestScope& scope, const ImageStates& images);
+
+/// Disks that are there, in the order in which they are leased: two runs that take them in one order do not wait
+/// for each other.
+std::vector<LeasedImage> leased_images(const ImageStates& disks);
 
 /// The lease on a source guest's disks, and a stop token that ends the run when it is lost.
 class GuestLease {

@@ -20,7 +20,8 @@ namespace {
 
 class GuestMirror {
  public:
-  GuestMirror(const MirrorRequest& request, GuestPlan plan, std::vector<LeasedImage> disks, const Repair& repair,
+  /// `disks` are the source's as they were surveyed.
+  GuestMirror(const MirrorRequest& request, GuestPlan plan, ImageStates disks, const Repair& repair,
               const Ports& ports, TransferSlots& slots, MirrorTotals& totals, std::stop_token stop)
       : request_(request),
         plan_(std::move(plan)),
@@ -89,8 +90,8 @@ class GuestMirror {
   GuestReport run_leased() {
     std::optional<GuestLease> lease;
     try {
-      lease.emplace(ports_, plan_.vmid, disks_, request_.lock_wait, stop_);
-      if (lease->waited() || may_pass()) look_again();
+      lease.emplace(ports_, plan_.vmid, leased_images(disks_), request_.lock_wait, stop_);
+      if (lease->waited() || may_pass() || !are_as_surveyed()) look_again();
     } catch (const Error& error) {
       return failed(error);
     }
@@ -105,9 +106,26 @@ class GuestMirror {
     }
   }
 
+  /// Between the survey and the lease another run may have come and gone: with many guests hours lie between them.
+  [[nodiscard]] bool are_as_surveyed() const {
+    return std::all_of(disks_.begin(), disks_.end(), [this](const auto& disk) {
+      const auto& [image, surveyed] = disk;
+      return ports_.source.images.open(image.access).find(image.spec) == surveyed;
+    });
+  }
+
+  /// Whoever changed what the plan was made of has done so: a new plan is of what is there now.
+  GuestReport run_planned(const std::stop_token& stop) {
+    GuestReport report = run_plan(stop);
+    if (!report.retryable || report.error_code != ErrorCode::conflict) return report;
+    keep_warnings(report);
+    earlier_warnings_.push_back(report.error + "; planned again");
+    return run_again(stop);
+  }
+
   GuestReport try_often(const std::stop_token& stop) {
     for (std::size_t attempt = 0;; ++attempt) {
-      GuestReport report = attempt == 0 ? run_plan(stop) : run_again(stop);
+      GuestReport report = attempt == 0 ? run_planned(stop) : run_again(stop);
       const bool broke = report.retryable &&
                          (report.error_code == ErrorCode::unreachable || report.error_code == ErrorCode::timeout);
       if (report.outcome == Outcome::ok || !broke || attempt == request_.retries) return report;
@@ -168,7 +186,7 @@ class GuestMirror {
 
   const MirrorRequest& request_;
   GuestPlan plan_;
-  std::vector<LeasedImage> disks_;
+  ImageStates disks_;
   Repair repair_;
   const Ports& ports_;
   TransferSlots& slots_;
@@ -187,7 +205,7 @@ GuestReport mirror_guest(const MirrorRequest& request, const Inventory& inventor
                          const Repair& repair) {
   GuestPlan plan = plan_guest(request, inventory, scope, ports.clock.now(), repair);
   if (request.options.dry_run) return report_of(plan);
-  return GuestMirror(request, std::move(plan), leased_images(scope, inventory.source_images), repair, ports, slots,
+  return GuestMirror(request, std::move(plan), surveyed_disks(scope, inventory.source_images), repair, ports, slots,
                      totals, std::move(stop))
       .run();
 }

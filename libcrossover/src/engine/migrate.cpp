@@ -296,7 +296,7 @@ class GuestMigration {
   // --- the switch
 
   void switch_over() {
-    GuestLease lease(ports_, vmid_, leased_images(scope_, found_.inventory.source_images),
+    GuestLease lease(ports_, vmid_, leased_images(surveyed_disks(scope_, found_.inventory.source_images)),
                      request_.mirror.lock_wait, stop_);
     try {
       try {

@@ -508,13 +508,26 @@ TEST_CASE("the source's lock") {
     CHECK_THROWS_AS((void)clusters.run(), Cancelled);
     CHECK(clusters.source.config(100) == held);
   }
-  SUBCASE("a configuration that was changed meanwhile fails the guest") {
+  SUBCASE("a configuration that was changed meanwhile is planned again") {
     clusters.source.set_config(100, held);
     clusters.clock.on_wait = [&] { clusters.source.set_config(100, config + "cores: 8\n"); };
     const MirrorReport report = clusters.run();
+    CHECK_MESSAGE(only(report).outcome == Outcome::ok, only(report).error);
+    REQUIRE(only(report).warnings.size() == 1);
+    CHECK(contains(only(report).warnings[0], "planned again"));
+    CHECK(clusters.source.config(100) == config + "cores: 8\n");
+    CHECK(contains(clusters.destination.config(99100).value(), "cores: 8"));
+  }
+  SUBCASE("a configuration that changes all the time fails the guest") {
+    int cores = 0;
+    clusters.events.at = [&](const Event&) {
+      clusters.source.set_config(100, config + fmt::format("cores: {}\n", ++cores));
+    };
+    const MirrorReport report = clusters.run();
     CHECK(only(report).outcome == Outcome::failed);
     CHECK(only(report).error_code == ErrorCode::conflict);
-    CHECK(clusters.source.config(100) == config + "cores: 8\n");
+    CHECK(cores > 2);
+    CHECK(clusters.source.config(100) == config + fmt::format("cores: {}\n", cores));
   }
   SUBCASE("somebody who changes the locked configuration keeps it") {
     clusters.options.keep_source_lock = true;
@@ -748,6 +761,45 @@ TEST_CASE("a guest another run is at is waited for, and looked at again") {
   CHECK(only(clusters.run()).outcome == Outcome::ok);
   CHECK(waits >= 3);
   CHECK(clusters.leases.held() == 0);
+}
+
+TEST_CASE("what another run did between the survey and the lease is seen") {
+  for (const int runs_before : {0, 1, 3}) {
+    for (const int runs_between : {1, 3}) {
+      CAPTURE(runs_before);
+      CAPTURE(runs_between);
+      TwoClusters clusters;
+      clusters.add_guest(100);
+      clusters.options.keep_local = "last=1";
+      clusters.options.keep_remote = "last=2";
+      const auto run = [&] {
+        clusters.clock.time += minutes(1);
+        return only(clusters.run());
+      };
+      for (int i = 0; i < runs_before; ++i) REQUIRE(run().outcome == Outcome::ok);
+      clusters.leases.before_next = [&] {
+        for (int i = 0; i < runs_between; ++i) REQUIRE(run().outcome == Outcome::ok);
+      };
+      const GuestReport guest = run();
+      CHECK_MESSAGE(guest.outcome == Outcome::ok, guest.error);
+      CHECK(guest.warnings.empty());
+      CHECK(only(clusters.run()).outcome == Outcome::ok);
+    }
+  }
+}
+
+TEST_CASE("a configuration that is changed while the guest waits its turn is seen") {
+  TwoClusters clusters;
+  clusters.add_guest(100);
+  REQUIRE(only(clusters.run()).outcome == Outcome::ok);
+  clusters.clock.time += minutes(1);
+  clusters.leases.before_next = [&] {
+    clusters.source.set_config(100, clusters.source.config(100).value() + "tags: new\n");
+  };
+  const GuestReport guest = only(clusters.run());
+  CHECK_MESSAGE(guest.outcome == Outcome::ok, guest.error);
+  REQUIRE(guest.warnings.size() == 1);
+  CHECK(contains(guest.warnings[0], "planned again"));
 }
 
 TEST_CASE("a run whose lease is lost ends, and the next one goes on") {
