@@ -41,6 +41,18 @@ namespace {
 constexpr std::size_t max_held = 256;
 constexpr std::uint64_t min_agent_bytes = std::uint64_t{16} << 20;
 
+/// How a transfer's share of the memory is divided among what it passes on one side: half is being read or written,
+/// half waits on the way to or from there.
+struct MemoryShare {
+  explicit MemoryShare(std::uint64_t transfer_bytes) : disk(transfer_bytes / 2), way(transfer_bytes / 2) {}
+  std::uint64_t disk;
+  std::uint64_t way;
+
+  [[nodiscard]] std::uint64_t total() const { return disk + way; }
+  [[nodiscard]] rbd::ReadWindow reads() const { return {.max_bytes = disk}; }
+  [[nodiscard]] rbd::WriteWindow writes() const { return {.max_bytes = disk}; }
+};
+
 /// Stores made by `make`, one for each way into a cluster.
 template <typename Store = ImageStore>
 class StoreCache final : public ImageStores {
@@ -52,15 +64,34 @@ class StoreCache final : public ImageStores {
   Store& store(const CephAccess& access) {
     const std::scoped_lock lock(mutex_);
     std::unique_ptr<Store>& store = stores_[access];
-    if (!store) store = make_(access);
+    if (!store) {
+      store = make_(access);
+      apply(*store);
+    }
     return *store;
   }
 
   ImageStore& open(const CephAccess& access) override { return store(access); }
 
+  void set_transfer_memory(std::uint64_t bytes) override {
+    const std::scoped_lock lock(mutex_);
+    transfer_memory_ = bytes;
+    for (const auto& [access, store] : stores_) apply(*store);
+  }
+
  private:
+  /// Stores that keep nothing under way by themselves know of no memory.
+  void apply(Store& store) {
+    if (transfer_memory_ == 0) return;
+    if constexpr (requires { store.set_far_memory(transfer_memory_); }) store.set_far_memory(transfer_memory_);
+    if constexpr (requires { store.set_write_bytes(transfer_memory_); }) {
+      store.set_write_bytes(MemoryShare(transfer_memory_).writes().max_bytes);
+    }
+  }
+
   Make make_;
-  std::mutex mutex_;
+  std::mutex mutex_;  // guards what follows
+  std::uint64_t transfer_memory_ = 0;  // 0: not told
   std::map<CephAccess, std::unique_ptr<Store>> stores_;
 };
 
@@ -84,17 +115,6 @@ std::unique_ptr<Shell> node_shell(const MirrorRequest& request, const NodeState&
 std::size_t connections(const MirrorRequest& request) {
   return request.parallel + 2;
 }
-
-/// How a transfer's share of the memory is divided among what it passes on one side: half is being read or written,
-/// half waits on the way to or from there.
-struct MemoryShare {
-  explicit MemoryShare(std::uint64_t transfer_bytes) : disk(transfer_bytes / 2), way(transfer_bytes / 2) {}
-  std::uint64_t disk;
-  std::uint64_t way;
-
-  [[nodiscard]] rbd::ReadWindow reads() const { return {.max_bytes = disk}; }
-  [[nodiscard]] rbd::WriteWindow writes() const { return {.max_bytes = disk}; }
-};
 
 std::uint64_t transfer_bytes(const MirrorRequest& request) {
   return request.memory_bytes / request.parallel;
@@ -137,7 +157,7 @@ class AgentWay final : public Way {
 
  private:
   AgentHypervisor hypervisor_;
-  StoreCache<> stores_;
+  StoreCache<AgentStore> stores_;
 };
 
 class CommandWay final : public Way {
@@ -192,7 +212,7 @@ class DirectWay final : public Way {
  private:
   std::shared_ptr<Shell> shell_;
   PveCluster cluster_;
-  StoreCache<> stores_;
+  StoreCache<DirectStore> stores_;
 };
 
 /// The destination, by the way its first use finds: the agent where there is one.
@@ -206,6 +226,7 @@ class Destination final : public Hypervisor, public GuestPower, public ImageStor
   }
 
   ImageStore& open(const CephAccess& access) override { return side({}).images.open(access); }
+  void set_transfer_memory(std::uint64_t bytes) override { side({}).images.set_transfer_memory(bytes); }
 
   ClusterInventory survey(SurveyDetail detail, std::stop_token stop) override {
     return side(stop).hypervisor.survey(detail, stop);
@@ -268,13 +289,15 @@ class Destination final : public Hypervisor, public GuestPower, public ImageStor
   std::unique_ptr<Way> find_way(const std::stop_token& stop) {
     if (request_.options.transport == "direct") return std::make_unique<DirectWay>(request_, shell_, limiter_);
     if (request_.options.transport != "rbd") {
-      const std::string memory = std::to_string(transfer_bytes(request_));
+      const std::string memory = std::to_string(request_.memory_bytes);
       auto pool = std::make_shared<agent::ConnectionPool>(
           shell_, connections(request_), std::vector<std::string>{"crossover", "agent", "--memory=" + memory});
       try {
         // Kept by the pool for the first request.
         (void)pool->acquire(stop);
-        return std::make_unique<AgentWay>(pool, send_window(request_));
+        auto way = std::make_unique<AgentWay>(pool, send_window(request_));
+        way->side().images.set_transfer_memory(transfer_bytes(request_));
+        return way;
       } catch (const Error& error) {
         if (request_.options.transport == "agent" || error.code() != ErrorCode::unsupported) throw;
         events_.on_event(
@@ -379,7 +402,7 @@ class AgentProcess {
           return std::make_unique<LibrbdStore>(std::move(access), share.reads(), share.writes());
         }) {
     if (options.restriction) receive_only_.emplace(*options.restriction, cluster_, stores_);
-    server_.emplace(in, out, receive_only_ ? receive_only_->side() : Side{cluster_, cluster_, stores_}, share_.way);
+    server_.emplace(in, out, receive_only_ ? receive_only_->side() : Side{cluster_, cluster_, stores_}, share_.total());
   }
 
   void serve(std::stop_token stop) {

@@ -103,7 +103,7 @@ TEST_CASE("split pieces are the bytes they were made of") {
 
 TEST_CASE("pieces are gathered up to a boundary") {
   std::string words;
-  rbd::DataGatherer gatherer(100, [&](std::uint64_t offset, const std::vector<std::byte>& bytes) {
+  rbd::DataGatherer gatherer(100, [&](std::uint64_t offset, const OwnedBytes& bytes) {
     words += std::to_string(offset) + "+" + std::to_string(bytes.size()) + " ";
   });
   const std::vector<std::byte> bytes(250);

@@ -56,9 +56,8 @@ std::optional<std::string> unpacked(std::string_view content, std::size_t length
 std::size_t length_of(FrameType type, std::size_t said, std::size_t left) {
   switch (type) {
     case FrameType::size:
-      return 8;
-    case FrameType::zero:
       return 16;
+    case FrameType::zero:
     case FrameType::mark:
     case FrameType::end:
       return 24;
@@ -71,6 +70,12 @@ void put(std::string& out, std::size_t offset, std::string_view bytes) {
   std::memcpy(out.data() + offset, bytes.data(), bytes.size());
 }
 
+void put_number(std::string& out, std::size_t offset, std::uint64_t number) {
+  std::string field;
+  append_little_endian(field, number);
+  put(out, offset, field);
+}
+
 /// Makes a frame's payload fit, and counts it.
 void repair(FrameType type, std::string& payload, TransferDigest& digest) {
   const auto number = [&payload](std::size_t offset) {
@@ -79,8 +84,10 @@ void repair(FrameType type, std::string& payload, TransferDigest& digest) {
   if (type == FrameType::size) {
     digest = {};
     digest.size(number(0));
+    put_number(payload, 8, hash_of_size(number(0)));
   } else if (type == FrameType::zero) {
     digest.zero(number(0), number(8));
+    put_number(payload, 16, hash_of_range(number(0), number(8)));
   } else if (type == FrameType::mark || type == FrameType::end) {
     std::string fields;
     append_little_endian(fields, digest.count());
@@ -92,10 +99,8 @@ void repair(FrameType type, std::string& payload, TransferDigest& digest) {
     const auto bytes = unpacked(std::string_view(payload).substr(block_header_bytes), length,
                                 static_cast<unsigned char>(payload[20]));
     if (!bytes) return;
-    const std::uint64_t hash = hash_of(std::as_bytes(std::span(*bytes)));
-    std::string field;
-    append_little_endian(field, hash);
-    put(payload, 8, field);
+    const std::uint64_t hash = hash_of_block(number(0), std::as_bytes(std::span(*bytes)));
+    put_number(payload, 8, hash);
     digest.data(number(0), length, hash);
   }
 }

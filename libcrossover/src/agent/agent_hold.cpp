@@ -101,6 +101,9 @@ class AgentSink final : public DiffSink {
 
   void size(std::uint64_t size_bytes) override { sender().size(size_bytes); }
   void data(std::uint64_t offset, std::span<const std::byte> bytes) override { sender().data(offset, bytes); }
+  void hand_over(std::uint64_t offset, OwnedBytes bytes) override {
+    sender().hand_over(offset, std::move(bytes));
+  }
   void zero(std::uint64_t offset, std::uint64_t length_bytes) override { sender().zero(offset, length_bytes); }
   void mark() override { sender().mark(); }
 

@@ -84,7 +84,9 @@ void AgentStore::remove_snapshot(const ImageSpec& image, const Snapshot& snapsho
 std::unique_ptr<ImageHold> AgentStore::hold(const ImageSpec& image, std::stop_token stop) {
   // Others are needed while it is held.
   agent::ConnectionPool::Lease connection = pool_->acquire_extra(stop);
-  connection->call("hold", about(image), stop);
+  Json request = about(image);
+  if (const std::uint64_t bytes = far_memory_; bytes != 0) request["memory_bytes"] = bytes;
+  connection->call("hold", std::move(request), stop);
   return agent::make_agent_hold(std::move(connection), to_string(image), window_, std::move(stop));
 }
 

@@ -2,6 +2,8 @@
 /// Images of a cluster that another host's agent reaches.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -23,6 +25,10 @@ namespace crossover {
 class AgentStore final : public ImageStore {
  public:
   AgentStore(std::shared_ptr<agent::ConnectionPool> pool, CephAccess access, agent::SendWindow window = {});
+
+  /// How much of a diff's content the agent may have under way at once, for images that are held from now on; until
+  /// it is called, as much as the agent was started with.
+  void set_far_memory(std::uint64_t bytes) noexcept { far_memory_ = bytes; }
 
   std::string fsid() override;
   std::optional<ImageState> find(const ImageSpec& image) override;
@@ -54,6 +60,7 @@ class AgentStore final : public ImageStore {
   std::shared_ptr<agent::ConnectionPool> pool_;
   CephAccess access_;
   agent::SendWindow window_;
+  std::atomic<std::uint64_t> far_memory_ = 0;  // 0: not told
   std::mutex mutex_;
   std::string fsid_;  // once it was asked for
 };

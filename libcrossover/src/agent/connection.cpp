@@ -215,7 +215,7 @@ Json Connection::answer_in(const stream::Frame& frame) {
     throw Error(ErrorCode::format, "talk to", "agent on " + host_, cause);
   };
   if (frame.type != stream::FrameType::answer) fail("a frame that is no answer");
-  const Json message = parse_json({reinterpret_cast<const char*>(frame.payload.data()), frame.payload.size()});
+  const Json message = parse_json(frame.text());
   if (!message.is_object() || member_of<std::uint64_t>(message, "id", "read answer") != last_id_) {
     fail("an answer to something else than what was asked");
   }

@@ -19,6 +19,8 @@ namespace crossover::agent {
 namespace {
 
 constexpr std::chrono::milliseconds no_limit{-1};
+// What the kernel lets anybody have (fs.pipe-max-size).
+constexpr int pipe_bytes = 1 << 20;
 
 int make_event() {
   const int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -43,6 +45,8 @@ FdStream::FdStream(int in, int out, std::stop_token stop)
     : in_(in), out_(out), stop_(std::move(stop)), event_(make_event()) {
   callback_.emplace(stop_, Wake{event_});
   ::fcntl(out_, F_SETFL, ::fcntl(out_, F_GETFL) | O_NONBLOCK);
+  // Whoever is at the other end of a pipe (sshd) is woken less often by a larger one. A socket has no such size.
+  for (const int pipe : {in_, out_}) ::fcntl(pipe, F_SETPIPE_SZ, pipe_bytes);
 }
 
 FdStream::~FdStream() {

@@ -24,7 +24,12 @@ std::uint64_t bytes_of(const Inbox::Message& message) {
 }  // namespace
 
 Inbox::Inbox(FdStream& stream, std::stop_source& ending, std::uint64_t max_bytes, std::chrono::milliseconds silence)
-    : stream_(stream), ending_(ending), max_bytes_(max_bytes), silence_(silence), thread_([this] { read(); }) {}
+    : stream_(stream), ending_(ending), silence_(silence), max_bytes_(max_bytes), thread_([this] { read(); }) {}
+
+void Inbox::set_max_bytes(std::uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  max_bytes_ = bytes;
+}
 
 void Inbox::read() {
   End end;
@@ -77,7 +82,7 @@ void Inbox::read_frames() {
         in_transfer = frame->type != stream::FrameType::end;
         put(transfer.decode(*std::move(frame)));
       } else if (frame->type == stream::FrameType::request) {
-        put(parse_json({reinterpret_cast<const char*>(frame->payload.data()), frame->payload.size()}));
+        put(parse_json(frame->text()));
       } else {
         throw Error(ErrorCode::format, "read from", "client", "an answer to nothing");
       }

@@ -35,6 +35,8 @@ class Inbox {
   /// while something is expected, a client that says nothing for `silence` is gone.
   Inbox(FdStream& stream, std::stop_source& ending, std::uint64_t max_bytes, std::chrono::milliseconds silence);
 
+  void set_max_bytes(std::uint64_t bytes);
+
   /// Whether the client has reason to say something from now on. A silence that began before does not count.
   void expect(bool something) noexcept { expected_ = something; }
 
@@ -48,11 +50,11 @@ class Inbox {
 
   FdStream& stream_;
   std::stop_source& ending_;
-  std::uint64_t max_bytes_;
   std::chrono::milliseconds silence_;
   std::atomic<bool> expected_ = false;
   std::mutex mutex_;  // guards what follows
   std::condition_variable_any changed_;
+  std::uint64_t max_bytes_;
   std::deque<Message> messages_;
   std::uint64_t bytes_ = 0;
   std::jthread thread_;  // last: it uses everything above

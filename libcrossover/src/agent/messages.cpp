@@ -8,6 +8,7 @@ namespace {
 
 // Far more than any message has; deeper ones could exhaust the stack.
 constexpr int max_depth = 32;
+constexpr std::size_t max_values = 1'000'000;
 
 [[noreturn]] void fail(const std::string& cause) {
   throw Error(ErrorCode::format, "read message", "", cause);
@@ -79,8 +80,15 @@ std::string render_json(const Json& value) {
 }
 
 Json parse_json(std::string_view text) {
+  // Brackets alone make a hundred bytes of memory from each byte: a message of the largest size would take gigabytes.
+  std::size_t values = 0;
+  const auto limit = [&values](int depth, Json::parse_event_t /*event*/, Json& /*value*/) {
+    if (depth > max_depth) fail("values nested too deep");
+    if (++values > max_values) fail(fmt::format("it has more than {} values", max_values));
+    return true;
+  };
   try {
-    return converted(Json::parse(text), narrow);
+    return converted(Json::parse(text, limit), narrow);
   } catch (const Json::exception& error) {
     fail(error.what());
   }

@@ -37,6 +37,7 @@ class RestrictedStores final : public ImageStores {
   explicit RestrictedStores(const ReceiveContext& context) : context_(context) {}
 
   ImageStore& open(const CephAccess& access) override;
+  void set_transfer_memory(std::uint64_t bytes) override { context_.stores.set_transfer_memory(bytes); }
 
  private:
   const ReceiveContext& context_;

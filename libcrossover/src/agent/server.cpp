@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 #include <utility>
@@ -28,11 +29,12 @@ std::uint32_t vmid_of(const Json& request) {
 
 }  // namespace
 
-Server::Server(int in, int out, Side side, std::uint64_t ahead_bytes, std::chrono::milliseconds silence,
+Server::Server(int in, int out, Side side, std::uint64_t memory_bytes, std::chrono::milliseconds silence,
                std::chrono::milliseconds beat)
     : stream_(in, out, ending_.get_token()),
       side_(side),
-      inbox_(stream_, ending_, ahead_bytes, silence),
+      memory_bytes_(memory_bytes),
+      inbox_(stream_, ending_, memory_bytes / 2, silence),
       beat_(beat),
       beating_([this](const std::stop_token& destroyed) { this->beat(destroyed); }) {}
 
@@ -149,8 +151,7 @@ std::optional<Json> Server::images(const std::string& operation, const Json& req
   } else if (operation == "remove_snapshot") {
     store.remove_snapshot(image, snapshot());
   } else if (operation == "hold") {
-    if (hold_) throw Error(ErrorCode::usage, operation, "", "this connection holds an image already");
-    hold_ = store.hold(image, stop);
+    hold(store, image, request);
   } else if (operation == "set_metadata") {
     store.set_metadata(image, argument<std::string>(request, "key"), argument<std::string>(request, "value"));
   } else if (operation == "remove_metadata") {
@@ -159,6 +160,16 @@ std::optional<Json> Server::images(const std::string& operation, const Json& req
     throw Error(ErrorCode::unsupported, "serve", operation, "there is no such operation");
   }
   return Json(nullptr);
+}
+
+void Server::hold(ImageStore& store, const ImageSpec& image, const Json& request) {
+  if (hold_) throw Error(ErrorCode::usage, "hold", "", "this connection holds an image already");
+  if (request.contains("memory_bytes")) {
+    const std::uint64_t bytes = std::min(argument<std::uint64_t>(request, "memory_bytes"), memory_bytes_);
+    side_.images.set_transfer_memory(bytes);
+    inbox_.set_max_bytes(bytes / 2);
+  }
+  hold_ = store.hold(image, ending_.get_token());
 }
 
 void Server::read_diff(ImageStore& store, const ImageSpec& image, const Json& request) {

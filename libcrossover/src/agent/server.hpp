@@ -25,11 +25,11 @@ namespace crossover::agent {
 /// becomes the former one again, an image that is held is not any more.
 class Server {
  public:
-  /// Does not own the descriptors; see FdStream for what it needs of them. Reads at most `ahead_bytes` of a
-  /// transfer's content ahead of the image. A client that says nothing for `silence` while it sends a transfer, or
+  /// Does not own the descriptors; see FdStream for what it needs of them. Of a transfer's content at most
+  /// `memory_bytes` are under way, half of them ahead of the image, and less if the client says so. A client that says nothing for `silence` while it sends a transfer, or
   /// holds an image, is gone: its host may have died, and with it the word that it did.
   /// Every `beat` the client hears that its request is being worked on.
-  Server(int in, int out, Side side, std::uint64_t ahead_bytes = std::uint64_t{16} << 20,
+  Server(int in, int out, Side side, std::uint64_t memory_bytes = std::uint64_t{32} << 20,
          std::chrono::milliseconds silence = std::chrono::seconds{45},
          std::chrono::milliseconds beat = std::chrono::seconds{5});
   ~Server();
@@ -52,6 +52,7 @@ class Server {
   std::optional<Json> images(const std::string& operation, const Json& request);
   Json hypervisor(const std::string& operation, const Json& request);
   Json power(const std::string& operation, const Json& request);
+  void hold(ImageStore& store, const ImageSpec& image, const Json& request);
   void read_diff(ImageStore& store, const ImageSpec& image, const Json& request);
   void read_ranges(ImageStore& store, const ImageSpec& image, const Json& request);
   Json held(const std::string& operation, const Json& request);
@@ -65,6 +66,7 @@ class Server {
   std::stop_source ending_;
   FdStream stream_;
   Side side_;
+  std::uint64_t memory_bytes_;
   Inbox inbox_;
   std::chrono::milliseconds beat_;
   std::unique_ptr<GuestHold> guest_hold_;

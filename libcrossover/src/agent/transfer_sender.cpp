@@ -9,7 +9,11 @@ namespace crossover::agent {
 
 namespace {
 
-constexpr std::size_t room_bytes = stream::frame_header_bytes + stream::block_header_bytes;
+/// How long a block that begins there can be. Blocks end where objects do, so that one is written as it came.
+std::size_t longest_block(std::uint64_t offset) {
+  return stream::max_block_bytes - offset % stream::max_block_bytes;
+}
+
 // Small frames are written together: each write is a system call, and over ssh a packet.
 constexpr std::size_t batch_bytes = std::size_t{128} << 10;
 // With so much waiting to be sent it is the link that is slow.
@@ -69,28 +73,36 @@ void TransferSender::size(std::uint64_t size_bytes) {
   sized_ = true;
   extents_.start(size_bytes);
   auto item = std::make_unique<Item>(Item{.kind = Kind::size, .length = size_bytes});
-  item->frame = stream::render_size(size_bytes);
+  item->frame = OwnedBytes::copy_of(stream::render_size(size_bytes));
   push(std::move(item));
 }
 
 void TransferSender::data(std::uint64_t offset, std::span<const std::byte> bytes) {
   if (bytes.empty()) return;
   take(offset, bytes.size());
-  if (!block_.empty() && block_offset_ + (block_.size() - room_bytes) != offset) flush_block();
+  if (!block_.empty() && block_offset_ + block_.size() != offset) flush_block();
   while (!bytes.empty()) {
     if (block_.empty()) {
       block_offset_ = offset;
-      // Blocks end where objects do, so that one is written as it came.
-      block_limit_ = stream::max_block_bytes - offset % stream::max_block_bytes;
-      block_.reserve(room_bytes + std::min(bytes.size(), block_limit_));
-      block_.resize(room_bytes);
+      block_limit_ = longest_block(offset);
+      block_ = OwnedBytes(std::min(bytes.size(), block_limit_), header_room_bytes);
+      block_.truncate(0);
     }
-    const std::size_t count = std::min(bytes.size(), room_bytes + block_limit_ - block_.size());
-    block_.insert(block_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(count));
+    const std::size_t count = std::min(bytes.size(), block_limit_ - block_.size());
+    block_.append(bytes.first(count));
     bytes = bytes.subspan(count);
     offset += count;
-    if (block_.size() == room_bytes + block_limit_) flush_block();
+    if (block_.size() == block_limit_) flush_block();
   }
+}
+
+void TransferSender::hand_over(std::uint64_t offset, OwnedBytes bytes) {
+  if (bytes.empty() || bytes.room() < header_room_bytes || bytes.size() > longest_block(offset)) {
+    return data(offset, bytes.span());
+  }
+  take(offset, bytes.size());
+  flush_block();
+  push_block(offset, std::move(bytes));
 }
 
 void TransferSender::zero(std::uint64_t offset, std::uint64_t length_bytes) {
@@ -98,15 +110,18 @@ void TransferSender::zero(std::uint64_t offset, std::uint64_t length_bytes) {
   take(offset, length_bytes);
   flush_block();
   auto item = std::make_unique<Item>(Item{.kind = Kind::zero, .offset = offset, .length = length_bytes});
-  item->frame = stream::render_zero(offset, length_bytes);
+  item->frame = OwnedBytes::copy_of(stream::render_zero(offset, length_bytes));
   push(std::move(item));
 }
 
 void TransferSender::flush_block() {
-  if (block_.empty()) return;
-  auto item = std::make_unique<Item>(
-      Item{.kind = Kind::data, .offset = block_offset_, .length = block_.size() - room_bytes, .ready = false});
-  item->frame = std::exchange(block_, {});
+  if (!block_.empty()) push_block(block_offset_, std::exchange(block_, {}));
+}
+
+void TransferSender::push_block(std::uint64_t offset, OwnedBytes bytes) {
+  auto item =
+      std::make_unique<Item>(Item{.kind = Kind::data, .offset = offset, .length = bytes.size(), .ready = false});
+  item->frame = std::move(bytes);
   push(std::move(item));
 }
 
@@ -126,15 +141,15 @@ void TransferSender::finish() {
 }
 
 void TransferSender::push(std::unique_ptr<Item> item) {
-  const std::uint64_t length = item->frame.capacity();
+  item->held = item->frame.capacity();
   std::unique_lock lock(mutex_);
   const auto has_room = [&] {
     return failure_ || items_.empty() ||
-           (bytes_ + length <= window_.max_bytes && items_.size() < window_.max_frames);
+           (bytes_ + item->held <= window_.max_bytes && items_.size() < window_.max_frames);
   };
   if (stop_.stop_requested() || !changed_.wait(lock, stop_, has_room)) throw Cancelled{};
   if (failure_) std::rethrow_exception(failure_);
-  bytes_ += length;
+  bytes_ += item->held;
   if (!item->ready) raw_.push_back(item.get());
   const bool is_raw = !item->ready;
   items_.push_back(std::move(item));
@@ -169,16 +184,16 @@ void TransferSender::encode_blocks() {
       raw_.pop_front();
       const bool compress = is_worth_compressing();
       lock.unlock();
-      const std::uint64_t before = item.frame.capacity();
       stream::BlockEncoder::Block block = encoder.encode(item.offset, std::move(item.frame), compress);
       lock.lock();
       if (compress) gate_.tried(block.compressed);
-      bytes_ -= before;
-      bytes_ += block.frame.capacity();
       item.frame = std::move(block.frame);
       item.hash = block.hash;
       item.ready = true;
-      ready_bytes_ += item.frame.capacity();
+      bytes_ -= item.held;
+      item.held = item.frame.capacity();
+      bytes_ += item.held;
+      ready_bytes_ += item.held;
       changed_.notify_all();
     }
   } catch (...) {
@@ -212,8 +227,8 @@ void TransferSender::send_frames() {
       }
       if (!item) continue;
       lock.lock();
-      bytes_ -= item->kind == Kind::end ? 0 : item->frame.capacity();
-      ready_bytes_ -= item->kind == Kind::data ? item->frame.capacity() : 0;
+      bytes_ -= item->held;
+      if (item->kind == Kind::data) ready_bytes_ -= item->held;
       ended_ = item->kind == Kind::end;
       lock.unlock();
       changed_.notify_all();
@@ -246,18 +261,19 @@ void TransferSender::send(Item& item) {
       digest_.zero(item.offset, item.length);
       break;
     case Kind::mark:
-      item.frame = stream::render_mark(digest_);
+      item.frame = OwnedBytes::copy_of(stream::render_mark(digest_));
       break;
     case Kind::end:
-      item.frame = stream::render_end(digest_);
+      item.frame = OwnedBytes::copy_of(stream::render_end(digest_));
       break;
   }
-  if (item.frame.size() < batch_bytes) {
-    batch_.insert(batch_.end(), item.frame.begin(), item.frame.end());
+  const std::span<const std::byte> frame = std::as_const(item.frame).span();
+  if (frame.size() < batch_bytes) {
+    batch_.insert(batch_.end(), frame.begin(), frame.end());
     return;
   }
   if (!batch_.empty()) write_(batch_);
-  write_(item.frame);
+  write_(frame);
   sent_bytes_ += batch_.size() + item.frame.size();
   batch_.clear();
 }

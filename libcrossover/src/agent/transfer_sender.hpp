@@ -66,6 +66,8 @@ class TransferSender final : public DiffSink {
 
   void size(std::uint64_t size_bytes) override;
   void data(std::uint64_t offset, std::span<const std::byte> bytes) override;
+  /// Makes a block of the bytes themselves if they have room for its header and lie within one.
+  void hand_over(std::uint64_t offset, OwnedBytes bytes) override;
   void zero(std::uint64_t offset, std::uint64_t length_bytes) override;
   /// Sends a mark behind what was given.
   void mark() override;
@@ -82,13 +84,15 @@ class TransferSender final : public DiffSink {
     Kind kind;
     std::uint64_t offset = 0;
     std::uint64_t length = 0;
-    std::vector<std::byte> frame;
+    OwnedBytes frame;  // until it is ready the block's bytes
     std::uint64_t hash = 0;
     bool ready = true;
+    std::uint64_t held = 0;  // what of the window it takes
   };
 
   void take(std::uint64_t offset, std::uint64_t length_bytes);
   void flush_block();
+  void push_block(std::uint64_t offset, OwnedBytes bytes);
   void push(std::unique_ptr<Item> item);
   void encode_blocks();
   bool is_worth_compressing();
@@ -108,7 +112,7 @@ class TransferSender final : public DiffSink {
   detail::DiffExtentRule extents_;
   std::uint64_t block_offset_ = 0;
   std::size_t block_limit_ = 0;   // bytes it can have
-  std::vector<std::byte> block_;  // with room for headers in front; empty: none begun
+  OwnedBytes block_;  // empty: none begun
 
   // Of the sending thread, and of the caller's after its end.
   stream::TransferDigest digest_;

@@ -28,6 +28,12 @@ void CountingSink::data(std::uint64_t offset, std::span<const std::byte> bytes) 
   count(record_bytes + bytes.size());
 }
 
+void CountingSink::hand_over(std::uint64_t offset, OwnedBytes bytes) {
+  const std::uint64_t length = bytes.size();
+  next_->hand_over(offset, std::move(bytes));
+  count(record_bytes + length);
+}
+
 void CountingSink::zero(std::uint64_t offset, std::uint64_t length_bytes) {
   next_->zero(offset, length_bytes);
   count(record_bytes);

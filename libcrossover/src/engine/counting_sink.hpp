@@ -20,6 +20,7 @@ class CountingSink final : public DiffSink {
 
   void size(std::uint64_t size_bytes) override;
   void data(std::uint64_t offset, std::span<const std::byte> bytes) override;
+  void hand_over(std::uint64_t offset, OwnedBytes bytes) override;
   void zero(std::uint64_t offset, std::uint64_t length_bytes) override;
   void mark() override { next_->mark(); }
   void finish() override;

@@ -23,7 +23,7 @@ class NotingSink final : public DiffSink {
     next_.data(offset, bytes);
   }
   void hand_over(std::uint64_t offset, OwnedBytes bytes) override {
-    note(offset, bytes.span().size());
+    note(offset, bytes.size());
     next_.hand_over(offset, std::move(bytes));
   }
   void zero(std::uint64_t offset, std::uint64_t length_bytes) override {

@@ -16,6 +16,12 @@ void MarkingSink::data(std::uint64_t offset, std::span<const std::byte> bytes) {
   count(bytes.size());
 }
 
+void MarkingSink::hand_over(std::uint64_t offset, OwnedBytes bytes) {
+  const std::uint64_t length = bytes.size();
+  next_->hand_over(offset, std::move(bytes));
+  count(length);
+}
+
 void MarkingSink::zero(std::uint64_t offset, std::uint64_t length_bytes) {
   next_->zero(offset, length_bytes);
   count(0);

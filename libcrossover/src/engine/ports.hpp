@@ -27,6 +27,10 @@ class ImageStores {
   virtual ~ImageStores() = default;
   /// The store that is reached by `access`; connected at the first use and kept.
   virtual ImageStore& open(const CephAccess& access) = 0;
+  /// How much of its content a transfer to this side may have under way there at once, of those whose image is held
+  /// from now on. Until it is called each has what all of them together could have at once allow.
+  /// Where nothing is kept under way there is nothing to do.
+  virtual void set_transfer_memory(std::uint64_t /*bytes*/) {}
 };
 
 /// One side of a run.

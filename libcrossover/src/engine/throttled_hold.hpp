@@ -20,6 +20,10 @@ class ThrottledSink final : public DiffSink {
     limiter_->take(bytes.size(), stop_);
     next_->data(offset, bytes);
   }
+  void hand_over(std::uint64_t offset, OwnedBytes bytes) override {
+    limiter_->take(bytes.size(), stop_);
+    next_->hand_over(offset, std::move(bytes));
+  }
   void zero(std::uint64_t offset, std::uint64_t length_bytes) override { next_->zero(offset, length_bytes); }
   void mark() override { next_->mark(); }
   void finish() override { next_->finish(); }

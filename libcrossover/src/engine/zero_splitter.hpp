@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "engine/image_store.hpp"
 
@@ -22,11 +23,15 @@ class ZeroSplitter {
   explicit ZeroSplitter(DiffSink& sink) : sink_(sink) {}
 
   void data(std::uint64_t offset, std::span<const std::byte> bytes);
+  /// As data(); goes on as it is if there is nothing to cut out of it.
+  void hand_over(std::uint64_t offset, OwnedBytes bytes);
   void zero(std::uint64_t offset, std::uint64_t length_bytes);
   /// Gives what is held back to the sink; call it at the end.
   void flush();
 
  private:
+  void cut(std::uint64_t offset, std::span<const std::byte> bytes, const std::vector<ByteRange>& runs);
+
   DiffSink& sink_;
   std::uint64_t zero_offset_ = 0;  // the run held back
   std::uint64_t zero_bytes_ = 0;

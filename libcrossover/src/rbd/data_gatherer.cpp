@@ -14,7 +14,7 @@ void DataGatherer::data(std::uint64_t offset, std::span<const std::byte> bytes) 
     if (bytes_.empty()) offset_ = offset;
     const std::uint64_t room = boundary_bytes_ - offset % boundary_bytes_;
     const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(room, bytes.size()));
-    bytes_.insert(bytes_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(count));
+    bytes_.append(bytes.first(count));
     offset += count;
     bytes = bytes.subspan(count);
     if (count == room) flush();

@@ -6,7 +6,8 @@
 #include <cstdint>
 #include <functional>
 #include <span>
-#include <vector>
+
+#include "stream/owned_bytes.hpp"
 
 namespace crossover::rbd {
 
@@ -14,7 +15,7 @@ namespace crossover::rbd {
 class DataGatherer {
  public:
   /// Takes a joined piece, never across a boundary.
-  using Write = std::function<void(std::uint64_t offset, std::vector<std::byte> bytes)>;
+  using Write = std::function<void(std::uint64_t offset, OwnedBytes bytes)>;
 
   DataGatherer(std::uint64_t boundary_bytes, Write write);
 
@@ -26,7 +27,7 @@ class DataGatherer {
   std::uint64_t boundary_bytes_;
   Write write_;
   std::uint64_t offset_ = 0;
-  std::vector<std::byte> bytes_;
+  OwnedBytes bytes_;
 };
 
 }  // namespace crossover::rbd

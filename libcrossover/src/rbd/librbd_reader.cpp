@@ -91,7 +91,7 @@ class ReadQueue {
 
   /// Waits for the oldest and gives it on.
   void pop(ZeroSplitter& out, const std::stop_token& stop) {
-    const Read& read = *reads_.front();
+    Read& read = *reads_.front();
     {
       std::unique_lock lock(mutex_);
       if (!done_.wait(lock, stop, [&read] { return read.done; })) throw Cancelled{};
@@ -109,14 +109,14 @@ class ReadQueue {
   struct Read {
     ReadQueue* queue = nullptr;
     Piece piece;
-    std::unique_ptr<std::byte[]> buffer;
+    OwnedBytes bytes;
     ssize_t result = 0;
     bool done = false;
   };
 
   void start(Read& read) {
     const auto length = static_cast<std::size_t>(read.piece.length);
-    read.buffer = std::make_unique_for_overwrite<std::byte[]>(length);
+    read.bytes = OwnedBytes(length, header_room_bytes);
     rbd_completion_t completion = nullptr;
     image_.check(rbd_aio_create_completion(&read, &ReadQueue::completed, &completion), "read");
     {
@@ -124,7 +124,7 @@ class ReadQueue {
       ++in_flight_;
     }
     const int result = rbd_aio_read2(image_.get(), read.piece.offset, length,
-                                     reinterpret_cast<char*>(read.buffer.get()), completion, op_flags_);
+                                     reinterpret_cast<char*>(read.bytes.span().data()), completion, op_flags_);
     if (result < 0) {
       rbd_aio_release(completion);
       {
@@ -149,15 +149,16 @@ class ReadQueue {
     queue.done_.notify_all();
   }
 
-  void give(const Read& read, ZeroSplitter& out) const {
+  void give(Read& read, ZeroSplitter& out) const {
     if (read.result < 0) throw error_of_return(static_cast<int>(read.result), "read", image_.subject());
     if (static_cast<std::uint64_t>(read.result) != read.piece.length) {
       throw Error(ErrorCode::io, "read", image_.subject(),
                   fmt::format("{} bytes instead of {} at {}", read.result, read.piece.length, read.piece.offset));
     }
+    if (read.piece.extents.size() == 1) return out.hand_over(read.piece.offset, std::move(read.bytes));
     for (const Extent& extent : read.piece.extents) {
-      out.data(extent.offset,
-               {read.buffer.get() + (extent.offset - read.piece.offset), static_cast<std::size_t>(extent.length)});
+      out.data(extent.offset, read.bytes.span().subspan(static_cast<std::size_t>(extent.offset - read.piece.offset),
+                                                        static_cast<std::size_t>(extent.length)));
     }
   }
 

@@ -89,6 +89,11 @@ bool reads_the_same(const Image& one, const Image& other, const rbd::Extent& ext
 LibrbdStore::LibrbdStore(CephAccess access, rbd::ReadWindow reads, rbd::WriteWindow writes)
     : access_(std::move(access)), reads_(reads), writes_(writes) {}
 
+void LibrbdStore::set_write_bytes(std::uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  writes_.max_bytes = bytes;
+}
+
 std::shared_ptr<rbd::Cluster> LibrbdStore::cluster() {
   const std::lock_guard lock(mutex_);
   if (!cluster_) cluster_ = std::make_shared<rbd::Cluster>(access_);
@@ -202,7 +207,11 @@ void LibrbdStore::remove_snapshot(const ImageSpec& spec, const Snapshot& snapsho
 
 std::unique_ptr<ImageHold> LibrbdStore::hold(const ImageSpec& spec, std::stop_token stop) {
   check_stop(stop);
-  return rbd::hold_image(open(spec, Image::Mode::write), writes_,
+  const rbd::WriteWindow window = [this] {
+    const std::lock_guard lock(mutex_);
+    return writes_;
+  }();
+  return rbd::hold_image(open(spec, Image::Mode::write), window,
                          [this, spec](const Snapshot& snapshot, std::stop_token stopped) {
                            return head_unchanged_since(spec, snapshot, std::move(stopped));
                          });

@@ -62,6 +62,8 @@ class LibrbdStore : public ImageStore, public FastListing {
   /// True if nothing is stored in the image's head. Only certain if nobody writes meanwhile.
   bool is_empty(const ImageSpec& image);
   void protect_snapshot(const ImageSpec& image, const std::string& name);
+  /// How much of a diff's content is being written at once, to images that are held from now on.
+  void set_write_bytes(std::uint64_t bytes);
   /// The pool Ceph's commands take where none is named.
   std::string default_pool();
 
@@ -77,8 +79,8 @@ class LibrbdStore : public ImageStore, public FastListing {
 
   CephAccess access_;
   rbd::ReadWindow reads_;
+  std::mutex mutex_;  // guards what follows
   rbd::WriteWindow writes_;
-  std::mutex mutex_;
   std::shared_ptr<rbd::Cluster> cluster_;
 };
 

@@ -162,9 +162,7 @@ class LibrbdWriter final : public DiffSink {
         object_bytes_(image_.object_bytes()),
         queue_(image_, window),
         gatherer_(std::min(object_bytes_, max_write_bytes),
-                  [this](std::uint64_t offset, std::vector<std::byte> bytes) {
-                    queue_.write(offset, {std::move(bytes)}, stop_);
-                  }),
+                  [this](std::uint64_t offset, OwnedBytes bytes) { queue_.write(offset, std::move(bytes), stop_); }),
         stop_(std::move(stop)),
         id_(std::move(from.id)),
         position_(from.offset) {

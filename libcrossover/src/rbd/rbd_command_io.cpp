@@ -102,7 +102,7 @@ class ImportSink final : public DiffSink {
         verify_size_(std::move(verify_size)),
         encoder_(DiffFormat::v1, [this](std::span<const std::byte> bytes) { put(bytes); }),
         gatherer_(record_bytes, [this](std::uint64_t offset,
-                                       const std::vector<std::byte>& bytes) { encoder_.data(offset, bytes); }),
+                                       const OwnedBytes& bytes) { encoder_.data(offset, bytes.span()); }),
         position_(start) {}
 
   void size(std::uint64_t size_bytes) override {

@@ -32,11 +32,10 @@ std::optional<LengthLimits> limits_of(std::uint8_t type) {
     case FrameType::busy:
       return LengthLimits{0, 0};
     case FrameType::size:
-      return LengthLimits{8, 8};
+      return LengthLimits{16, 16};
     case FrameType::data:
       return LengthLimits{block_header_bytes + 1, block_header_bytes + max_block_bytes};
     case FrameType::zero:
-      return LengthLimits{16, 16};
     case FrameType::end:
     case FrameType::mark:
       return LengthLimits{24, 24};
@@ -100,7 +99,7 @@ void FrameDecoder::fail(const std::string& cause) const {
 void FrameDecoder::feed(std::span<const std::byte> bytes) {
   while (large_ && !bytes.empty() && filled_ < large_->payload.size()) {
     const std::size_t count = std::min(bytes.size(), large_->payload.size() - filled_);
-    std::memcpy(large_->payload.data() + filled_, bytes.data(), count);
+    std::memcpy(large_->payload.span().data() + filled_, bytes.data(), count);
     filled_ += count;
     bytes = bytes.subspan(count);
   }
@@ -141,7 +140,7 @@ std::optional<AgentHello> FrameDecoder::hello() {
 }
 
 std::span<std::byte> FrameDecoder::room() {
-  return large_ ? std::span(large_->payload).subspan(filled_) : std::span<std::byte>();
+  return large_ ? large_->payload.span().subspan(filled_) : std::span<std::byte>();
 }
 
 std::optional<Frame> FrameDecoder::next() {
@@ -166,14 +165,13 @@ std::optional<Frame> FrameDecoder::next() {
   if (text.size() - frame_header_bytes < length) {
     if (static_cast<FrameType>(type) != FrameType::data || length < large_frame_bytes) return std::nullopt;
     filled_ = text.size() - frame_header_bytes;
-    large_.emplace(Frame{FrameType::data, std::vector<std::byte>(length)});
-    std::memcpy(large_->payload.data(), text.data() + frame_header_bytes, filled_);
+    large_.emplace(Frame{FrameType::data, OwnedBytes(length)});
+    std::memcpy(large_->payload.span().data(), text.data() + frame_header_bytes, filled_);
     take(text.size());
     return std::nullopt;
   }
-  Frame frame{static_cast<FrameType>(type), {}};
-  const auto begin = bytes_.begin() + static_cast<std::ptrdiff_t>(head_ + frame_header_bytes);
-  frame.payload.assign(begin, begin + static_cast<std::ptrdiff_t>(length));
+  Frame frame{static_cast<FrameType>(type),
+              OwnedBytes::copy_of(std::span(bytes_).subspan(head_ + frame_header_bytes, length))};
   take(frame_header_bytes + length);
   return frame;
 }

@@ -9,7 +9,7 @@
 /// **Hello.** Each side sends one at once, without waiting for the other's:
 ///
 ///     "crossover-agent\n"  16 bytes
-///     u32 protocol version (6)
+///     u32 protocol version (7)
 ///     u8  length, then the library's version in so many bytes, such as "0.1.0"
 ///
 /// Sides with different protocol versions part after it; the library's version is for messages only.
@@ -23,9 +23,9 @@
 ///     2 answer     server   up to 64 MiB  JSON {"id", "result"} or {"id", "error": {"code", "operation",
 ///                                         "subject", "cause", "retryable"}}
 ///     3 busy       server   0             the request is being worked on
-///     16 size      both     8             u64 the image's size at the end of the diff
+///     16 size      both     16            u64 the image's size at the end of the diff, u64 hash
 ///     17 data      both     25 to 24+4Mi  see below
-///     18 zero      both     16            u64 offset, u64 length
+///     18 zero      both     24            u64 offset, u64 length, u64 hash
 ///     19 end       both     24            u64 number of data and zero frames, 16 bytes digest
 ///     20 mark      both     24            the same, of the frames so far
 ///
@@ -41,6 +41,9 @@
 /// fails in the middle of a transfer sends no end; a server sends an answer with the error and, if it was writing,
 /// ends. A client that goes away in the middle leaves a torn head and no snapshot.
 ///
+/// "hold" comes before; its "memory_bytes", if there is one, is how much of a transfer's content the server may have
+/// under way from then on, if that is less than what it was started with.
+///
 /// **Marks** stand between data and zero frames: when everything before one is on stable storage, whoever writes
 /// may record that the transfer came as far. A mark whose count or digest is not what came ends the transfer, as a
 /// wrong end does. One that goes on where another ended has neither frames nor a digest of what lies before.
@@ -50,7 +53,12 @@
 /// host that lost its power says no goodbye. Who holds an image and has nothing to ask sends a "ping" every ten
 /// seconds.
 ///
-/// **Data** is u64 offset, u64 XXH3-64 of the raw bytes, u32 raw length (1 to 4 MiB), u8 codec, u8 and u16
+/// **Hashes.** Size, data and zero frames carry one each, so that a receiver that acts on them acts on what was
+/// meant: what a diff wrote elsewhere by mistake no later part of it would mend. Of a size frame it is XXH3-64 of its
+/// u64, of a zero frame XXH3-64 of its two, and of a data frame XXH3-64 of the raw bytes, with XXH3-64 of the u64
+/// offset and u64 raw length as its seed.
+///
+/// **Data** is u64 offset, u64 hash, u32 raw length (1 to 4 MiB), u8 codec, u8 and u16
 /// reserved, then the bytes as the codec has them; they are never longer than the raw ones. The codec is a set of
 /// bits: 2 sparse, then 1 zstd, applied in this order. Sparse leaves out zeroes: a bit for each page of 4096 bytes
 /// of the block (its last may be shorter), lowest bit of the first byte first, unused bits zero, and then the pages
@@ -69,14 +77,17 @@
 #include <string_view>
 #include <vector>
 
+#include "stream/owned_bytes.hpp"
+
 namespace crossover::stream {
 
 inline constexpr std::string_view agent_magic = "crossover-agent\n";
-inline constexpr std::uint32_t agent_protocol_version = 6;
+inline constexpr std::uint32_t agent_protocol_version = 7;
 inline constexpr std::size_t max_block_bytes = std::size_t{4} << 20;
 inline constexpr std::size_t max_control_bytes = std::size_t{64} << 20;
 inline constexpr std::size_t frame_header_bytes = 8;
 inline constexpr std::size_t block_header_bytes = 24;
+static_assert(frame_header_bytes + block_header_bytes <= header_room_bytes);
 
 /// What each side says first.
 struct AgentHello {
@@ -102,8 +113,11 @@ enum class FrameType : std::uint8_t {
 
 struct Frame {
   FrameType type{};
-  std::vector<std::byte> payload;
+  OwnedBytes payload;
 
+  [[nodiscard]] std::string_view text() const noexcept {
+    return {reinterpret_cast<const char*>(payload.span().data()), payload.size()};
+  }
   bool operator==(const Frame&) const = default;
 };
 

@@ -34,6 +34,23 @@ std::uint64_t hash_of(std::span<const std::byte> bytes) noexcept {
   return XXH3_64bits(bytes.data(), bytes.size());
 }
 
+std::uint64_t hash_of_size(std::uint64_t size_bytes) {
+  std::string fields;
+  append_little_endian(fields, size_bytes);
+  return hash_of(std::as_bytes(std::span(fields)));
+}
+
+std::uint64_t hash_of_range(std::uint64_t offset, std::uint64_t length_bytes) {
+  std::string fields;
+  append_little_endian(fields, offset);
+  append_little_endian(fields, length_bytes);
+  return hash_of(std::as_bytes(std::span(fields)));
+}
+
+std::uint64_t hash_of_block(std::uint64_t offset, std::span<const std::byte> bytes) {
+  return XXH3_64bits_withSeed(bytes.data(), bytes.size(), hash_of_range(offset, bytes.size()));
+}
+
 struct TransferDigest::State {
   State() : hash(XXH3_createState()) {
     if (hash == nullptr) throw std::bad_alloc();

@@ -19,6 +19,12 @@ std::string to_hex(const Digest& digest);
 /// XXH3-64 of some bytes.
 std::uint64_t hash_of(std::span<const std::byte> bytes) noexcept;
 
+/// What the frames of a transfer carry, so that none is acted on that was changed on its way through either side's
+/// memory: of a size, of a range, and of a block's bytes together with where they belong.
+std::uint64_t hash_of_size(std::uint64_t size_bytes);
+std::uint64_t hash_of_range(std::uint64_t offset, std::uint64_t length_bytes);
+std::uint64_t hash_of_block(std::uint64_t offset, std::span<const std::byte> bytes);
+
 /// Counts and hashes the frames of one transfer, in their order.
 class TransferDigest {
  public:

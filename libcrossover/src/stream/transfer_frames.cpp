@@ -18,14 +18,16 @@ namespace {
 
 enum Codec : std::uint8_t { raw = 0, zstd = 1, sparse = 2 };
 
-constexpr std::size_t room_bytes = frame_header_bytes + block_header_bytes;
+constexpr std::size_t headers_bytes = frame_header_bytes + block_header_bytes;
 constexpr int compression_level = 1;
 constexpr std::size_t page_bytes = 4096;
 
-void write_headers(std::vector<std::byte>& frame, std::uint64_t offset, std::uint64_t hash, std::size_t raw_bytes,
-                   std::uint8_t codec) {
-  write_frame_header(std::span(frame).first<frame_header_bytes>(), FrameType::data,
-                     frame.size() - frame_header_bytes);
+/// Makes a frame of a block's bytes.
+void put_headers(OwnedBytes& block, std::uint64_t offset, std::uint64_t hash, std::size_t raw_bytes,
+                 std::uint8_t codec) {
+  const std::size_t length = block_header_bytes + block.size();
+  block.put_before(headers_bytes);
+  write_frame_header(block.span().first<frame_header_bytes>(), FrameType::data, length);
   std::string header;
   append_little_endian(header, offset);
   append_little_endian(header, hash);
@@ -33,7 +35,7 @@ void write_headers(std::vector<std::byte>& frame, std::uint64_t offset, std::uin
   append_little_endian(header, codec);
   append_little_endian(header, std::uint8_t{0});
   append_little_endian(header, std::uint16_t{0});
-  std::memcpy(frame.data() + frame_header_bytes, header.data(), header.size());
+  std::memcpy(block.span().data() + frame_header_bytes, header.data(), header.size());
 }
 
 std::string_view text_of(std::span<const std::byte> bytes) {
@@ -48,8 +50,8 @@ bool is_zero(std::span<const std::byte> bytes) {
   return bytes.front() == std::byte{0} && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
 }
 
-/// The block with headers' room in front and without its pages of zeroes; nothing if it has none.
-std::optional<std::vector<std::byte>> without_zero_pages(std::span<const std::byte> bytes) {
+/// The block without its pages of zeroes; nothing if it has none.
+std::optional<OwnedBytes> without_zero_pages(std::span<const std::byte> bytes) {
   const std::size_t pages = page_count(bytes.size());
   std::vector<std::byte> map((pages + 7) / 8);
   std::size_t kept_bytes = 0;
@@ -66,17 +68,16 @@ std::optional<std::vector<std::byte>> without_zero_pages(std::span<const std::by
     kept_bytes += page(number).size();
   }
   if (map.size() + kept_bytes >= bytes.size()) return std::nullopt;
-  std::vector<std::byte> out;
-  out.reserve(room_bytes + map.size() + kept_bytes);
-  out.resize(room_bytes);
-  out.insert(out.end(), map.begin(), map.end());
+  OwnedBytes out(map.size() + kept_bytes, header_room_bytes);
+  out.truncate(0);
+  out.append(map);
   for (std::size_t number = 0; number < pages; ++number) {
-    if (is_kept(number)) out.insert(out.end(), page(number).begin(), page(number).end());
+    if (is_kept(number)) out.append(page(number));
   }
   return out;
 }
 
-/// What without_zero_pages() made, without the room, as it was; false if it is no such thing.
+/// What without_zero_pages() made, as it was; false if it is no such thing.
 bool fill_zero_pages(std::span<const std::byte> packed, std::span<std::byte> bytes) {
   const std::size_t pages = page_count(bytes.size());
   const std::size_t map_bytes = (pages + 7) / 8;
@@ -121,44 +122,45 @@ struct BlockEncoder::Context {
   Context& operator=(const Context&) = delete;
 
   ZSTD_CCtx* zstd;
+  std::vector<std::byte> packed;  // what is being compressed goes there first
 };
 
 BlockEncoder::BlockEncoder() : context_(std::make_unique<Context>()) {}
 BlockEncoder::~BlockEncoder() = default;
 
-BlockEncoder::Block BlockEncoder::encode(std::uint64_t offset, std::vector<std::byte> room, bool compress) {
-  const std::size_t raw_bytes = room.size() - room_bytes;
+BlockEncoder::Block BlockEncoder::encode(std::uint64_t offset, OwnedBytes bytes, bool compress) {
+  const std::size_t raw_bytes = bytes.size();
   Block block;
-  block.hash = hash_of(std::span<const std::byte>(room).subspan(room_bytes));
+  block.hash = hash_of_block(offset, bytes.span());
   std::uint8_t codec = raw;
-  if (auto kept = without_zero_pages(std::span<const std::byte>(room).subspan(room_bytes))) {
-    room = *std::move(kept);
+  if (auto kept = without_zero_pages(bytes.span())) {
+    bytes = *std::move(kept);
     codec = sparse;
   }
-  const std::span<const std::byte> bytes = std::span<const std::byte>(room).subspan(room_bytes);
   // With no more room than what pays, zstd gives up early on what does not compress.
   const std::size_t most = bytes.size() - bytes.size() / 16;
   if (compress && most < bytes.size()) {
-    std::vector<std::byte> packed(room_bytes + most);
-    const std::size_t length = ZSTD_compressCCtx(context_->zstd, packed.data() + room_bytes, most, bytes.data(),
+    std::vector<std::byte>& packed = context_->packed;
+    packed.resize(max_block_bytes);
+    const std::size_t length = ZSTD_compressCCtx(context_->zstd, packed.data(), most, bytes.span().data(),
                                                  bytes.size(), compression_level);
     if (ZSTD_isError(length) == 0) {
-      packed.resize(room_bytes + length);
-      packed.shrink_to_fit();  // blocks wait by the dozen until they are sent
-      write_headers(packed, offset, block.hash, raw_bytes, codec | zstd);
-      block.frame = std::move(packed);
+      // Blocks wait by the dozen until they are sent: with no more memory than they need.
+      bytes = OwnedBytes(length, header_room_bytes);
+      std::memcpy(bytes.span().data(), packed.data(), length);
+      codec |= zstd;
       block.compressed = true;
-      return block;
     }
   }
-  write_headers(room, offset, block.hash, raw_bytes, codec);
-  block.frame = std::move(room);
+  put_headers(bytes, offset, block.hash, raw_bytes, codec);
+  block.frame = std::move(bytes);
   return block;
 }
 
 std::vector<std::byte> render_size(std::uint64_t size_bytes) {
   std::string payload;
   append_little_endian(payload, size_bytes);
+  append_little_endian(payload, hash_of_size(size_bytes));
   return render_frame(FrameType::size, payload);
 }
 
@@ -166,6 +168,7 @@ std::vector<std::byte> render_zero(std::uint64_t offset, std::uint64_t length_by
   std::string payload;
   append_little_endian(payload, offset);
   append_little_endian(payload, length_bytes);
+  append_little_endian(payload, hash_of_range(offset, length_bytes));
   return render_frame(FrameType::zero, payload);
 }
 
@@ -206,9 +209,9 @@ void TransferDecoder::take_extent(std::uint64_t offset, std::uint64_t length_byt
   if (!wrong.empty()) fail(wrong);
 }
 
-DataRecord TransferDecoder::decode_data(std::vector<std::byte> payload) {
-  const std::string_view header = text_of(std::span<const std::byte>(payload).first(block_header_bytes));
-  const std::span<const std::byte> content = std::span<const std::byte>(payload).subspan(block_header_bytes);
+DataRecord TransferDecoder::decode_data(OwnedBytes payload) {
+  const std::string_view header = text_of(payload.span().first(block_header_bytes));
+  const std::span<const std::byte> content = payload.span().subspan(block_header_bytes);
   DataRecord record;
   record.offset = read_little_endian<std::uint64_t>(header);
   const auto hash = read_little_endian<std::uint64_t>(header.substr(8));
@@ -221,33 +224,41 @@ DataRecord TransferDecoder::decode_data(std::vector<std::byte> payload) {
   if (content.size() > length || (codec == raw && content.size() != length)) {
     fail(fmt::format("a block of {} bytes with {} bytes of content", length, content.size()));
   }
-  record.bytes = codec == raw ? OwnedBytes{std::move(payload), block_header_bytes}
-                              : OwnedBytes{unpack(content, record.offset, length, codec)};
-  if (hash_of(record.bytes.span()) != hash) {
+  if (codec == raw) {
+    payload.drop_front(block_header_bytes);
+    record.bytes = std::move(payload);
+  } else {
+    record.bytes = unpack(content, record.offset, length, codec);
+  }
+  if (hash_of_block(record.offset, record.bytes.span()) != hash) {
     fail(fmt::format("the block at {} is not what was sent: its checksum differs", record.offset));
   }
   digest_->data(record.offset, length, hash);
   return record;
 }
 
-std::vector<std::byte> TransferDecoder::unpack(std::span<const std::byte> content, std::uint64_t offset,
-                                               std::size_t length, std::uint8_t codec) {
-  std::vector<std::byte> bytes(length);
+OwnedBytes TransferDecoder::unpack(std::span<const std::byte> content, std::uint64_t offset, std::size_t length,
+                                   std::uint8_t codec) {
+  OwnedBytes bytes(length);
   std::span<const std::byte> packed = content;
   if ((codec & zstd) != 0) {
-    std::vector<std::byte>& target = (codec & sparse) != 0 ? context_->packed : bytes;
-    target.resize(length);
+    if ((codec & sparse) != 0) context_->packed.resize(length);
+    const std::span<std::byte> target = (codec & sparse) != 0 ? std::span(context_->packed) : bytes.span();
     const std::size_t unpacked =
         ZSTD_decompressDCtx(context_->zstd, target.data(), length, content.data(), content.size());
     if (ZSTD_isError(unpacked) != 0 || ((codec & sparse) == 0 && unpacked != length)) {
       fail(fmt::format("the block at {} does not decompress", offset));
     }
-    packed = std::span(target).first(unpacked);
+    packed = target.first(unpacked);
   }
-  if ((codec & sparse) != 0 && !fill_zero_pages(packed, bytes)) {
+  if ((codec & sparse) != 0 && !fill_zero_pages(packed, bytes.span())) {
     fail(fmt::format("the pages of the block at {} are not those of its map", offset));
   }
   return bytes;
+}
+
+void TransferDecoder::check_hash(std::uint64_t expected, std::string_view hash) const {
+  if (read_little_endian<std::uint64_t>(hash) != expected) fail("a frame is not what was sent: its hash differs");
 }
 
 void TransferDecoder::check_digest(std::string_view payload) const {
@@ -259,10 +270,11 @@ void TransferDecoder::check_digest(std::string_view payload) const {
 }
 
 TransferRecord TransferDecoder::decode(Frame frame) {
-  const std::string_view payload = text_of(frame.payload);
+  const std::string_view payload = frame.text();
   if (frame.type == FrameType::size) {
     if (digest_) fail("a second size");
     const SizeRecord record{read_little_endian<std::uint64_t>(payload)};
+    check_hash(hash_of_size(record.size_bytes), payload.substr(8));
     digest_.emplace().size(record.size_bytes);
     extents_ = {};
     extents_.start(record.size_bytes);
@@ -275,6 +287,7 @@ TransferRecord TransferDecoder::decode(Frame frame) {
     case FrameType::zero: {
       const ZeroRecord record{read_little_endian<std::uint64_t>(payload),
                               read_little_endian<std::uint64_t>(payload.substr(8))};
+      check_hash(hash_of_range(record.offset, record.length_bytes), payload.substr(16));
       take_extent(record.offset, record.length_bytes);
       digest_->zero(record.offset, record.length_bytes);
       return record;

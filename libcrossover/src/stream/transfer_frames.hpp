@@ -27,15 +27,15 @@ class BlockEncoder {
   BlockEncoder& operator=(const BlockEncoder&) = delete;
 
   struct Block {
-    std::vector<std::byte> frame;
+    OwnedBytes frame;
     std::uint64_t hash = 0;
     bool compressed = false;
   };
 
-  /// Makes the frame of `bytes` (1 byte to 1 MiB). `room` holds frame_header_bytes + block_header_bytes of room and
-  /// then the bytes, and becomes the frame if they are sent as they are. Pages of zeroes are left out; with
-  /// `compress` the rest is compressed if that saves a sixteenth.
-  Block encode(std::uint64_t offset, std::vector<std::byte> room, bool compress);
+  /// Makes the frame of `bytes` (1 byte to max_block_bytes, behind header_room_bytes of room), and of their memory if
+  /// they are sent as they are. Pages of zeroes are left out; with `compress` the rest is compressed if that saves a
+  /// sixteenth.
+  Block encode(std::uint64_t offset, OwnedBytes bytes, bool compress);
 
  private:
   struct Context;
@@ -83,11 +83,12 @@ class TransferDecoder {
 
  private:
   struct Context;
-  DataRecord decode_data(std::vector<std::byte> payload);
+  DataRecord decode_data(OwnedBytes payload);
+  void check_hash(std::uint64_t expected, std::string_view hash) const;
   void check_digest(std::string_view payload) const;
   /// The bytes of a block that was packed.
-  std::vector<std::byte> unpack(std::span<const std::byte> content, std::uint64_t offset, std::size_t length,
-                                std::uint8_t codec);
+  OwnedBytes unpack(std::span<const std::byte> content, std::uint64_t offset, std::size_t length,
+                    std::uint8_t codec);
   void take_extent(std::uint64_t offset, std::uint64_t length_bytes);
   [[noreturn]] void fail(const std::string& cause) const;
 

@@ -3,9 +3,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <latch>
+#include <map>
 #include <random>
 #include <thread>
 
@@ -255,6 +257,16 @@ std::uint64_t progress_of(Far& far) {
   return found == metadata.end() ? 0 : parse_progress(found->second).value().offset;
 }
 
+/// Each byte is zero, or what one of the pieces has there.
+bool holds_nothing_but(std::vector<std::byte> content, const std::map<std::size_t, std::vector<std::byte>>& pieces) {
+  for (const auto& [offset, piece] : pieces) {
+    for (std::size_t at = 0; at < piece.size() && offset + at < content.size(); ++at) {
+      if (content[offset + at] == piece[at]) content[offset + at] = std::byte{0};
+    }
+  }
+  return std::ranges::all_of(content, [](std::byte byte) { return byte == std::byte{0}; });
+}
+
 }  // namespace
 
 TEST_CASE(
@@ -268,8 +280,8 @@ TEST_CASE(
   // Size, data, mark, zero, data, mark, data, end.
   constexpr std::size_t data_bytes = stream::block_header_bytes + 3000;
   for (const Flip& flip :
-       {Flip{stream::FrameType::size, 1, 8, 0}, Flip{stream::FrameType::data, 1, data_bytes, 0},
-        Flip{stream::FrameType::mark, 1, 24, 0}, Flip{stream::FrameType::zero, 1, 16, 3000},
+       {Flip{stream::FrameType::size, 1, 16, 0}, Flip{stream::FrameType::data, 1, data_bytes, 0},
+        Flip{stream::FrameType::mark, 1, 24, 0}, Flip{stream::FrameType::zero, 1, 24, 3000},
         Flip{stream::FrameType::data, 2, data_bytes, 3000}, Flip{stream::FrameType::mark, 2, 24, 3000},
         Flip{stream::FrameType::data, 3, data_bytes, 15288}, Flip{stream::FrameType::end, 1, 24, 15288}}) {
     std::vector<std::size_t> bits;
@@ -302,6 +314,9 @@ TEST_CASE(
       CHECK(error->code() == ErrorCode::format);
       CHECK_FALSE(was_finished(far));
       CHECK(progress_of(far) == flip.good);
+      // Nor was anything written where it does not belong: no later part of the diff would mend that.
+      CHECK(holds_nothing_but(far.memory.content(image), {{0, noise(3000, 1)}, {12288, noise(3000, 2)},
+                                                          {20000, noise(3000, 3)}}));
     }
   }
 }

@@ -106,7 +106,7 @@ class Client {
             REQUIRE(frame->type != stream::FrameType::request);
             continue;
           }
-          const Json json = agent::parse_json(text_of(frame->payload));
+          const Json json = agent::parse_json(frame->text());
           REQUIRE(json.is_object());
           REQUIRE(json.contains("result") != json.contains("error"));
           if (json.contains("error")) CHECK_THROWS_AS(agent::throw_error(json["error"]), Error);
@@ -496,6 +496,23 @@ void converse_often(Stage& stage, const Side& side, const std::function<void()>&
 }
 
 }  // namespace
+
+TEST_CASE("a message of brackets alone is refused before it takes the memory it could") {
+  const auto cause_of = [](const std::string& text) {
+    try {
+      (void)agent::parse_json(text);
+    } catch (const Error& error) {
+      return error.cause();
+    }
+    return std::string();
+  };
+  std::string flat = "[";
+  for (int count = 0; count < 1'000'000; ++count) flat += "0,";
+  CHECK(cause_of(flat + "0]") == "it has more than 1000000 values");
+  CHECK(cause_of(std::string(40, '[') + std::string(40, ']')) == "values nested too deep");
+  CHECK(cause_of(std::string(1'000'000, '[')) == "values nested too deep");
+  CHECK(cause_of("[[],[1]]").empty());
+}
 
 TEST_CASE("whatever is asked of an agent is answered, and nothing stays held") {
   Stage stage;

@@ -42,6 +42,13 @@ inline std::string to_hex_text(std::span<const std::byte> bytes) {
   return text;
 }
 
+/// A copy, with room for a frame's header in front.
+inline OwnedBytes with_room(std::span<const std::byte> bytes) {
+  OwnedBytes copy(0, header_room_bytes);
+  copy.append(bytes);
+  return copy;
+}
+
 inline std::string greeting() {
   return stream::render_hello({stream::agent_protocol_version, "0.1.0"});
 }
@@ -86,10 +93,8 @@ inline std::string render_transfer(const Transfer& transfer) {
       digest.zero(extent.offset, extent.length);
       continue;
     }
-    std::vector<std::byte> room(stream::frame_header_bytes + stream::block_header_bytes);
-    room.insert(room.end(), extent.bytes.begin(), extent.bytes.end());
-    const stream::BlockEncoder::Block block = encoder.encode(extent.offset, std::move(room), true);
-    out += text_of(block.frame);
+    const stream::BlockEncoder::Block block = encoder.encode(extent.offset, with_room(extent.bytes), true);
+    out += text_of(block.frame.span());
     digest.data(extent.offset, extent.length, block.hash);
   }
   return out + text_of(stream::render_end(digest));
