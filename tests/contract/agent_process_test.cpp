@@ -137,7 +137,11 @@ TEST_CASE("a transfer whose agent was killed goes on from its last mark") {
     REQUIRE(count < 90);
     std::this_thread::sleep_for(std::chrono::seconds(1));
   }
-  const auto sink = test::write_diff(store, image, {"the first", reached}, {});
+  // Its name still stands at the image's lock.
+  const auto hold = store.hold(image, {});
+  CHECK_FALSE(hold->head_unchanged_since_transfer("another", {}));
+  CHECK(hold->head_unchanged_since_transfer("the first", {}));
+  const auto sink = hold->write_diff({"the first", reached}, {});
   sink->size(64 * mib);
   for (std::uint64_t offset = reached; offset < 64 * mib; offset += mib) {
     sink->data(offset, std::span(content).subspan(offset, mib));

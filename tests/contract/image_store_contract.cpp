@@ -872,6 +872,42 @@ TEST_CASE("a diff is written from an offset on only if its progress says so") {
   });
 }
 
+TEST_CASE("that nobody changed a head since a transfer is known, or not claimed") {
+  each_store([](StoreHarness& harness) {
+    ImageStore& store = harness.store();
+    const ImageSpec image = make_image(harness, plain(4 * mib));
+    const auto is_as_left = [&](const std::string& id) {
+      return store.hold(image, {})->head_unchanged_since_transfer(id, {});
+    };
+    const auto transfer = [&](const std::string& id) {
+      const auto sink = test::write_diff(store, image, {id, 0}, {});
+      sink->size(4 * mib);
+      sink->data(0, pattern(65536, 1));
+      sink->finish();
+    };
+    CHECK_FALSE(is_as_left("one"));
+    transfer("one");
+    const bool can_tell = is_as_left("one");
+    // The stock command has no lock that would tell.
+    CHECK(can_tell == (harness.name().find("rbd command") == std::string::npos));
+    CHECK_FALSE(is_as_left("another"));
+    CHECK_FALSE(is_as_left(""));
+    // Whoever looks, and what leaves the head alone, does not change that.
+    CHECK(is_as_left("one") == can_tell);
+    store.set_metadata(image, "crossover.test", "a value");
+    CHECK(is_as_left("one") == can_tell);
+    harness.write(image, 8192, pattern(4096, 2));
+    CHECK_FALSE(is_as_left("one"));
+    transfer("one");
+    transfer("two");
+    CHECK_FALSE(is_as_left("one"));
+    CHECK(is_as_left("two") == can_tell);
+    const Snapshot made = store.create_snapshot(image, "made");
+    store.hold(image, {})->roll_back(made, {});
+    CHECK_FALSE(is_as_left("two"));
+  });
+}
+
 TEST_CASE("what a sink throws comes out of the reading") {
   each_store([](StoreHarness& harness) {
     const ImageSpec image = make_image(harness, plain(64 * mib));

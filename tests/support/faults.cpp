@@ -87,6 +87,10 @@ class FaultyImageHold final : public ImageHold {
   bool head_unchanged_since(const Snapshot& snapshot, std::stop_token stop) override {
     return faults_.pass(name_("head_unchanged_since"), [&] { return next_->head_unchanged_since(snapshot, stop); });
   }
+  bool head_unchanged_since_transfer(const std::string& id, std::stop_token stop) override {
+    return faults_.pass(name_("head_unchanged_since_transfer"),
+                        [&] { return next_->head_unchanged_since_transfer(id, stop); });
+  }
   std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {
     const std::string what = name_("write_diff");
     return faults_.pass(what, [&]() -> std::unique_ptr<DiffSink> {

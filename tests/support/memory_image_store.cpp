@@ -165,6 +165,11 @@ class MemoryImageStore::Hold final : public ImageHold {
   bool head_unchanged_since(const Snapshot& snapshot, std::stop_token stop) override {
     return store_.head_unchanged_since(spec_, snapshot, std::move(stop));
   }
+  bool head_unchanged_since_transfer(const std::string& id, std::stop_token stop) override {
+    check_stop(stop);
+    const std::lock_guard lock(store_.mutex_);
+    return !id.empty() && store_.image(spec_, "compare with transfer").transfer == id;
+  }
   std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {
     return store_.write_diff(spec_, from, std::move(stop));
   }
@@ -382,6 +387,7 @@ void MemoryImageStore::roll_back(const ImageSpec& spec, const Snapshot& wanted, 
   StoredImage& stored = image(spec, "roll back");
   const StoredSnapshot& target = snapshot(stored, spec, wanted, "roll back");
   require_unwatched(stored, spec, "roll back");
+  stored.transfer.clear();
   stored.head = target.blocks;
   stored.layout.size_bytes = target.snapshot.size_bytes;
 }
@@ -539,17 +545,22 @@ std::unique_ptr<DiffSink> MemoryImageStore::write_diff(const ImageSpec& spec, co
     require_progress(found == stored.metadata.end() ? std::nullopt : std::optional(found->second), from,
                      to_string(spec));
   }
+  stored.transfer = from.id;
   return std::make_unique<Sink>(*this, spec, from, std::move(stop));
 }
 
 void MemoryImageStore::write(const ImageSpec& spec, std::uint64_t offset, std::span<const std::byte> bytes) {
   const std::lock_guard lock(mutex_);
-  change(image(spec, "write"), offset, bytes.size(), bytes.data());
+  StoredImage& stored = image(spec, "write");
+  stored.transfer.clear();
+  change(stored, offset, bytes.size(), bytes.data());
 }
 
 void MemoryImageStore::zero(const ImageSpec& spec, std::uint64_t offset, std::uint64_t length_bytes) {
   const std::lock_guard lock(mutex_);
-  change(image(spec, "zero"), offset, length_bytes, nullptr);
+  StoredImage& stored = image(spec, "zero");
+  stored.transfer.clear();
+  change(stored, offset, length_bytes, nullptr);
 }
 
 void MemoryImageStore::damage(const ImageSpec& spec, std::uint64_t offset, std::span<const std::byte> bytes) {
@@ -571,7 +582,9 @@ void MemoryImageStore::damage(const ImageSpec& spec, std::uint64_t offset, std::
 
 void MemoryImageStore::resize(const ImageSpec& spec, std::uint64_t size_bytes) {
   const std::lock_guard lock(mutex_);
-  change_size(image(spec, "resize"), size_bytes);
+  StoredImage& stored = image(spec, "resize");
+  stored.transfer.clear();
+  change_size(stored, size_bytes);
 }
 
 void MemoryImageStore::protect(const ImageSpec& spec, const std::string& name, bool is_protected) {

@@ -105,6 +105,7 @@ class MemoryImageStore final : public ImageStore, public FastListing {
     std::map<std::string, std::string> metadata;
     std::vector<std::string> watchers;
     bool orphaned = false;
+    std::string transfer;  ///< the one that changed the head last; empty: somebody else did
   };
 
   /// What a diff lists, block by block.

@@ -161,6 +161,11 @@ class AgentHold final : public ImageHold {
                           "compare with snapshot");
   }
 
+  bool head_unchanged_since_transfer(const std::string& id, std::stop_token stop) override {
+    return value_of<bool>(
+        connection_.call("held_head_unchanged_since_transfer", {{"transfer", id}}, stop), "compare with transfer");
+  }
+
   std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {
     Connection& connection = connection_.begin_transfer({{"from", from}}, stop);
     return std::make_unique<AgentSink>(connection_, connection, subject_, stop, window_);

@@ -57,6 +57,10 @@ class RestrictedHold final : public ImageHold {
     return inner_->head_unchanged_since(snapshot, std::move(stop));
   }
 
+  bool head_unchanged_since_transfer(const std::string& id, std::stop_token stop) override {
+    return inner_->head_unchanged_since_transfer(id, std::move(stop));
+  }
+
   std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {
     require_applying();
     return inner_->write_diff(from, std::move(stop));

@@ -197,6 +197,9 @@ Json Server::held(const std::string& operation, const Json& request) {
   if (operation == "held_head_unchanged_since") {
     return hold_->head_unchanged_since(argument<Snapshot>(request, "snapshot"), ending_.get_token());
   }
+  if (operation == "held_head_unchanged_since_transfer") {
+    return hold_->head_unchanged_since_transfer(argument<std::string>(request, "transfer"), ending_.get_token());
+  }
   if (operation == "held_write_diff") return write_diff(argument<TransferProgress>(request, "from"));
   if (operation == "held_create_snapshot") return hold_->create_snapshot(argument<std::string>(request, "name"));
   if (operation == "held_set_metadata") {

@@ -11,6 +11,7 @@
 #include "engine/conflict_error.hpp"
 #include "engine/counting_sink.hpp"
 #include "engine/marking_sink.hpp"
+#include "engine/new_image_sink.hpp"
 #include "engine/source_record.hpp"
 #include "engine/stall_guard.hpp"
 
@@ -206,7 +207,15 @@ void DestinationPoint::check_head(std::size_t index) {
 
 void DestinationPoint::check_cut(std::size_t index) {
   torn_ = true;
-  hold(index);
+  const DiskPlan& disk = work_.plan.disks[index];
+  ImageHold& held = hold(index);
+  if (disk.replica_end) return;  // a snapshot does not change
+  if (held.head_unchanged_since_transfer(records_[index].replica->transfer, work_.stop)) return;
+  if (disk.offset == 0 && !disk.applied) return restart(index);
+  // Whoever unlocked, started or rolled back a torn replica left a head that no rest of the transfer makes whole.
+  forget_point(index);
+  throw Error(ErrorCode::conflict, "go on", to_string(disk.replica.spec),
+              "it cannot be told that nobody changed it since its transfer was cut, so it begins anew", true);
 }
 
 std::string DestinationPoint::given_up(const DiskPlan& disk) const {
@@ -231,13 +240,31 @@ void DestinationPoint::roll_back(std::size_t index) {
 void DestinationPoint::roll_back_to(std::size_t index, const Snapshot& snapshot) {
   // Until the next point is complete the head is nobody's recovery point.
   ImageHold& held = hold(index);
-  records_[index].replica->state = ReplicaState::applying;
-  records_[index].replica->end_snapshot.clear();
-  records_[index].replica->transfer.clear();
-  records_[index].replica->point.reset();
-  save_record(index);
+  forget_point(index);
   torn_ = true;
   held.roll_back(snapshot, work_.stop);
+}
+
+void DestinationPoint::restart(std::size_t index) {
+  const DiskPlan& disk = work_.plan.disks[index];
+  ImageHold& held = hold(index);
+  if (disk.replica_base) {
+    if (!held.head_unchanged_since(*disk.replica_base, work_.stop)) held.roll_back(*disk.replica_base, work_.stop);
+    return;
+  }
+  // An image of no size has nothing in it.
+  const std::unique_ptr<DiffSink> sink = held.write_diff({}, work_.stop);
+  sink->size(0);
+  sink->finish();
+}
+
+void DestinationPoint::forget_point(std::size_t index) {
+  ReplicaRecord& record = *records_[index].replica;
+  record.state = ReplicaState::applying;
+  record.end_snapshot.clear();
+  record.transfer.clear();
+  record.point.reset();
+  save_record(index);
 }
 
 void DestinationPoint::record_point() {
@@ -298,9 +325,10 @@ std::uint64_t DestinationPoint::send(std::size_t index) {
   const auto begin = steady_clock::now();
   StallGuard guard(work_.request.stall_timeout, work_.stop);
   try {
-    auto marking = std::make_unique<MarkingSink>(
-        holds_[index]->write_diff({records_[index].replica->transfer, disk.offset}, guard.stop()),
-        work_.request.marks);
+    std::unique_ptr<DiffSink> writing =
+        holds_[index]->write_diff({records_[index].replica->transfer, disk.offset}, guard.stop());
+    if (disk.full) writing = std::make_unique<NewImageSink>(std::move(writing));
+    auto marking = std::make_unique<MarkingSink>(std::move(writing), work_.request.marks);
     const MarkingSink& marks = *marking;
     CountingSink sink(std::move(marking), [&](std::uint64_t bytes) {
       guard.progress();

@@ -66,6 +66,10 @@ class DestinationPoint {
   /// Whether the head reads as the newest recovery point does.
   [[nodiscard]] bool is_head_unchanged(std::size_t disk);
   void roll_back_to(std::size_t disk, const Snapshot& snapshot);
+  /// Makes the head what a transfer begins from that is sent from its start.
+  void restart(std::size_t disk);
+  /// The point that is unfinished will not be finished.
+  void forget_point(std::size_t disk);
   void retire(std::size_t disk);
   /// Why what is on a replica beyond its base is dropped.
   [[nodiscard]] std::string given_up(const DiskPlan& disk) const;

@@ -120,6 +120,7 @@ class GuestMirror {
     if (!report.retryable || report.error_code != ErrorCode::conflict) return report;
     keep_warnings(report);
     earlier_warnings_.push_back(report.error + "; planned again");
+    resumed_.reset();
     return run_again(stop);
   }
 

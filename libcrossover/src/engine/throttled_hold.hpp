@@ -47,6 +47,9 @@ class ThrottledHold final : public ImageHold {
   bool head_unchanged_since(const Snapshot& snapshot, std::stop_token stop) override {
     return next_->head_unchanged_since(snapshot, stop);
   }
+  bool head_unchanged_since_transfer(const std::string& id, std::stop_token stop) override {
+    return next_->head_unchanged_since_transfer(id, stop);
+  }
   std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {
     return std::make_unique<ThrottledSink>(next_->write_diff(from, stop), limiter_, stop);
   }

@@ -16,8 +16,10 @@ constexpr int version = 1;
 
 }  // namespace
 
-std::string render_progress(const TransferProgress& progress) {
-  return json{{"version", version}, {"transfer", progress.id}, {"offset", progress.offset}}.dump();
+std::string render_progress(const TransferProgress& progress, std::uint64_t client) {
+  json value{{"version", version}, {"transfer", progress.id}, {"offset", progress.offset}};
+  if (client != 0) value["client"] = client;
+  return value.dump();
 }
 
 std::optional<TransferProgress> parse_progress(std::string_view text) {
@@ -25,6 +27,16 @@ std::optional<TransferProgress> parse_progress(std::string_view text) {
     const json value = json::parse(text);
     if (value.at("version").get<int>() != version) return std::nullopt;
     return TransferProgress{value.at("transfer"), value.at("offset")};
+  } catch (const json::exception&) {
+    return std::nullopt;
+  }
+}
+
+std::optional<std::uint64_t> progress_client(std::string_view text, std::string_view id) {
+  const std::optional<TransferProgress> progress = parse_progress(text);
+  if (!progress || progress->id != id) return std::nullopt;
+  try {
+    return json::parse(text).at("client").get<std::uint64_t>();
   } catch (const json::exception&) {
     return std::nullopt;
   }

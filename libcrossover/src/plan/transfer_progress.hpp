@@ -29,12 +29,16 @@ struct MarkInterval {
   std::chrono::milliseconds time{2000};
 };
 
-/// One line of JSON with a version.
-std::string render_progress(const TransferProgress& progress);
+/// One line of JSON with a version. `client` is Ceph's number of who writes the image and has its lock, for
+/// progress_client(); 0: unknown.
+std::string render_progress(const TransferProgress& progress, std::uint64_t client = 0);
 
 /// What stands in an image's metadata. Nothing if it cannot be read: without it a transfer begins at its start,
 /// which is always right.
 std::optional<TransferProgress> parse_progress(std::string_view json);
+
+/// The client that wrote the progress of transfer `id`; nothing if it is not known.
+std::optional<std::uint64_t> progress_client(std::string_view json, std::string_view id);
 
 /// Throws Error{conflict} unless `stored`, the metadata's value, says that a diff into `image` can go on at `from`.
 void require_progress(const std::optional<std::string>& stored, const TransferProgress& from,

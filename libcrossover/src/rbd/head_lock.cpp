@@ -15,12 +15,20 @@ namespace {
 constexpr const char* record_name = "lock.rbd_lock";
 /// No object has this version.
 constexpr std::uint64_t never = 0;
-constexpr std::string_view tag_prefix = "crossover: the head is snapshot ";
+constexpr std::string_view head_tag = "crossover: the head is snapshot ";
+constexpr std::string_view transfer_tag = "crossover: the head is of the transfer ";
+
+std::string tag_of_head(std::uint64_t snapshot) {
+  return std::string(head_tag) + std::to_string(snapshot);
+}
+
+std::string tag_of_transfer(const std::string& transfer) {
+  return std::string(transfer_tag) + transfer;
+}
 
 /// cls_lock's record of an exclusive lock that nobody has: its two versions and length, then no holders, the kind,
 /// and the tag.
-std::string render_seal(std::uint64_t snapshot) {
-  const std::string tag = std::string(tag_prefix) + std::to_string(snapshot);
+std::string render_seal(const std::string& tag) {
   std::string body;
   stream::append_little_endian(body, std::uint32_t{0});
   body.push_back(1);
@@ -31,15 +39,24 @@ std::string render_seal(std::uint64_t snapshot) {
   return record + body;
 }
 
-/// The snapshot of a seal; nothing if the record is another one.
-std::optional<std::uint64_t> parse_seal(std::string_view record) {
-  const std::size_t begin = record.find(tag_prefix);
-  if (begin == std::string_view::npos) return std::nullopt;
-  const std::string_view digits = record.substr(begin + tag_prefix.size());
+/// What a seal says; nothing if the record is another one.
+std::optional<FoundSeal> parse_seal(std::string_view record) {
+  constexpr std::size_t head_bytes = 2 + 4 + 4 + 1 + 4;
+  if (record.size() < head_bytes) return std::nullopt;
+  const std::string_view tag = record.substr(head_bytes);
+  if (render_seal(std::string(tag)) != record) return std::nullopt;
+  FoundSeal seal;
+  if (tag.starts_with(transfer_tag)) {
+    seal.transfer = tag.substr(transfer_tag.size());
+    return seal;
+  }
+  if (!tag.starts_with(head_tag)) return std::nullopt;
+  const std::string_view digits = tag.substr(head_tag.size());
   std::uint64_t snapshot = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), snapshot);
-  if (error != std::errc() || render_seal(snapshot) != record) return std::nullopt;
-  return snapshot;
+  if (error != std::errc() || tag_of_head(snapshot) != tag) return std::nullopt;
+  seal.snapshot = snapshot;
+  return seal;
 }
 
 std::string id_of(const Image& image) {
@@ -85,8 +102,13 @@ std::uint64_t read_map_version(const Image& image, const std::string& id) {
   return rados_get_last_version(pool);
 }
 
+/// A journal is closed after a seal would be made, by whoever has the lock.
+bool can_be_sealed_with_transfer(const Image& image) {
+  return (image.features() & (image_feature::exclusive_lock | image_feature::journaling)) ==
+         image_feature::exclusive_lock;
+}
+
 bool can_be_sealed(const Image& image) {
-  // A journal is closed after a seal would be made, by whoever has the lock.
   constexpr std::uint64_t looked_at =
       image_feature::exclusive_lock | image_feature::object_map | image_feature::journaling;
   std::uint64_t flags = 0;
@@ -94,10 +116,10 @@ bool can_be_sealed(const Image& image) {
   return flags == 0 && (image.features() & looked_at) == (looked_at & ~image_feature::journaling);
 }
 
-/// Whether a lock's record names this connection: a client, by its number.
-bool is_ours(const Image& image, std::string_view record) {
+/// Whether a lock's record names a client as its holder, by its number.
+bool names(std::string_view record, std::uint64_t client) {
   std::string name("\x08", 1);
-  stream::append_little_endian(name, image.context().cluster().instance_id());
+  stream::append_little_endian(name, client);
   return record.find(name) != std::string_view::npos;
 }
 
@@ -106,31 +128,37 @@ bool is_ours(const Image& image, std::string_view record) {
 std::optional<FoundSeal> find_seal(const Image& image) {
   const std::string id = id_of(image);
   const std::string record = read_record(image, id).bytes;
-  const std::optional<std::uint64_t> snapshot = parse_seal(record);
-  if (!snapshot) return std::nullopt;
+  std::optional<FoundSeal> seal = parse_seal(record);
+  if (!seal) return std::nullopt;
   const std::optional<std::uint64_t> version = replace_record(image, id, record, record);
   if (!version) return std::nullopt;
-  return FoundSeal{*snapshot, *version};
+  seal->version = *version;
+  return seal;
+}
+
+bool is_locked_by(const Image& image, std::uint64_t client) {
+  return names(read_record(image, id_of(image)).bytes, client);
 }
 
 HeadLock::HeadLock(const Image& image, const std::optional<FoundSeal>& seal) : image_(image), id_(id_of(image)) {
   image.check(rbd_lock_acquire(image.get(), RBD_LOCK_MODE_EXCLUSIVE), "lock image");
-  if (seal) learn(seal->snapshot, moment());
+  if (seal && seal->snapshot) learn(*seal->snapshot, moment());
+  if (seal) transfer_ = seal->transfer;
   const auto [record, version] = read_record(image, id_);
   // Each write to an object gives it a higher version: one that is higher by one than that of the seal is our own
   // turn, and nobody's was between. Writes to other objects can count in it, too, so that an unbroken seal may be
   // taken for a broken one.
   if (seal && version != seal->version + 1) forget();
-  if (is_ours(image, record)) record_ = record;
+  if (names(record, image.context().cluster().instance_id())) record_ = record;
 }
 
 HeadLock::~HeadLock() {
-  if (!snapshot_ || record_.empty()) return;
+  if ((!snapshot_ && transfer_.empty()) || record_.empty()) return;
   try {
-    if (!knows(*snapshot_)) return;
+    if (snapshot_ ? !knows(*snapshot_) : !can_be_sealed_with_transfer(image_)) return;
     // In one operation, or others could have the lock before it is sealed. librbd finds it gone and is content.
     // Where the record is not the one we got with it, somebody has taken the lock from us.
-    static_cast<void>(replace_record(image_, id_, record_, render_seal(*snapshot_)));
+    static_cast<void>(replace_record(image_, id_, record_, render_seal(snapshot_ ? tag_of_head(*snapshot_) : tag_of_transfer(transfer_))));
   } catch (...) {  // NOLINT(bugprone-empty-catch): a head without a seal is listed
   }
 }
@@ -144,6 +172,7 @@ std::uint64_t HeadLock::moment() const {
 }
 
 void HeadLock::learn(std::uint64_t snapshot, std::uint64_t moment) {
+  transfer_.clear();
   snapshot_ = snapshot;
   moment_ = moment;
 }

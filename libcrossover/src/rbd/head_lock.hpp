@@ -4,8 +4,9 @@
 /// Whoever writes to an image with the exclusive-lock feature, rolls it back, resizes it or takes that feature from
 /// it takes its lock first: the record "lock.rbd_lock" on the header object (cls_lock), which has a tag. While
 /// nobody has the lock, the tag of the last one stays and means nothing; who takes the lock next overwrites it. So
-/// one that gives the lock back and knows what the head reads as can leave a word there in the tag, a seal: as long
-/// as it stands nobody has had the lock since. Changes of the image that leave the head alone (snapshots, metadata)
+/// one that gives the lock back and knows what the head reads as, or which transfer it holds a part of, can leave a
+/// word there in the tag, a seal: as long as it stands nobody has had the lock since. So does the name of one that
+/// died with the lock. Changes of the image that leave the head alone (snapshots, metadata)
 /// break it, too; who does those can put it back, as long as it has the lock itself. What writes past the lock,
 /// straight into the objects, is not seen.
 #pragma once
@@ -13,6 +14,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "rbd/librbd_handles.hpp"
 
@@ -20,9 +22,14 @@ namespace crossover::rbd {
 
 /// A seal that was found on an image, which nobody had locked then.
 struct FoundSeal {
-  std::uint64_t snapshot = 0;  ///< the id of the one that the head read as
-  std::uint64_t version = 0;   ///< of the header object, to which the seal was written once more
+  std::optional<std::uint64_t> snapshot;  ///< the id of the one that the head read as; or
+  std::string transfer;                   ///< what wrote to the head last
+  std::uint64_t version = 0;              ///< of the header object, to which the seal was written once more
 };
+
+/// Whether the image's lock is still in the name of that client, which has it or died with it. Without a lock, or
+/// while somebody else has it, false.
+bool is_locked_by(const Image& image, std::uint64_t client);
 
 /// The seal on an image that is open for writing; nothing if there is none.
 std::optional<FoundSeal> find_seal(const Image& image);
@@ -35,8 +42,8 @@ class HeadLock {
   /// of the head, unless somebody else has had the lock in between. Throws Error if another client does not give
   /// the lock away.
   HeadLock(const Image& image, const std::optional<FoundSeal>& seal);
-  /// Gives the lock back with a seal if it is known what the head reads as, and nothing but closing the image is
-  /// left to do with it then. An image without a valid object map gets no seal: what others have a lock's holder do
+  /// Gives the lock back with a seal if it is known what the head reads as or which transfer was the last to write
+  /// to it, and nothing but closing the image is left to do with it then. An image without a valid object map gets no seal: what others have a lock's holder do
   /// for them, a resize, leaves no trace that is told from its own work.
   ~HeadLock();
   HeadLock(const HeadLock&) = delete;
@@ -48,8 +55,14 @@ class HeadLock {
   [[nodiscard]] std::uint64_t moment() const;
   /// At that moment it did.
   void learn(std::uint64_t snapshot, std::uint64_t moment);
-  /// It may read as anything from now on.
-  void forget() noexcept { snapshot_.reset(); }
+  /// It may read as anything from now on, and nothing but that transfer (or, if it is empty, who knows what) has
+  /// written to it.
+  void forget(std::string transfer = {}) noexcept {
+    snapshot_.reset();
+    transfer_ = std::move(transfer);
+  }
+  /// The transfer that was the last to write to the head; empty: it is not known.
+  [[nodiscard]] const std::string& transfer() const noexcept { return transfer_; }
 
  private:
   const Image& image_;
@@ -57,6 +70,7 @@ class HeadLock {
   std::string record_;  // as it stands while the lock is ours; empty: it is not
   std::optional<std::uint64_t> snapshot_;
   std::uint64_t moment_ = 0;  // when it did
+  std::string transfer_;
 };
 
 /// The lock of an image for a change that leaves its head alone, so that a seal on it stays. Nothing where there is

@@ -6,6 +6,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -203,6 +204,21 @@ std::uint64_t Image::stripe_count() const {
   std::uint64_t count = 1;
   check(rbd_get_stripe_count(image_, &count), "read layout");
   return count;
+}
+
+std::optional<std::string> Image::metadata(const char* key) const {
+  std::string value(256, '\0');
+  for (;;) {
+    std::size_t length = value.size();
+    const int result = rbd_metadata_get(image_, key, value.data(), &length);
+    if (result == -ENOENT) return std::nullopt;
+    if (result != -ERANGE) {
+      check(result, "read metadata");
+      value.resize(std::strlen(value.c_str()));
+      return value;
+    }
+    value.resize(length);
+  }
 }
 
 void Image::show(const Snapshot& snapshot) {

@@ -82,6 +82,8 @@ class Image {
   [[nodiscard]] std::uint64_t features() const;
   [[nodiscard]] std::uint64_t object_bytes() const;
   [[nodiscard]] std::uint64_t stripe_count() const;
+  /// A metadata value; nothing if it is not there.
+  [[nodiscard]] std::optional<std::string> metadata(const char* key) const;
   /// Makes the handle show a snapshot.
   void show(const Snapshot& snapshot);
   /// Throws unless the snapshot's name still means its id: not_found if it is gone, conflict if it is another.

@@ -19,9 +19,16 @@ class LibrbdHold final : public ImageHold {
       : image_(std::move(image)), window_(window), compare_(std::move(compare)) {
     image_.require_unwatched("hold image");
     if ((image_.features() & image_feature::exclusive_lock) == 0) return;
-    lock_.emplace(image_, find_seal(image_));
+    const std::optional<FoundSeal> seal = find_seal(image_);
+    if (!seal) was_killed_in_ = transfer_of_killed();
+    lock_.emplace(image_, seal);
     // Who opened the image between the two looks has lost the lock to us by now, but would be written under.
     image_.require_unwatched("hold image");
+  }
+
+  bool head_unchanged_since_transfer(const std::string& id, std::stop_token stop) override {
+    if (stop.stop_requested()) throw Cancelled{};
+    return lock_ && !id.empty() && (lock_->transfer() == id || was_killed_in_ == id);
   }
 
   ImageState state() override { return read_state(image_); }
@@ -35,7 +42,7 @@ class LibrbdHold final : public ImageHold {
   void roll_back(const Snapshot& snapshot, std::stop_token stop) override {
     if (stop.stop_requested()) throw Cancelled{};
     image_.require_snapshot(snapshot, "roll back");
-    if (lock_) lock_->forget();
+    forget_head();
     // librbd does not ask its progress callback whether to go on: a rollback runs to its end.
     const int result = rbd_snap_rollback(image_.get(), snapshot.name.c_str());
     if (result < 0) throw error_of_return(result, "roll back", image_.subject() + "@" + snapshot.name);
@@ -50,13 +57,14 @@ class LibrbdHold final : public ImageHold {
     if (lock_ && lock_->knows(snapshot.id)) return true;
     const std::uint64_t before = lock_ ? lock_->moment() : 0;
     if (!compare_(snapshot, std::move(stop))) return false;
+    was_killed_in_.clear();
     if (lock_) lock_->learn(snapshot.id, before);
     return true;
   }
 
   std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {
     if (stop.stop_requested()) throw Cancelled{};
-    if (lock_) lock_->forget();
+    forget_head(from.id);
     return make_librbd_writer(image_, from, window_, std::move(stop));
   }
 
@@ -67,9 +75,25 @@ class LibrbdHold final : public ImageHold {
   }
 
  private:
+  /// The transfer in which a client died that still has the image's lock, or empty. Who takes the lock next puts its
+  /// own name there.
+  [[nodiscard]] std::string transfer_of_killed() const {
+    const std::optional<std::string> progress = image_.metadata(progress_key.data());  // of a literal
+    const std::optional<TransferProgress> known = progress ? parse_progress(*progress) : std::nullopt;
+    if (!known) return {};
+    const std::optional<std::uint64_t> client = progress_client(*progress, known->id);
+    return client && is_locked_by(image_, *client) ? known->id : std::string();
+  }
+
+  void forget_head(std::string transfer = {}) {
+    was_killed_in_.clear();
+    if (lock_) lock_->forget(std::move(transfer));
+  }
+
   Image image_;
   WriteWindow window_;
   HeadComparison compare_;
+  std::string was_killed_in_;     // see transfer_of_killed()
   std::optional<HeadLock> lock_;  // last: it goes before the image is closed
 };
 

@@ -169,7 +169,7 @@ class LibrbdWriter final : public DiffSink {
     if (from.offset == 0) {
       forget_progress();
     } else {
-      require_progress(stored_progress(), {id_, from.offset}, image_.subject());
+      require_progress(image_.metadata(key()), {id_, from.offset}, image_.subject());
     }
   }
 
@@ -256,28 +256,13 @@ class LibrbdWriter final : public DiffSink {
       reached = marks_.front().position;
     }
     if (!reached) return;
-    const std::string value = render_progress({id_, *reached});
+    const std::string value = render_progress({id_, *reached}, image_.context().cluster().instance_id());
     image_.check(rbd_metadata_set(image_.get(), key(), value.c_str()), "save progress");
   }
 
   void forget_progress() {
     const int result = rbd_metadata_remove(image_.get(), key());
     if (result != -ENOENT) image_.check(result, "forget progress");
-  }
-
-  [[nodiscard]] std::optional<std::string> stored_progress() const {
-    std::string value(256, '\0');
-    for (;;) {
-      std::size_t length = value.size();
-      const int result = rbd_metadata_get(image_.get(), key(), value.data(), &length);
-      if (result == -ENOENT) return std::nullopt;
-      if (result != -ERANGE) {
-        image_.check(result, "read progress");
-        value.resize(std::strlen(value.c_str()));
-        return value;
-      }
-      value.resize(length);
-    }
   }
 
   static const char* key() { return progress_key.data(); }  // of a literal

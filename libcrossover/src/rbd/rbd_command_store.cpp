@@ -71,6 +71,8 @@ class RbdCommandStore::Hold final : public ImageHold {
   bool head_unchanged_since(const Snapshot& snapshot, std::stop_token stop) override {
     return store_.head_unchanged_since(image_, snapshot, std::move(stop));
   }
+  /// It has no lock that would tell.
+  bool head_unchanged_since_transfer(const std::string& /*id*/, std::stop_token /*stop*/) override { return false; }
   std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {
     return store_.write_diff(image_, from, std::move(stop));
   }

@@ -865,3 +865,23 @@ TEST_CASE("several guests and disks at once come out as one after the other") {
     clusters.clock.time += minutes(10);
   }
 }
+
+TEST_CASE("zeroes are not written to a new image, and are to one that has something there") {
+  TwoClusters clusters;
+  clusters.add_guest(100, 1);
+  const ImageSpec image = clusters.image_of(100, "scsi0");
+  const ImageSpec replica = clusters.replica_of(image, 99100);
+  const auto run = [&] {
+    const MirrorReport report = clusters.run();
+    clusters.clock.time += std::chrono::minutes(10);
+    REQUIRE(report.guests.front().outcome == Outcome::ok);
+    const bool is_same = clusters.replica_images.content(replica) == clusters.source_images.content(image);
+    CHECK(is_same);
+  };
+  clusters.source_images.zero(image, 4096, 8192);
+  run();
+  CHECK(clusters.replica_images.calls("zero") == 0);
+  clusters.source_images.zero(image, 0, 4096);
+  run();
+  CHECK(clusters.replica_images.calls("zero") > 0);
+}

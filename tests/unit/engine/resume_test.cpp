@@ -293,6 +293,58 @@ TEST_CASE("a point of other disks, or from another base, is given up") {
   }
 }
 
+TEST_CASE("a replica that was touched after its transfer was cut is not gone on with") {
+  enum class Touch { roll_back, write, zero };
+  for (const bool first_copy : {true, false}) {
+    // The first of them was applied as a whole, the other one in part.
+    for (const std::string key : {"scsi0", "scsi1"}) {
+      for (const Touch touch : {Touch::roll_back, Touch::write, Touch::zero}) {
+        if (first_copy && touch == Touch::roll_back) continue;
+        CAPTURE(first_copy);
+        CAPTURE(key);
+        CAPTURE(static_cast<int>(touch));
+        Stage stage;
+        const std::string base = first_copy ? "" : stage.run_well().recovery_point;
+        stage.write_blocks("scsi0", 4);
+        stage.write_blocks("scsi1", 6);
+        stage.run_cut("scsi1", 4);
+        MemoryImageStore& store = stage.clusters.replica_images;
+        const ImageSpec replica = stage.replica(key);
+        if (touch == Touch::roll_back) {
+          const std::vector<Snapshot> snapshots = store.find(replica)->snapshots;
+          const auto found = std::ranges::find(snapshots, base, &Snapshot::name);
+          REQUIRE(found != snapshots.end());
+          store.hold(replica, {})->roll_back(*found, {});
+        } else if (touch == Touch::write) {
+          store.write(replica, 3 * block_bytes, std::vector<std::byte>(100, std::byte{9}));
+        } else {
+          store.zero(replica, 0, 2 * block_bytes);
+        }
+        const GuestReport report = stage.run_well();
+        CHECK_FALSE(report.resumed);
+        CHECK(warns(report, "it cannot be told that nobody changed it since its transfer was cut"));
+        CHECK(std::ranges::count(stage.snapshots(store, replica), stage.begun) == 0);
+        stage.write_blocks(key, 2);
+        (void)stage.run_well();
+      }
+    }
+  }
+}
+
+TEST_CASE("a transfer that had not come to a mark begins at the base again, whatever the head reads as") {
+  Stage stage;
+  stage.run_well();
+  stage.write_blocks("scsi1", 6);
+  stage.run_cut("scsi1", 1);
+  MemoryImageStore& store = stage.clusters.replica_images;
+  const std::size_t touched = 3 * block_bytes;
+  store.write(stage.replica("scsi1"), touched, std::vector<std::byte>(100, std::byte{9}));
+  const GuestReport report = stage.run_well();
+  CHECK(report.resumed.value().complete);
+  CHECK(digest(store, stage.replica("scsi1"), stage.begun) ==
+        digest(stage.clusters.source_images, stage.image("scsi1"), stage.begun));
+}
+
 TEST_CASE("a progress of another transfer counts for nothing") {
   Stage stage;
   stage.run_well();
