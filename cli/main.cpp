@@ -303,6 +303,8 @@ int diff_command(const std::vector<std::string>& words) {
 void keep_blocks() {
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, 256 << 20);
+  // Each arena keeps what was freed in it: with one for every thread of Ceph's they keep more than --memory.
+  mallopt(M_ARENA_MAX, 4);
 }
 
 }  // namespace

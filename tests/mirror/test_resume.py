@@ -27,13 +27,13 @@ def guest(site, still):
     return made
 
 
-def fill(site, guest, offset, length):
-    """Writes random bytes, through a writing client of the guest's node."""
+def fill(site, guest, offset, length, disk=0):
+    """Writes random bytes to a disk, through a writing client of the guest's node."""
     script = ("import os,sys,rados,rbd\n"
               "pool,name=sys.argv[1].split('/'); offset,length=map(int,sys.argv[2:])\n"
               "with rados.Rados(conffile='/etc/pve/ceph.conf') as c, c.open_ioctx(pool) as i, rbd.Image(i,name) as m:\n"
               "    for at in range(offset,offset+length,4<<20): m.write(os.urandom(min(4<<20,offset+length-at)),at)\n")
-    site.run(guest.node, "/usr/bin/python3", "-c", script, guest.images[0], str(offset), str(length))
+    site.run(guest.node, "/usr/bin/python3", "-c", script, guest.images[disk], str(offset), str(length))
 
 
 def wire_bytes(site):
