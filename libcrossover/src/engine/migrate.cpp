@@ -503,16 +503,10 @@ class GuestMigration {
     };
     what.progress = [&](std::uint64_t bytes) { tell_of(EventKind::transfer_progress, bytes); };
     tell_of(EventKind::transfer_started, 0);
-    for (std::size_t attempt = 0;; ++attempt) {
-      try {
-        target().remove_state(stop);
-        migration_.state_bytes = copy_state(what, ports_, stop);
-        break;
-      } catch (const Error& error) {
-        if (!is_connectivity(error) || attempt >= request_.mirror.retries) throw;
-        ports_.clock.wait(pause_before(attempt), stop);
-      }
-    }
+    migration_.state_bytes = with_retries(request_.mirror.retries, ports_.clock, stop, [&] {
+      target().remove_state(stop);
+      return copy_state(what, ports_, stop);
+    });
     tell_of(EventKind::transfer_finished, migration_.state_bytes);
   }
 

@@ -141,14 +141,8 @@ bool MigrationTarget::agent_answers(const std::stop_token& stop) {
 }
 
 Power MigrationTarget::power(std::size_t retries, const std::stop_token& stop) {
-  for (std::size_t attempt = 0;; ++attempt) {
-    try {
-      return ports_.destination.power.power(node_, vmid_, stop);
-    } catch (const Error& error) {
-      if (!is_connectivity(error) || attempt >= retries) throw;
-      ports_.clock.wait(pause_before(attempt), stop);
-    }
-  }
+  return with_retries(retries, ports_.clock, stop,
+                      [&] { return ports_.destination.power.power(node_, vmid_, stop); });
 }
 
 bool MigrationTarget::is_promoted() {

@@ -165,16 +165,11 @@ Survey survey(const MirrorRequest& request, const Ports& ports, std::stop_token 
 }
 
 Survey survey_often(const MirrorRequest& request, const Ports& ports, const std::stop_token& stop) {
-  for (std::size_t attempt = 0;; ++attempt) {
-    try {
-      return survey(request, ports, stop);
-    } catch (const Error& error) {
-      if (!is_connectivity(error) || attempt == request.retries) throw;
-      const std::chrono::milliseconds pause = pause_before(attempt);
-      ports.events.on_event({.kind = EventKind::retrying, .text = error.what(), .elapsed = pause});
-      ports.clock.wait(pause, stop);
-    }
-  }
+  return with_retries(
+      request.retries, ports.clock, stop, [&] { return survey(request, ports, stop); },
+      [&](const Error& error, std::chrono::milliseconds pause) {
+        ports.events.on_event({.kind = EventKind::retrying, .text = error.what(), .elapsed = pause});
+      });
 }
 
 Survey settled_survey(const MirrorRequest& request, const Ports& ports, std::stop_token stop) {
