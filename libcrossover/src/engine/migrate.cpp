@@ -23,6 +23,7 @@
 #include "engine/transfer_slots.hpp"
 #include "plan/guest_disks.hpp"
 #include "plan/migration_check.hpp"
+#include "plan/migration_steps.hpp"
 #include "plan/saved_state.hpp"
 
 namespace crossover {
@@ -158,7 +159,7 @@ class GuestMigration {
     }
     // What QEMU is there is nothing that the runs ask.
     found_.inventory.destination.nodes = ports_.destination.hypervisor.survey(SurveyDetail::versions, stop_).nodes;
-    if (request_.suspend && plan_.running && !scope_.disks.replicated.empty()) {
+    if (is_suspended(request_, plan_) && !scope_.disks.replicated.empty()) {
       const std::string storage = state_storage();
       free.source = free_bytes(ports_.source, found_.inventory.source, storage, record_image_);
       found_.inventory.source.nodes = ports_.source.hypervisor.survey(SurveyDetail::versions, stop_).nodes;
@@ -190,30 +191,11 @@ class GuestMigration {
   }
 
   void plan_steps() {
-    std::vector<std::string>& steps = report_.steps;
-    if (plan_.running) {
-      steps.push_back(
-          fmt::format("do so again, up to {} times in all, until little is left", request_.precopy_rounds));
-    }
-    const std::string guest = fmt::format("VM {}", vmid_);
-    const GuestState& state = found_.inventory.source.guests.at(vmid_);
-    if (!state.ha_state.empty() && state.ha_state != "ignored") {
-      steps.push_back(fmt::format("take {} out of high availability's hands (ignored)", guest));
-    }
-    const bool suspends = request_.suspend && plan_.running;
-    if (suspends) {
-      steps.push_back(fmt::format("suspend {} to disk, on {}", guest, state_storage()));
-    } else if (plan_.running) {
-      steps.push_back(fmt::format("shut {} down, within {} s{}", guest, request_.shutdown_timeout.count(),
-                                  request_.options.force_stop ? ", or end it" : ""));
-    }
-    steps.push_back(fmt::format("fence {} on {} (lock: migrate, onboot: 0)", guest, plan_.source_node));
-    steps.push_back(fmt::format("send what is left{} to VM {}", suspends ? ", and its memory," : "", target_vmid_));
-    steps.push_back(fmt::format("make VM {} on {} the guest{}", target_vmid_, plan_.target_node,
-                                request_.options.no_start ? ""
-                                : suspends                ? " and let it go on"
-                                                          : " and start it"));
-    if (request_.options.ha) steps.push_back(fmt::format("give VM {} to high availability", target_vmid_));
+    const bool suspended = is_suspended(request_, plan_);
+    const std::string& ha_state = found_.inventory.source.guests.at(vmid_).ha_state;
+    const std::vector<std::string> more =
+        migration_steps(request_, plan_, ha_state, suspended ? state_storage() : "");
+    report_.steps.insert(report_.steps.end(), more.begin(), more.end());
   }
 
   /// Mirrors the running guest until the next round would be short. False if one failed.
@@ -365,7 +347,7 @@ class GuestMigration {
     record.was_running = plan_.running;
     record.onboot = scope_.config.get("onboot");
     record.ha_state = guest.ha_state;
-    record.suspends = request_.suspend && plan_.running;
+    record.suspends = is_suspended(request_, plan_);
     record_ = record;
     source().save(*record_);
   }

@@ -82,7 +82,7 @@ class Findings {
     processor();
     machine();
     if (free.target) space(*free.target);
-    if (suspends()) {
+    if (is_suspended(request_, plan_)) {
       state_of_hardware();
       if (free.source) source_space(*free.source);
     }
@@ -170,8 +170,6 @@ class Findings {
     }
   }
 
-  [[nodiscard]] bool suspends() const { return request_.suspend && plan_.running; }
-
   /// What a memory that was saved on one machine cannot go on with on another.
   void state_of_hardware() {
     for (const std::string& key : scope_.config.keys()) {
@@ -217,11 +215,12 @@ class Findings {
     for (const DiskPlan& disk : plan_.disks) {
       if (disk.full) to_come += disk.layout.size_bytes;
     }
-    if (suspends()) to_come += state_volume_bytes(scope_.config);
+    const bool suspended = is_suspended(request_, plan_);
+    if (suspended) to_come += state_volume_bytes(scope_.config);
     const std::uint64_t needed = with_margin(to_come);
     if (needed <= free_bytes) return;
     add("{} that are not there yet may need {}, with a margin of {}%, and {} are free in the pool of {}",
-        suspends() ? "its disks and its memory" : "its disks", format_bytes(needed), space_margin_percent,
+        suspended ? "its disks and its memory" : "its disks", format_bytes(needed), space_margin_percent,
         format_bytes(free_bytes), request_.mirror.pool);
   }
 

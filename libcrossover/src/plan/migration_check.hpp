@@ -24,6 +24,11 @@ struct FreeSpace {
   bool operator==(const FreeSpace&) const = default;
 };
 
+/// Whether the guest is suspended, not shut down: that was asked for, and it runs.
+inline bool is_suspended(const MigrateRequest& request, const GuestPlan& plan) {
+  return request.suspend && plan.running;
+}
+
 /// Everything that keeps the guest from being moved as it is, each with the way out; none: it can be.
 std::vector<std::string> migration_findings(const MigrateRequest& request, const Inventory& inventory,
                                             const GuestScope& scope, const GuestPlan& plan, const FreeSpace& free);

@@ -2,6 +2,7 @@
 #include "crossover/error.hpp"
 #include "plan/migration_check.hpp"
 #include "plan/migration_record.hpp"
+#include "plan/migration_steps.hpp"
 #include "plan/saved_state.hpp"
 #include "plan_stage.hpp"
 
@@ -193,6 +194,43 @@ TEST_CASE("machine, processor, network and space are looked at") {
   // Two disks of 40 MiB, and a margin.
   CHECK(findings("", 50 << 20).empty());
   CHECK(findings("", 41 << 20).size() == 1);
+}
+
+TEST_CASE("what a migration will do is said in order") {
+  GuestPlan plan;
+  plan.vmid = 100;
+  plan.target_vmid = 99100;
+  plan.source_node = "e1";
+  plan.target_node = "w1";
+  MigrateRequest request;
+  request.precopy_rounds = 4;
+  request.shutdown_timeout = std::chrono::seconds(60);
+  using Lines = std::vector<std::string>;
+  const std::string fence = "fence VM 100 on e1 (lock: migrate, onboot: 0)";
+  SUBCASE("it runs") {
+    plan.running = true;
+    request.options.force_stop = true;
+    request.options.ha = true;
+    CHECK(migration_steps(request, plan, "started", "") ==
+          Lines{"do so again, up to 4 times in all, until little is left",
+                "take VM 100 out of high availability's hands (ignored)",
+                "shut VM 100 down, within 60 s, or end it", fence, "send what is left to VM 99100",
+                "make VM 99100 on w1 the guest and start it", "give VM 99100 to high availability"});
+  }
+  SUBCASE("it is suspended") {
+    plan.running = true;
+    request.suspend = true;
+    CHECK(migration_steps(request, plan, "ignored", "ssd") ==
+          Lines{"do so again, up to 4 times in all, until little is left", "suspend VM 100 to disk, on ssd", fence,
+                "send what is left, and its memory, to VM 99100",
+                "make VM 99100 on w1 the guest and let it go on"});
+  }
+  SUBCASE("it is off, and stays so") {
+    request.suspend = true;
+    request.options.no_start = true;
+    CHECK(migration_steps(request, plan, "", "") ==
+          Lines{fence, "send what is left to VM 99100", "make VM 99100 on w1 the guest"});
+  }
 }
 
 TEST_CASE("options that contradict a migration are refused") {
