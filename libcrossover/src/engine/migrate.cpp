@@ -630,15 +630,8 @@ class GuestMigration {
     return why.empty();
   }
 
-  /// Empty if the target does not run, and never did.
-  std::string why_not_taken_back(const std::stop_token& stop) {
-    MigrationTarget there = target();
-    if (there.power(request_.mirror.retries, stop) != Power::stopped) {
-      return fmt::format("VM {} runs on {}", target_vmid_, there.node());
-    }
-    if (!there.is_promoted() || there.is_untouched(record_->point, stop)) return "";
-    return fmt::format("VM {} on {} has written to its disks since {}, and does not run", target_vmid_,
-                       there.node(), record_->point);
+  std::string why_not_taken_back(const std::stop_token& stop) const {
+    return target().why_not_taken_back(record_->point, request_.mirror.retries, stop);
   }
 
   void leave(const std::string& why, const std::string& advice) {

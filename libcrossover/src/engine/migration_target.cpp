@@ -168,6 +168,13 @@ bool MigrationTarget::is_untouched(const std::string& point, const std::stop_tok
   });
 }
 
+std::string MigrationTarget::why_not_taken_back(const std::string& point, std::size_t retries,
+                                                const std::stop_token& stop) {
+  if (power(retries, stop) != Power::stopped) return fmt::format("VM {} runs on {}", vmid_, node_);
+  if (!is_promoted() || is_untouched(point, stop)) return "";
+  return fmt::format("{} has written to its disks since {}, and does not run", subject(), point);
+}
+
 void MigrationTarget::keep_down(const std::stop_token& stop) {
   const ConfigVersion now = read_unlocked(stop);
   const std::string wanted = with_fence(without_saved_state(now.bytes));

@@ -42,10 +42,11 @@ class MigrationTarget {
 
   /// Whether its QEMU runs; asked again while the connection is broken, as often as `retries` says.
   Power power(std::size_t retries, const std::stop_token& stop);
-  /// Whether an image is marked as a guest's of its own: otherwise nothing that this made can have run.
-  bool is_promoted();
   /// Whether nothing was written to any of its disks since that recovery point.
   bool is_untouched(const std::string& point, const std::stop_token& stop);
+  /// Why it may be more than a replica by now; empty: it does not run, and never did since it was made of that
+  /// recovery point.
+  std::string why_not_taken_back(const std::string& point, std::size_t retries, const std::stop_token& stop);
   /// Keeps it from being started, by anything but a human who means it.
   void keep_down(const std::stop_token& stop);
   /// Makes it a replica again.
@@ -64,6 +65,8 @@ class MigrationTarget {
   ConfigVersion read(const std::stop_token& stop);
   /// ErrorCode::locked if it has another lock than ours.
   ConfigVersion read_unlocked(const std::stop_token& stop);
+  /// Whether an image is marked as a guest's of its own: otherwise nothing that this made can have run.
+  bool is_promoted();
   bool agent_answers(const std::stop_token& stop);
   /// Does something once nobody has what it is about open any more.
   template <typename Action>
