@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/conflict_error.hpp"
@@ -58,6 +59,18 @@ GuestReport report_of(const GuestPlan& plan) {
     report.conflict = plan.problem->conflict;
   }
   return report;
+}
+
+SentBytes sent(const GuestReport& report) {
+  SentBytes sent;
+  for (const DiskReport& disk : report.disks) {
+    sent.bytes += disk.stream_bytes;
+    sent.took = std::max(sent.took, disk.duration);
+  }
+  if (report.resumed) {
+    for (const ResumedDisk& disk : report.resumed->disks) sent.bytes += disk.stream_bytes;
+  }
+  return sent;
 }
 
 }  // namespace crossover

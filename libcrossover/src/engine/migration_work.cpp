@@ -1,0 +1,115 @@
+#include "engine/migration_work.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "engine/guest_report.hpp"
+#include "engine/migration_begun.hpp"
+
+namespace crossover {
+
+void MigrationWork::look(const std::stop_token& ending) {
+  found = settled_survey(alone(), ports, ending);
+  scope = found.guests.at(0);
+  plan = plan_guest(request.mirror, found.inventory, scope, ports.clock.now());
+  find_record(*this);
+  if (report.vmid == 0) report = report_of(plan);
+}
+
+MirrorRequest MigrationWork::alone() const {
+  MirrorRequest one = request.mirror;
+  one.vmids = {.all = false, .guests = {{vmid, target_vmid}}};
+  return one;
+}
+
+MigrationSource MigrationWork::source() const {
+  return {ports, found.inventory.source, vmid, plan.source_node, record_image};
+}
+
+MigrationTarget MigrationWork::target() const {
+  return {ports, target_vmid, target_node(), scope.replicas, state_there()};
+}
+
+std::string MigrationWork::target_node() const {
+  const auto present = found.inventory.destination.guests.find(target_vmid);
+  return present == found.inventory.destination.guests.end() ? plan.target_node : present->second.node;
+}
+
+std::string MigrationWork::why_not_taken_back(const std::stop_token& ending) const {
+  return target().why_not_taken_back(record->point, request.mirror.retries, ending);
+}
+
+std::optional<StateVolume> MigrationWork::state_there() const {
+  if (!record || record->target_state.empty()) return std::nullopt;
+  return StateVolume{record->target_state, image_of_volume(record->target_state, found.inventory.destination)};
+}
+
+const std::string& MigrationWork::state_storage() const {
+  const std::vector<GuestDisk>& disks = scope.disks.replicated;
+  const auto carrier = std::find_if(disks.begin(), disks.end(),
+                                    [this](const GuestDisk& disk) { return disk.image == record_image; });
+  return (carrier == disks.end() ? disks.front() : *carrier).storage;
+}
+
+void MigrationWork::advance(MigrationStep step, const std::string& point) {
+  MigrationRecord next = *record;
+  next.step = step;
+  next.point = point;
+  source().save(next);
+  record = next;
+}
+
+void MigrationWork::tell(Event event) const {
+  event.vmid = vmid;
+  event.target_vmid = target_vmid;
+  ports.events.on_event(event);
+}
+
+void MigrationWork::say(std::string text) const {
+  tell({.kind = EventKind::migration, .text = std::move(text)});
+}
+
+void MigrationWork::warn(std::string text) const {
+  tell({.kind = EventKind::warning, .text = std::move(text)});
+}
+
+void MigrationWork::note(const std::string& warning) {
+  const std::scoped_lock lock(mutex);
+  report.warnings.push_back(warning);
+  warn(warning);
+}
+
+Error MigrationWork::failure(ErrorCode code, const std::string& cause, bool retryable) const {
+  return {code, "migrate", fmt::format("VM {}", vmid), cause, retryable};
+}
+
+void MigrationWork::fail(const Error& error) {
+  set_error(report, error);
+  tell({.kind = EventKind::guest_finished, .text = report.error});
+}
+
+void MigrationWork::fail_as_planned() {
+  report = report_of(plan);
+  tell({.kind = EventKind::guest_finished, .text = report.error});
+}
+
+void MigrationWork::succeed(Outcome outcome) {
+  report.outcome = outcome;
+  report.error.clear();
+  report.error_code.reset();
+  report.conflict.reset();
+}
+
+void MigrationWork::keep(GuestReport mirrored) {
+  std::vector<std::string> warnings = std::move(report.warnings);
+  report = std::move(mirrored);
+  for (const std::string& warning : report.warnings) {
+    if (std::find(warnings.begin(), warnings.end(), warning) == warnings.end()) warnings.push_back(warning);
+  }
+  report.warnings = std::move(warnings);
+}
+
+}  // namespace crossover
