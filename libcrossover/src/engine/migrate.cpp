@@ -13,6 +13,8 @@
 #include "engine/guest_report.hpp"
 #include "engine/in_parallel.hpp"
 #include "engine/migration_begun.hpp"
+#include "engine/migration_precopy.hpp"
+#include "engine/migration_preflight.hpp"
 #include "engine/migration_work.hpp"
 #include "engine/removal_run.hpp"
 #include "engine/retry.hpp"
@@ -60,7 +62,7 @@ class GuestMigration {
   // --- before the switch
 
   void begin() {
-    work_.migration.findings = findings();
+    work_.migration.findings = preflight(work_);
     if (!work_.migration.findings.empty()) {
       const std::optional<Problem>& problem = work_.plan.problem;
       work_.fail(work_.failure(problem ? problem->code : ErrorCode::unsupported,
@@ -72,45 +74,12 @@ class GuestMigration {
     if (work_.request.suspend && !work_.plan.running) {
       work_.note("it does not run, so that there is nothing to suspend: it is moved as it is, and boots there");
     }
-    if (work_.plan.running && !pre_copy()) return;
+    if (work_.plan.running && !pre_copy(work_)) return;
     work_.report.migration = work_.migration;
     if (!confirm_(work_.report)) {
       throw work_.failure(ErrorCode::usage, "it was not confirmed; the guest was not touched");
     }
     switch_over();
-  }
-
-  std::vector<std::string> findings() {
-    FreeSpace free;
-    if (!work_.scope.replicas.empty()) {
-      free.target = free_bytes(work_.ports.destination, work_.found.inventory.destination,
-                               work_.request.mirror.pool, work_.scope.replicas.front());
-    }
-    // What QEMU is there is nothing that the runs ask.
-    work_.found.inventory.destination.nodes =
-        work_.ports.destination.hypervisor.survey(SurveyDetail::versions, work_.stop).nodes;
-    if (is_suspended(work_.request, work_.plan) && !work_.scope.disks.replicated.empty()) {
-      const std::string storage = work_.state_storage();
-      free.source = free_bytes(work_.ports.source, work_.found.inventory.source, storage, work_.record_image);
-      work_.found.inventory.source.nodes =
-          work_.ports.source.hypervisor.survey(SurveyDetail::versions, work_.stop).nodes;
-    }
-    return migration_findings(work_.request, work_.found.inventory, work_.scope, work_.plan, free);
-  }
-
-  /// What a storage has left, by the access to an image on it; nothing if that is not known.
-  std::optional<std::uint64_t> free_bytes(const Side& side, const ClusterInventory& cluster,
-                                          const std::string& storage_id, const ImageRef& image) {
-    const auto storage = cluster.storages.rbd(storage_id);
-    const std::string& pool = storage && !storage->data_pool.empty() ? storage->data_pool : image.spec.pool;
-    try {
-      return side.images.open(image.access).available_bytes(pool);
-    } catch (const Error& error) {
-      if (is_connectivity(error)) throw;
-      work_.note(fmt::format("the free space of {} on the {} is unknown: {}", storage_id,
-                             &side == &work_.ports.source ? "source" : "destination", error.what()));
-      return std::nullopt;
-    }
   }
 
   void plan_steps() {
@@ -119,22 +88,6 @@ class GuestMigration {
     const std::vector<std::string> more =
         migration_steps(work_.request, work_.plan, ha_state, suspended ? work_.state_storage() : "");
     work_.report.steps.insert(work_.report.steps.end(), more.begin(), more.end());
-  }
-
-  /// Mirrors the running guest until the next round would be short. False if one failed.
-  bool pre_copy() {
-    for (std::size_t round = 1; round <= work_.request.precopy_rounds; ++round) {
-      if (round > 1) work_.look(work_.stop);
-      work_.say(fmt::format("round {} before the switch", round));
-      work_.keep(mirror_guest(work_.request.mirror, work_.found.inventory, work_.scope, work_.ports, work_.slots,
-                              work_.totals, work_.stop));
-      if (work_.report.outcome != Outcome::ok) return false;
-      ++work_.migration.rounds;
-      const auto [bytes, took] = sent(work_.report);
-      work_.migration.precopy_bytes += bytes;
-      if (work_.request.precopy_threshold ? bytes <= *work_.request.precopy_threshold : took <= precopy_time) break;
-    }
-    return true;
   }
 
   // --- one that an earlier run began
