@@ -3,28 +3,24 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <utility>
 
 #include "crossover/error.hpp"
 #include "engine/guest_lease.hpp"
-#include "engine/guest_mirror.hpp"
 #include "engine/guest_report.hpp"
-#include "engine/in_parallel.hpp"
 #include "engine/migration_begun.hpp"
 #include "engine/migration_precopy.hpp"
 #include "engine/migration_preflight.hpp"
+#include "engine/migration_shutdown.hpp"
+#include "engine/migration_transfer.hpp"
 #include "engine/migration_work.hpp"
 #include "engine/removal_run.hpp"
-#include "engine/retry.hpp"
-#include "engine/state_copy.hpp"
 #include "engine/survey.hpp"
 #include "engine/transfer_slots.hpp"
 #include "plan/guest_disks.hpp"
 #include "plan/migration_check.hpp"
 #include "plan/migration_steps.hpp"
-#include "plan/saved_state.hpp"
 
 namespace crossover {
 
@@ -144,8 +140,8 @@ class GuestMigration {
       return work_.fail_as_planned();
     }
     if (!work_.record) record_before();
-    take_down(stop);
-    bring_up_to_date(stop);
+    down_ = take_down(work_, stop);
+    removals_ = send_rest(work_, down_.saved, stop);
     if (work_.report.outcome != Outcome::ok) return;
     work_.report.outcome = Outcome::failed;
     hand_over(stop);
@@ -168,144 +164,6 @@ class GuestMigration {
     work_.source().save(*work_.record);
   }
 
-  void take_down(const std::stop_token& stop) {
-    work_.source().take_out_of_ha(*work_.record, stop);
-    const Suspension before =
-        work_.record->suspends ? work_.source().settle(*work_.record, stop) : Suspension::none;
-    const bool runs = work_.plan.running && before == Suspension::none;
-    if (runs) end_it(stop);
-    down_since_ = steady_clock::now();
-    saved_ = work_.source().fence(*work_.record, stop);
-    work_.source().require_stopped(stop);
-    if (work_.record->suspends && !saved_) {
-      work_.note(fmt::format("it went down on {} before its memory was saved, which is lost: it boots anew",
-                             work_.plan.source_node));
-    }
-    const bool chosen = choose_volumes();
-    if (work_.record->step == MigrationStep::switching) {
-      work_.advance(MigrationStep::fenced);
-    } else if (chosen) {
-      work_.source().save(*work_.record);
-    }
-    work_.say(fmt::format("it is down and fenced on {}", work_.plan.source_node));
-  }
-
-  /// Takes down a guest that runs.
-  void end_it(const std::stop_token& stop) {
-    // An earlier run may have been asked for it in another way.
-    if (work_.record->suspends != work_.request.suspend) {
-      work_.record->suspends = work_.request.suspend;
-      work_.source().save(*work_.record);
-    }
-    const auto begin = steady_clock::now();
-    if (work_.record->suspends) {
-      work_.say(fmt::format("suspending it on {}", work_.plan.source_node));
-      work_.source().suspend(work_.state_storage(), stop);
-    } else {
-      work_.say(fmt::format("shutting it down on {}", work_.plan.source_node));
-      shut_down(stop);
-    }
-    work_.migration.shutdown = since(begin);
-  }
-
-  void shut_down(const std::stop_token& stop) {
-    work_.asked = true;
-    try {
-      work_.source().shut_down(work_.request.shutdown_timeout, work_.request.options.force_stop, stop);
-    } catch (const Error& error) {
-      // Who did not heed it for so long may do so yet, and is not waited for any more.
-      if (error.code() == ErrorCode::timeout) {
-        work_.asked = false;
-        work_.note(may_go_down);
-      }
-      throw;
-    }
-    work_.asked = false;
-  }
-
-  /// Which volumes its memory is in, and comes to: to be recorded before there is anything there. Returns whether
-  /// they were not chosen before.
-  bool choose_volumes() {
-    if (!saved_ || (work_.record->source_state == saved_->volume && !work_.record->target_state.empty()))
-      return false;
-    work_.record->source_state = saved_->volume;
-    if (!work_.record->target_state.empty()) return true;
-    const ClusterInventory& there = work_.found.inventory.destination;
-    const std::string first =
-        fmt::format("{}:{}", work_.request.mirror.pool, state_image_name(saved_->volume, work_.target_vmid));
-    std::string volume = first;
-    for (int number = 1;; ++number) {
-      const ImageRef image = image_of_volume(volume, there);
-      if (!work_.ports.destination.images.open(image.access).find(image.spec)) break;
-      volume = fmt::format("{}-{}", first, number);
-    }
-    work_.record->target_state = volume;
-    return true;
-  }
-
-  /// Its disks and its memory, side by side.
-  void bring_up_to_date(const std::stop_token& stop) {
-    if (!saved_) return mirror_disks(stop);
-    std::stop_source ending;
-    const std::stop_callback forward(stop, [&ending] { ending.request_stop(); });
-    std::optional<Error> failed;
-    std::array<bool, 2> cancelled{};
-    // What fails ends the other one, which is then no failure of its own.
-    in_parallel(cancelled.size(), work_.request.mirror.parallel, [&](std::size_t which) {
-      try {
-        if (ending.stop_requested()) throw Cancelled{};
-        if (which == 0) return send_state(ending.get_token());
-        mirror_disks(ending.get_token());
-        if (work_.report.outcome != Outcome::ok) ending.request_stop();
-      } catch (const Error& error) {
-        failed = error;
-        ending.request_stop();
-      } catch (const Cancelled&) {
-        cancelled.at(which) = true;
-      }
-    });
-    if (stop.stop_requested()) throw Cancelled{};
-    if (failed) throw Error(*failed);
-    // Only the disks' failure is left to have ended anything.
-    if (cancelled[0] && work_.report.outcome == Outcome::ok) throw Cancelled{};
-  }
-
-  void send_state(const std::stop_token& stop) {
-    const TransferSlots::Slot slot = work_.slots.enter(stop);
-    const auto begin = steady_clock::now();
-    const StateVolume to = work_.state_there().value();
-    const auto storage = work_.found.inventory.destination.storages.rbd(
-        work_.record->target_state.substr(0, work_.record->target_state.find(':')));
-    StateCopy what{.from = image_of_volume(saved_->volume, work_.found.inventory.source),
-                   .to = to.image,
-                   .snapshot = "crossover-migration",
-                   .storage = storage.value(),
-                   .stall_timeout = work_.request.mirror.stall_timeout,
-                   .progress = {}};
-    const std::string subject = to_string(what.from.spec);
-    const auto tell_of = [&](EventKind kind, std::uint64_t bytes) {
-      work_.tell({.kind = kind, .subject = subject, .full = true, .bytes = bytes, .elapsed = since(begin)});
-    };
-    what.progress = [&](std::uint64_t bytes) { tell_of(EventKind::transfer_progress, bytes); };
-    tell_of(EventKind::transfer_started, 0);
-    work_.migration.state_bytes = with_retries(work_.request.mirror.retries, work_.ports.clock, stop, [&] {
-      work_.target().remove_state(stop);
-      return copy_state(what, work_.ports, stop);
-    });
-    tell_of(EventKind::transfer_finished, work_.migration.state_bytes);
-  }
-
-  void mirror_disks(const std::stop_token& stop) {
-    MirrorRequest request = work_.alone();
-    // The fence is its lock.
-    request.options.no_lock = true;
-    request.onboot = work_.record->onboot.value_or("");
-    work_.found.inventory.source.guests.at(work_.vmid).power = Power::stopped;
-    work_.keep(mirror_leased_guest(request, work_.found.inventory, work_.scope, work_.ports, work_.slots,
-                                   work_.totals, removals_, stop));
-    if (work_.report.outcome == Outcome::ok) work_.migration.switch_bytes = sent(work_.report).bytes;
-  }
-
   /// From here on the target may run.
   void hand_over(const std::stop_token& stop) {
     MigrationTarget there = work_.target();
@@ -316,17 +174,17 @@ class GuestMigration {
     } else {
       // Somebody may have been at it since.
       work_.source().require_stopped(stop);
-      saved_ = work_.source().fence(*work_.record, stop);
+      down_.saved = work_.source().fence(*work_.record, stop);
       work_.source().require_stopped(stop);
     }
     work_.report.recovery_point = work_.record->point;
-    if (down_since_) work_.migration.transfer = since(*down_since_);
+    if (down_.since) work_.migration.transfer = since(*down_.since);
     const auto begin = steady_clock::now();
     // What this run sent is closed until it is started.
     if (fresh || there.power(work_.request.mirror.retries, stop) != Power::running) {
-      if (saved_ && !fresh && !is_resumable(there, stop)) saved_.reset();
+      if (down_.saved && !fresh && !is_resumable(there, stop)) down_.saved.reset();
       there.promote(work_.record->point, stop);
-      there.configure(work_.record->onboot, saved_, stop);
+      there.configure(work_.record->onboot, down_.saved, stop);
       if (!work_.request.options.no_start) {
         work_.say(fmt::format("starting VM {} on {}", work_.target_vmid, there.node()));
         if (!there.start(stop)) {
@@ -336,8 +194,8 @@ class GuestMigration {
       }
     }
     if (!work_.request.options.no_start) there.wait_until_resumed(stop);
-    if (down_since_) work_.migration.start = since(begin);
-    work_.migration.suspended = saved_.has_value();
+    if (down_.since) work_.migration.start = since(begin);
+    work_.migration.suspended = down_.saved.has_value();
     // It goes on there: nothing may go on from the same here.
     if (!work_.record->source_state.empty()) work_.source().drop_state(*work_.record, stop);
     there.remove_state(stop);
@@ -375,7 +233,7 @@ class GuestMigration {
     if (!work_.record) return;
     try {
       if (is_theirs() || (!work_.record->point.empty() && !take_back())) return;
-      if (work_.asked) wait_until_decided();
+      if (work_.asked) wait_until_decided(work_);
       // Another run that has it by now has other plans.
       if (lease.lost()) return leave("the lease on its disks was lost", run_again);
       // Whoever finds it half back does not take it for one that may run there.
@@ -392,18 +250,6 @@ class GuestMigration {
       work_.say(fmt::format("it is on {} again, as it was", work_.plan.source_node));
     } catch (const Error& error) {
       leave(error.what(), run_again);
-    }
-  }
-
-  /// A guest that goes down because it was asked to is started again; one that does not is left running.
-  void wait_until_decided() {
-    constexpr std::chrono::seconds interval{1};
-    const auto deadline = work_.ports.clock.now() + work_.request.shutdown_timeout;
-    while (work_.ports.source.power.power(work_.plan.source_node, work_.vmid, {}) != Power::stopped) {
-      if (work_.ports.clock.now() >= deadline) {
-        return work_.note(may_go_down);
-      }
-      work_.ports.clock.wait(interval, {});
     }
   }
 
@@ -434,14 +280,12 @@ class GuestMigration {
     work_.warn(work_.migration.left_to_do.back());
   }
 
-  static constexpr const char* may_go_down = "it was asked to shut down, and may do so yet; look after it";
   static constexpr const char* run_again = "run the same command again to end the migration";
 
   MigrationWork& work_;
   const ConfirmMigration& confirm_;
-  std::optional<SavedState> saved_;                     // what the guest goes on from
-  std::optional<steady_clock::time_point> down_since_;  // by this run
-  std::vector<Removal> removals_;                       // what retention lets go, once there is time for that
+  DownGuest down_;
+  std::vector<Removal> removals_;  // what retention lets go, once there is time for that
 };
 
 }  // namespace
