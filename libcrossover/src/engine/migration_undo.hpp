@@ -1,0 +1,15 @@
+/// \file
+/// Bringing a guest back to the source when its migration went wrong.
+#pragma once
+
+#include "engine/guest_lease.hpp"
+#include "engine/migration_work.hpp"
+
+namespace crossover {
+
+/// Brings it back as it was, from whichever step it had come to, if it is sure that nothing of it can have run on
+/// the target; else it is left as it is, and the report says what is left to do. `lease` is the one on its disks.
+/// Throws neither Error nor Cancelled.
+void bring_back(MigrationWork& work, const GuestLease& lease);
+
+}  // namespace crossover
