@@ -323,8 +323,7 @@ std::uint64_t DestinationPoint::send(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   const std::string subject = work_.point_name(disk.disk.image);
   const auto begin = steady_clock::now();
-  StallGuard guard(work_.request.stall_timeout, work_.stop);
-  try {
+  return send_guarded(work_.request.stall_timeout, work_.stop, subject, [&](StallGuard& guard) {
     std::unique_ptr<DiffSink> writing =
         holds_[index]->write_diff({records_[index].replica->transfer, disk.offset}, guard.stop());
     if (disk.full) writing = std::make_unique<NewImageSink>(std::move(writing));
@@ -341,11 +340,7 @@ std::uint64_t DestinationPoint::send(std::size_t index) {
     diffs_.read(index, source_.end(index), sink, guard.stop());
     if (marks.marks() > 0) marked_[index] = 1;
     return sink.bytes();
-  } catch (const Cancelled&) {
-    if (work_.stop.stop_requested() || !guard.stalled()) throw;
-    throw Error(ErrorCode::timeout, "send", subject,
-                fmt::format("nothing moved for {} s", work_.request.stall_timeout.count()), true);
-  }
+  });
 }
 
 std::uint64_t DestinationPoint::send_repair(std::size_t index) {

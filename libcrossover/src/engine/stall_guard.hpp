@@ -2,11 +2,16 @@
 /// An end to what makes no progress.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <stop_token>
+#include <string>
 #include <thread>
+
+#include "crossover/error.hpp"
 
 namespace crossover {
 
@@ -39,5 +44,19 @@ class StallGuard {
   bool stalled_ = false;
   std::jthread watching_;  // last: it uses everything above
 };
+
+/// Sends something under a guard that it tells of its progress. Returns what `send` returns; ErrorCode::timeout if
+/// the guard ended it.
+template <typename Send>
+auto send_guarded(std::chrono::seconds timeout, const std::stop_token& stop, const std::string& subject,
+                  const Send& send) {
+  StallGuard guard(timeout, stop);
+  try {
+    return send(guard);
+  } catch (const Cancelled&) {
+    if (stop.stop_requested() || !guard.stalled()) throw;
+    throw Error(ErrorCode::timeout, "send", subject, fmt::format("nothing moved for {} s", timeout.count()), true);
+  }
+}
 
 }  // namespace crossover

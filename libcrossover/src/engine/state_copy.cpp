@@ -1,7 +1,5 @@
 #include "engine/state_copy.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <memory>
 #include <optional>
@@ -31,8 +29,7 @@ std::uint64_t copy_state(const StateCopy& what, const Ports& ports, const std::s
   if (!state) throw Error(ErrorCode::not_found, "send", subject, "the guest's saved memory is gone");
   const Snapshot end = end_of(what, here, *state);
   there.create(what.to.spec, replica_layout(state->layout, what.storage));
-  StallGuard guard(what.stall_timeout, stop);
-  try {
+  return send_guarded(what.stall_timeout, stop, subject, [&](StallGuard& guard) {
     const std::unique_ptr<ImageHold> hold = there.hold(what.to.spec, guard.stop());
     CountingSink sink(hold->write_diff({}, guard.stop()), [&](std::uint64_t bytes) {
       guard.progress();
@@ -40,11 +37,7 @@ std::uint64_t copy_state(const StateCopy& what, const Ports& ports, const std::s
     });
     here.read_diff(what.from.spec, std::nullopt, end, 0, sink, guard.stop());
     return sink.bytes();
-  } catch (const Cancelled&) {
-    if (stop.stop_requested() || !guard.stalled()) throw;
-    throw Error(ErrorCode::timeout, "send", subject,
-                fmt::format("nothing moved for {} s", what.stall_timeout.count()), true);
-  }
+  });
 }
 
 }  // namespace crossover
