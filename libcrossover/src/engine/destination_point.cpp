@@ -7,8 +7,8 @@
 
 #include "crossover/error.hpp"
 #include "crossover/vm_config.hpp"
-#include "engine/compare_blocks.hpp"
 #include "engine/conflict_error.hpp"
+#include "engine/content_check.hpp"
 #include "engine/counting_sink.hpp"
 #include "engine/marking_sink.hpp"
 #include "engine/new_image_sink.hpp"
@@ -140,33 +140,8 @@ void DestinationPoint::require_empty(const DiskPlan& disk, ImageStore& store, co
 
 void DestinationPoint::verify_content(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
-  const std::string here = to_string(disk.disk.image.spec) + "@" + disk.source_base->name;
-  const std::string there = to_string(disk.replica.spec) + "@" + disk.replica_base->name;
   if (!is_head_unchanged(index) && !work_.request.options.discard_changes) throw_diverged(disk);
-  const auto begin = steady_clock::now();
-  work_.tell({.kind = EventKind::verify_started, .subject = here, .text = there});
-  const ComparedSnapshot source{work_.source(disk), disk.disk.image.spec, *disk.source_base};
-  const ComparedSnapshot replica{work_.destination(disk), disk.replica.spec, *disk.replica_base};
-  const std::uint64_t size = disk.source_base->size_bytes;
-  const auto progress = [&](std::uint64_t blocks) {
-    work_.tell({.kind = EventKind::verify_progress,
-                .subject = here,
-                .bytes = std::min(blocks * whole_block_bytes, size),
-                .elapsed = duration_cast<milliseconds>(steady_clock::now() - begin)});
-  };
-  const BlockComparison found = compare_blocks(source, replica, whole_snapshot(size), progress, work_.stop);
-  const std::vector<ByteRange> differing = narrow(source, replica, found.differing, size, work_.stop);
-  work_.tell({.kind = EventKind::verify_finished,
-              .subject = here,
-              .text = differing.empty() ? "equal" : fmt::format("{} bytes differ", sum(differing)),
-              .bytes = std::min(found.blocks * whole_block_bytes, size),
-              .elapsed = duration_cast<milliseconds>(steady_clock::now() - begin)});
-  if (differing.empty()) return;
-  throw ConflictError(
-      Conflict::replica_diverged, "adopt replica", to_string(disk.replica.spec),
-      fmt::format("{} differs from {} in {} bytes in {} ranges, the first at {}; it was not touched. "
-                  "--reseed makes a new copy beside it",
-                  there, here, sum(differing), differing.size(), differing.front().offset));
+  check_content(work_, disk);
 }
 
 void DestinationPoint::check_origin(std::size_t index) {
@@ -393,64 +368,6 @@ void DestinationPoint::commit() {
     const std::optional<RollbackTargets> older = diffs_.kept(i, source_.end(i));
     if (disk.full || older) record_complete(work_, disk, older);
   });
-}
-
-std::vector<std::unique_ptr<ImageHold>> DestinationPoint::hold_replaced() const {
-  std::vector<std::unique_ptr<ImageHold>> holds;
-  for (const DiskPlan& disk : work_.plan.disks) {
-    if (!disk.replaces) continue;
-    ImageStore& store = work_.destination(disk);
-    if (!store.find(disk.replaces->image)) continue;
-    try {
-      holds.push_back(store.hold(disk.replaces->image, work_.stop));
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::in_use) throw;
-      throw ConflictError(Conflict::image_in_use, "replace replica", error.subject(),
-                          error.cause() +
-                              "; the new copy is complete beside it. End what uses the old one, and run "
-                              "again with --reseed");
-    }
-  }
-  return holds;
-}
-
-void DestinationPoint::retire() {
-  std::vector<std::size_t> with_points;
-  std::vector<std::size_t> others;
-  try {
-    for (std::size_t i = 0; i < work_.plan.disks.size(); ++i) {
-      const DiskPlan& disk = work_.plan.disks[i];
-      if (!disk.replaces) continue;
-      const auto old = work_.destination(disk).find(disk.replaces->image);
-      const bool has_points = old && std::any_of(old->metadata.begin(), old->metadata.end(), [](const auto& entry) {
-                                return entry.first.starts_with(point_key_prefix);
-                              });
-      (has_points ? with_points : others).push_back(i);
-    }
-    // What makes a point one goes before any of its disks.
-    for (const std::size_t i : with_points) retire(i);
-    for (const std::size_t i : others) retire(i);
-  } catch (const Error& error) {
-    work_.note(fmt::format("what was replaced could not be moved to the trash, the next run tries again: {}",
-                           error.what()));
-  }
-}
-
-void DestinationPoint::retire(std::size_t index) {
-  const DiskPlan& disk = work_.plan.disks[index];
-  const ReplacedImage& old = *disk.replaces;
-  ImageStore& store = work_.destination(disk);
-  const auto image = store.find(old.image);
-  // Another one of that name is not ours to move.
-  if (image && image->id == old.id && old.image != disk.replica.spec) {
-    store.trash(old.image, trash_days);
-    work_.note(
-        fmt::format("{} has taken the place of {}, which is in the trash with its recovery points (id {}); "
-                    "'rbd trash restore' brings it back within {} days",
-                    to_string(disk.replica.spec), to_string(old.image), old.id, trash_days.count()));
-  }
-  records_[index].replica->replaces.reset();
-  store.set_metadata(disk.replica.spec, std::string(record_key), render_record(records_[index]));
 }
 
 bool DestinationPoint::is_to_be_removed(std::size_t index, const PointIds& point) const {

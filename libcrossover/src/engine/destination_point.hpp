@@ -11,6 +11,7 @@
 
 #include "engine/fast_diff.hpp"
 #include "engine/guest_work.hpp"
+#include "engine/replaced_images.hpp"
 #include "engine/source_point.hpp"
 #include "engine/transfer_slots.hpp"
 
@@ -43,11 +44,8 @@ class DestinationPoint {
   /// Every disk gets its end snapshot, then the point's configuration makes it a recovery point, then the records
   /// follow.
   void commit();
-
-  /// Keeps the images that new ones take the place of from everybody else.
-  [[nodiscard]] std::vector<std::unique_ptr<ImageHold>> hold_replaced() const;
-  /// Moves them to the trash. What cannot be moved is left to the next run.
-  void retire();
+  /// Moves the images that new ones have taken the place of to the trash.
+  void retire() { retire_replaced(work_, records_); }
 
   /// Whether a record may tell of the point's snapshots on the source: they have to stay.
   [[nodiscard]] bool recorded() const noexcept { return recorded_; }
@@ -70,7 +68,6 @@ class DestinationPoint {
   void restart(std::size_t disk);
   /// The point that is unfinished will not be finished.
   void forget_point(std::size_t disk);
-  void retire(std::size_t disk);
   /// Why what is on a replica beyond its base is dropped.
   [[nodiscard]] std::string given_up(const DiskPlan& disk) const;
   /// Sends what changed. Returns the bytes sent. ErrorCode::timeout if nothing moves for too long.

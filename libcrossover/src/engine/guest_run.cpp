@@ -11,6 +11,7 @@
 #include "engine/guest_work.hpp"
 #include "engine/in_parallel.hpp"
 #include "engine/removal_run.hpp"
+#include "engine/replaced_images.hpp"
 #include "engine/replica_configuration.hpp"
 #include "engine/source_point.hpp"
 #include "engine/source_record.hpp"
@@ -129,7 +130,7 @@ class GuestRun {
   /// A replica that was copied anew could be started up to now: nobody may have done so.
   void write_config() {
     std::vector<std::unique_ptr<ImageHold>> replaced;
-    if (work_.plan.reseeds) replaced = replica_.hold_replaced();
+    if (work_.plan.reseeds) replaced = hold_replaced(work_);
     configuration_.write();
   }
 

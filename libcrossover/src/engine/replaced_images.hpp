@@ -1,0 +1,19 @@
+/// \file
+/// Images that new copies take the place of.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/guest_work.hpp"
+
+namespace crossover {
+
+/// Keeps them from everybody else. ErrorCode::in_use if somebody has one open.
+std::vector<std::unique_ptr<ImageHold>> hold_replaced(const GuestWork& work);
+
+/// Moves them to the trash, and out of the new copies' records, which `records` are as they stand. What cannot be
+/// moved is left to the next run.
+void retire_replaced(GuestWork& work, std::vector<ImageRecord>& records);
+
+}  // namespace crossover
