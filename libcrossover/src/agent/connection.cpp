@@ -59,8 +59,9 @@ Connection::Watch::Watch(Connection& connection, std::stop_token stop)
 Connection::Connection(Shell& shell, const std::vector<std::string>& command, std::chrono::milliseconds silence,
                        std::stop_token stop)
     : host_(shell.host()), silence_(silence), decoder_("agent on " + host_) {
-  process_ = shell.start(command, ending_.get_token());
+  // First: reaching the host may take long, too.
   const Watch watch(*this, stop);
+  process_ = shell.start(command, ending_.get_token());
   if (greet_within_limit(stop)) return;
   throw Error(ErrorCode::timeout, "start agent on", host_,
               fmt::format("it did not say what it is within {} s", greeting_limit.count()), true);

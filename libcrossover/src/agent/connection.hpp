@@ -27,7 +27,7 @@ class Connection {
   /// Starts `command`, which is `crossover agent` with its options, there and exchanges hellos. Throws what
   /// Shell::start() throws; Error{unsupported}, with the reason, if there is no such command or it speaks another
   /// protocol; Error{format} if something else answers; Error{timeout}, retryable, if nothing does within half a
-  /// minute.
+  /// minute; Cancelled once `stop` is triggered, also while the host is being reached.
   /// When `silence` passes without a word while a request waits for its answer, the agent is gone.
   Connection(Shell& shell, const std::vector<std::string>& command, std::chrono::milliseconds silence,
              std::stop_token stop);

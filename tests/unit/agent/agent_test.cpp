@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <functional>
 #include <latch>
 #include <map>
+#include <mutex>
 #include <random>
 #include <thread>
 
@@ -488,6 +490,47 @@ TEST_CASE("who speaks another version, or something else, is no agent") {
   const Error missing = error_with(std::make_shared<NoCommand>());
   CHECK(missing.code() == ErrorCode::unsupported);
   CHECK(missing.cause().starts_with("there is no crossover command"));
+}
+
+TEST_CASE("whoever is cancelled while the agent's host is being reached does not wait for it") {
+  // Until it is told to stop; not for ever, so that who is not heard fails.
+  class Slow final : public Shell {
+   public:
+    [[nodiscard]] const std::string& host() const override { return name_; }
+    std::unique_ptr<Process> start(const std::vector<std::string>&, std::stop_token stop) override {
+      reaching.count_down();
+      std::mutex mutex;
+      std::condition_variable_any never;
+      std::unique_lock lock(mutex);
+      never.wait_for(lock, stop, std::chrono::seconds(10), [] { return false; });
+      if (stop.stop_requested()) throw Cancelled{};
+      throw Error(ErrorCode::unreachable, "connect to", name_, "it does not answer", true);
+    }
+    CommandResult run(const std::vector<std::string>&, std::string_view, std::chrono::milliseconds,
+                      std::stop_token) override {
+      return {};
+    }
+    std::latch reaching{1};
+
+   private:
+    std::string name_ = "far";
+  };
+  {
+    const auto shell = std::make_shared<Slow>();
+    std::stop_source stop;
+    std::jthread cancelling([&] {
+      shell->reaching.wait();
+      stop.request_stop();
+    });
+    CHECK_THROWS_AS(pool_of(shell)->acquire(stop.get_token()), Cancelled);
+  }
+  {
+    Slow shell;
+    std::stop_source stop;
+    stop.request_stop();
+    CHECK_THROWS_AS(
+        agent::Connection(shell, {"crossover", "agent"}, std::chrono::seconds(45), stop.get_token()), Cancelled);
+  }
 }
 
 TEST_CASE("a server refuses what is no protocol") {
