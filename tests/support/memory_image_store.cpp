@@ -35,6 +35,7 @@ class ClippingSink final : public DiffSink {
   void zero(std::uint64_t offset, std::uint64_t length_bytes) override {
     clip(offset, length_bytes, [&](std::uint64_t at, std::uint64_t length) { next_.zero(at, length); });
   }
+  void alive() override { next_.alive(); }
   void finish() override { next_.finish(); }
 
  private:
@@ -429,6 +430,8 @@ void MemoryImageStore::read_diff(const ImageSpec& spec, const std::optional<Snap
     if (from) before = snapshot(stored, spec, *from, "read diff").blocks;
   }
   sink.size(to.size_bytes);
+  if (on_listing) on_listing(sink, stop);
+  check_stop(stop);
   std::vector<std::uint64_t> changed;
   for (const auto& [number, block] : after) {
     const auto old = before.find(number);

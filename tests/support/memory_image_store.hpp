@@ -66,6 +66,9 @@ class MemoryImageStore final : public ImageStore, public FastListing {
   /// How often an operation was called.
   [[nodiscard]] int calls(const std::string& operation) const;
 
+  /// Called in each read_diff() before anything but the size is given, if it is set: the listing.
+  std::function<void(DiffSink& sink, const std::stop_token& stop)> on_listing;
+
   // What a guest or an administrator would do to an image.
   void write(const ImageSpec& image, std::uint64_t offset, std::span<const std::byte> bytes);
   void zero(const ImageSpec& image, std::uint64_t offset, std::uint64_t length_bytes);

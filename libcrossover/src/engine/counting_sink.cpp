@@ -39,6 +39,11 @@ void CountingSink::zero(std::uint64_t offset, std::uint64_t length_bytes) {
   count(record_bytes);
 }
 
+void CountingSink::alive() {
+  next_->alive();
+  count(0);
+}
+
 void CountingSink::finish() {
   next_->finish();
   count(end_bytes);

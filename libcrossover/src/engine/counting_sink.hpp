@@ -11,7 +11,8 @@
 namespace crossover {
 
 /// Passes everything on and counts it as the bytes of a diff v1 stream (what goes over the wire to the stock
-/// importer). `progress` is called with the count so far, at most five times a second.
+/// importer). `progress` is called with the count so far, at most five times a second; for alive(), which counts as
+/// nothing, too.
 class CountingSink final : public DiffSink {
  public:
   using Progress = std::function<void(std::uint64_t bytes)>;
@@ -23,6 +24,7 @@ class CountingSink final : public DiffSink {
   void hand_over(std::uint64_t offset, OwnedBytes bytes) override;
   void zero(std::uint64_t offset, std::uint64_t length_bytes) override;
   void mark() override { next_->mark(); }
+  void alive() override;
   void finish() override;
 
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }

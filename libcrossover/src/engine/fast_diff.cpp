@@ -31,6 +31,7 @@ class NotingSink final : public DiffSink {
     next_.zero(offset, length_bytes);
   }
   void mark() override { next_.mark(); }
+  void alive() override { next_.alive(); }
   void finish() override { next_.finish(); }
 
   /// Whole grains, ascending; nothing if there are too many.

@@ -36,6 +36,9 @@ class DiffSink {
   /// Everything that was given so far may be recorded as done, as soon as it is on stable storage. A sink that
   /// keeps no progress has nothing to do.
   virtual void mark() {}
+  /// There is nothing to give yet, but whoever reads works: a part of the image was listed. Any number of times
+  /// between size() and finish(). A sink that nobody waits for has nothing to do.
+  virtual void alive() {}
   /// Everything was given; on return it is on stable storage. A sink destroyed without finish() leaves the image's
   /// head half written, and no snapshot.
   virtual void finish() = 0;

@@ -20,6 +20,7 @@ class MarkingSink final : public DiffSink {
   void hand_over(std::uint64_t offset, OwnedBytes bytes) override;
   void zero(std::uint64_t offset, std::uint64_t length_bytes) override;
   void mark() override;
+  void alive() override { next_->alive(); }
   void finish() override;
 
   /// Marks that were made.

@@ -19,6 +19,7 @@ class NewImageSink final : public DiffSink {
   void data(std::uint64_t offset, std::span<const std::byte> bytes) override { next_->data(offset, bytes); }
   void hand_over(std::uint64_t offset, OwnedBytes bytes) override { next_->hand_over(offset, std::move(bytes)); }
   void zero(std::uint64_t /*offset*/, std::uint64_t /*length_bytes*/) override {}
+  void alive() override { next_->alive(); }
   void mark() override { next_->mark(); }
   void finish() override { next_->finish(); }
 

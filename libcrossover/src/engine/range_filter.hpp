@@ -20,6 +20,7 @@ class RangeFilter final : public DiffSink {
   void size(std::uint64_t size_bytes) override;
   void data(std::uint64_t offset, std::span<const std::byte> bytes) override;
   void zero(std::uint64_t /*offset*/, std::uint64_t /*length_bytes*/) override {}
+  void alive() override { sink_.alive(); }
   void finish() override;
 
  private:

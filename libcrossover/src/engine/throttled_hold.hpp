@@ -26,6 +26,7 @@ class ThrottledSink final : public DiffSink {
   }
   void zero(std::uint64_t offset, std::uint64_t length_bytes) override { next_->zero(offset, length_bytes); }
   void mark() override { next_->mark(); }
+  void alive() override { next_->alive(); }
   void finish() override { next_->finish(); }
 
  private:

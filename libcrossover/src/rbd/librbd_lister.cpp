@@ -146,12 +146,18 @@ void DiffLister::run(const std::stop_token& stop) {
     const std::uint64_t period = image_.object_bytes() * std::max<std::uint64_t>(1, image_.stripe_count());
     for (std::uint64_t offset = 0; offset < size; offset += std::min(step, size - offset)) {
       const std::vector<ByteRange> wanted = overlap(wanted_, {offset, std::min(step, size - offset)});
+      if (wanted.empty()) continue;
       std::vector<Extent> extents;
       for (const ByteRange& part : listings_for(wanted, period)) {
         append(extents, cut(list_diff(image_, from_, part.offset, part.length_bytes, stop), wanted));
       }
-      if (extents.empty()) continue;
       std::unique_lock lock(mutex_);
+      if (extents.empty()) {
+        // Takes no place in the queue: the listing goes on while nobody takes what is in it.
+        passed_empty_ = true;
+        changed_.notify_all();
+        continue;
+      }
       if (!changed_.wait(lock, stop, [this] { return ranges_.size() < ranges_ahead; })) return;
       ranges_.push_back(std::move(extents));
       changed_.notify_all();
@@ -169,8 +175,12 @@ void DiffLister::run(const std::stop_token& stop) {
 
 std::optional<std::vector<Extent>> DiffLister::next(const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
-  if (!changed_.wait(lock, stop, [this] { return !ranges_.empty() || ended_; })) throw Cancelled{};
+  if (!changed_.wait(lock, stop, [this] { return !ranges_.empty() || passed_empty_ || ended_; })) {
+    throw Cancelled{};
+  }
+  const bool passed_empty = std::exchange(passed_empty_, false);
   if (ranges_.empty()) {
+    if (!ended_ && passed_empty) return std::vector<Extent>{};
     if (failure_) std::rethrow_exception(failure_);
     return std::nullopt;
   }

@@ -40,7 +40,9 @@ class DiffLister {
   /// Lists what lies in `ranges`, which are ascending and do not overlap. `image` must outlive the lister.
   DiffLister(const Image& image, std::optional<Snapshot> from, std::vector<ByteRange> ranges);
 
-  /// The extents of the next range; nothing after the last. Throws Cancelled, and what the listing threw.
+  /// The extents of the next range that has any; nothing after the last. None, too, if ranges without any were
+  /// listed since the last call while there is no other: a sign of life. Throws Cancelled, and what the listing
+  /// threw.
   std::optional<std::vector<Extent>> next(const std::stop_token& stop);
 
  private:
@@ -52,6 +54,7 @@ class DiffLister {
   std::mutex mutex_;
   std::condition_variable_any changed_;
   std::deque<std::vector<Extent>> ranges_;
+  bool passed_empty_ = false;  // ranges without extents, since next() last looked
   bool ended_ = false;
   std::exception_ptr failure_;
   std::jthread thread_;  // last: it uses everything above

@@ -188,6 +188,7 @@ void read_image_diff(const Image& image, const std::optional<Snapshot>& from, st
   DiffLister lister(image, from, std::move(ranges));
   ReadQueue queue(image, from ? op_flags_random : op_flags_sequential);
   while (const auto extents = lister.next(stop)) {
+    sink.alive();
     for (Piece& piece : plan_pieces(*extents)) {
       const std::uint64_t bytes = piece.extents.empty() ? 0 : piece.length;
       while (!queue.has_room(bytes, window)) queue.pop(out, stop);

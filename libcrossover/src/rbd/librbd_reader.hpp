@@ -20,7 +20,8 @@ struct ReadWindow {
 
 /// Gives what differs between `from` (or nothing) and the snapshot that `image` shows to `sink`: its size, then
 /// data and zeroes in ascending order, from `offset` on. Does not call finish(). One thread lists ahead, reads run
-/// many at a time, and the sink is only called from the calling thread.
+/// many at a time, and the sink is only called from the calling thread; it hears of ranges in which nothing differs
+/// by alive().
 void read_image_diff(const Image& image, const std::optional<Snapshot>& from, std::uint64_t offset, DiffSink& sink,
                      const ReadWindow& window, const std::stop_token& stop);
 
