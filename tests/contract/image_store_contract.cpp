@@ -872,6 +872,21 @@ TEST_CASE("a diff is written from an offset on only if its progress says so") {
   });
 }
 
+TEST_CASE("an image that had no size in between has nothing in it") {
+  each_store([](StoreHarness& harness) {
+    ImageStore& store = harness.store();
+    const ImageSpec image = make_image(harness, plain(8 * mib));
+    harness.write(image, 0, pattern(6 * mib, 1));
+    for (const std::uint64_t size : {std::uint64_t{0}, 8 * mib}) {
+      const auto sink = test::write_diff(store, image, {}, {});
+      sink->size(size);
+      sink->finish();
+    }
+    const bool is_empty = harness.content(image, "") == std::vector<std::byte>(8 * mib);
+    CHECK(is_empty);
+  });
+}
+
 TEST_CASE("that nobody changed a head since a transfer is known, or not claimed") {
   each_store([](StoreHarness& harness) {
     ImageStore& store = harness.store();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <thread>
 
 #include "engine/ports.hpp"
@@ -18,7 +19,10 @@ class OneStore final : public ImageStores {
     return store_;
   }
 
+  void set_transfer_memory(std::uint64_t bytes) override { transfer_memory = bytes; }
+
   std::chrono::milliseconds delay{0};  ///< of each opening
+  std::uint64_t transfer_memory = 0;   ///< as it was told last
 
  private:
   ImageStore& store_;

@@ -155,7 +155,7 @@ auto TwoClusters::over_ports(EventSink& sink, const Action& action) {
   FaultyPower source_power("source", near_cluster(), faults);
   FaultyPower destination_power("destination", power, faults);
   OneStore source_stores(source_store);
-  OneStore replica_stores(replica_store);
+  OneStore replica_stores(replica_store, &far_transfer_memory);
   return action(Ports{{source_cluster, source_power, source_stores},
                       {destination_cluster, destination_power, replica_stores},
                       leases,

@@ -60,11 +60,17 @@ class RecordingSink final : public EventSink {
 /// All of one side go to one store.
 class OneStore final : public ImageStores {
  public:
-  explicit OneStore(ImageStore& store) : store_(store) {}
+  /// What a transfer may have under way is written to `transfer_memory`, if there is one.
+  explicit OneStore(ImageStore& store, std::uint64_t* transfer_memory = nullptr)
+      : store_(store), transfer_memory_(transfer_memory) {}
   ImageStore& open(const CephAccess& /*access*/) override { return store_; }
+  void set_transfer_memory(std::uint64_t bytes) override {
+    if (transfer_memory_ != nullptr) *transfer_memory_ = bytes;
+  }
 
  private:
   ImageStore& store_;
+  std::uint64_t* transfer_memory_;
 };
 
 /// Source cluster "east" with the nodes e1 and e2 and the storages ssd (pool fast) and hdd (pool slow), destination
@@ -119,6 +125,7 @@ class TwoClusters {
   std::optional<Restriction> restriction;  ///< of the destination's agent
   bool back = false;                       ///< west is the source and east the destination, of all that is done
   MarkInterval marks;                      ///< of transfers
+  std::uint64_t far_transfer_memory = 0;   ///< what the destination was told last; 0: nothing
   std::mt19937 random{1};
 
  private:

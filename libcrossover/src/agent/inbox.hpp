@@ -35,6 +35,7 @@ class Inbox {
   /// while something is expected, a client that says nothing for `silence` is gone.
   Inbox(FdStream& stream, std::stop_source& ending, std::uint64_t max_bytes, std::chrono::milliseconds silence);
 
+  /// The same for what comes from now on.
   void set_max_bytes(std::uint64_t bytes);
 
   /// Whether the client has reason to say something from now on. A silence that began before does not count.

@@ -27,9 +27,9 @@ class ImageStores {
   virtual ~ImageStores() = default;
   /// The store that is reached by `access`; connected at the first use and kept.
   virtual ImageStore& open(const CephAccess& access) = 0;
-  /// How much of its content a transfer to this side may have under way there at once, of those whose image is held
-  /// from now on. Until it is called each has what all of them together could have at once allow.
-  /// Where nothing is kept under way there is nothing to do.
+  /// How much of a transfer's content may be under way on this side at once, in bytes, for images that are held from
+  /// now on; until it is called, as much as leaves enough for as many as there could be. A side that keeps nothing
+  /// under way has nothing to do.
   virtual void set_transfer_memory(std::uint64_t /*bytes*/) {}
 };
 

@@ -32,9 +32,7 @@ std::optional<TransferProgress> parse_progress(std::string_view text) {
   }
 }
 
-std::optional<std::uint64_t> progress_client(std::string_view text, std::string_view id) {
-  const std::optional<TransferProgress> progress = parse_progress(text);
-  if (!progress || progress->id != id) return std::nullopt;
+std::optional<std::uint64_t> progress_client(std::string_view text) {
   try {
     return json::parse(text).at("client").get<std::uint64_t>();
   } catch (const json::exception&) {

@@ -37,8 +37,8 @@ std::string render_progress(const TransferProgress& progress, std::uint64_t clie
 /// which is always right.
 std::optional<TransferProgress> parse_progress(std::string_view json);
 
-/// The client that wrote the progress of transfer `id`; nothing if it is not known.
-std::optional<std::uint64_t> progress_client(std::string_view json, std::string_view id);
+/// The client that wrote the progress; nothing if it does not say.
+std::optional<std::uint64_t> progress_client(std::string_view json);
 
 /// Throws Error{conflict} unless `stored`, the metadata's value, says that a diff into `image` can go on at `from`.
 void require_progress(const std::optional<std::string>& stored, const TransferProgress& from,

@@ -158,7 +158,8 @@ HeadLock::~HeadLock() {
     if (snapshot_ ? !knows(*snapshot_) : !can_be_sealed_with_transfer(image_)) return;
     // In one operation, or others could have the lock before it is sealed. librbd finds it gone and is content.
     // Where the record is not the one we got with it, somebody has taken the lock from us.
-    static_cast<void>(replace_record(image_, id_, record_, render_seal(snapshot_ ? tag_of_head(*snapshot_) : tag_of_transfer(transfer_))));
+    const std::string tag = snapshot_ ? tag_of_head(*snapshot_) : tag_of_transfer(transfer_);
+    static_cast<void>(replace_record(image_, id_, record_, render_seal(tag)));
   } catch (...) {  // NOLINT(bugprone-empty-catch): a head without a seal is listed
   }
 }

@@ -5,10 +5,10 @@
 /// it takes its lock first: the record "lock.rbd_lock" on the header object (cls_lock), which has a tag. While
 /// nobody has the lock, the tag of the last one stays and means nothing; who takes the lock next overwrites it. So
 /// one that gives the lock back and knows what the head reads as, or which transfer it holds a part of, can leave a
-/// word there in the tag, a seal: as long as it stands nobody has had the lock since. So does the name of one that
-/// died with the lock. Changes of the image that leave the head alone (snapshots, metadata)
-/// break it, too; who does those can put it back, as long as it has the lock itself. What writes past the lock,
-/// straight into the objects, is not seen.
+/// word there in the tag, a seal: as long as it stands nobody has had the lock since. The name of one that died with
+/// the lock tells the same. Changes of the image that leave the head alone (snapshots, metadata) break a seal, too; who
+/// does those can put it back, as long as it has the lock itself. What writes past the lock, straight into the objects,
+/// is not seen.
 #pragma once
 
 #include <cstdint>

@@ -20,15 +20,16 @@ class LibrbdHold final : public ImageHold {
     image_.require_unwatched("hold image");
     if ((image_.features() & image_feature::exclusive_lock) == 0) return;
     const std::optional<FoundSeal> seal = find_seal(image_);
-    if (!seal) was_killed_in_ = transfer_of_killed();
+    const std::string killed = seal ? std::string() : transfer_of_killed();
     lock_.emplace(image_, seal);
+    if (!killed.empty()) lock_->forget(killed);
     // Who opened the image between the two looks has lost the lock to us by now, but would be written under.
     image_.require_unwatched("hold image");
   }
 
   bool head_unchanged_since_transfer(const std::string& id, std::stop_token stop) override {
     if (stop.stop_requested()) throw Cancelled{};
-    return lock_ && !id.empty() && (lock_->transfer() == id || was_killed_in_ == id);
+    return lock_ && !id.empty() && lock_->transfer() == id;
   }
 
   ImageState state() override { return read_state(image_); }
@@ -42,7 +43,7 @@ class LibrbdHold final : public ImageHold {
   void roll_back(const Snapshot& snapshot, std::stop_token stop) override {
     if (stop.stop_requested()) throw Cancelled{};
     image_.require_snapshot(snapshot, "roll back");
-    forget_head();
+    if (lock_) lock_->forget();
     // librbd does not ask its progress callback whether to go on: a rollback runs to its end.
     const int result = rbd_snap_rollback(image_.get(), snapshot.name.c_str());
     if (result < 0) throw error_of_return(result, "roll back", image_.subject() + "@" + snapshot.name);
@@ -57,14 +58,13 @@ class LibrbdHold final : public ImageHold {
     if (lock_ && lock_->knows(snapshot.id)) return true;
     const std::uint64_t before = lock_ ? lock_->moment() : 0;
     if (!compare_(snapshot, std::move(stop))) return false;
-    was_killed_in_.clear();
     if (lock_) lock_->learn(snapshot.id, before);
     return true;
   }
 
   std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {
     if (stop.stop_requested()) throw Cancelled{};
-    forget_head(from.id);
+    if (lock_) lock_->forget(from.id);
     return make_librbd_writer(image_, from, window_, std::move(stop));
   }
 
@@ -81,19 +81,13 @@ class LibrbdHold final : public ImageHold {
     const std::optional<std::string> progress = image_.metadata(progress_key.data());  // of a literal
     const std::optional<TransferProgress> known = progress ? parse_progress(*progress) : std::nullopt;
     if (!known) return {};
-    const std::optional<std::uint64_t> client = progress_client(*progress, known->id);
+    const std::optional<std::uint64_t> client = progress_client(*progress);
     return client && is_locked_by(image_, *client) ? known->id : std::string();
-  }
-
-  void forget_head(std::string transfer = {}) {
-    was_killed_in_.clear();
-    if (lock_) lock_->forget(std::move(transfer));
   }
 
   Image image_;
   WriteWindow window_;
   HeadComparison compare_;
-  std::string was_killed_in_;     // see transfer_of_killed()
   std::optional<HeadLock> lock_;  // last: it goes before the image is closed
 };
 

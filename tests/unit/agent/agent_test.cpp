@@ -323,6 +323,18 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("a client says how much may be under way, and gets no more than the agent was started with") {
+  Far far;
+  (void)far.store.hold(image, {});
+  CHECK(far.stores.transfer_memory == 0);
+  far.store.set_far_memory(8 * mib);
+  (void)far.store.hold(image, {});
+  CHECK(far.stores.transfer_memory == 8 * mib);
+  far.store.set_far_memory(1024 * mib);
+  (void)far.store.hold(image, {});
+  CHECK(far.stores.transfer_memory == 16 * mib);
+}
+
 TEST_CASE("a client that says nothing in the middle of a transfer is taken for gone, one that waits is not") {
   Far* target = nullptr;
   std::latch open(1);

@@ -4,7 +4,10 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
+#include <future>
 #include <latch>
+#include <mutex>
 #include <random>
 #include <stdexcept>
 #include <thread>
@@ -90,6 +93,42 @@ TEST_CASE("a sender that is not written off holds no more than its window") {
   open.count_down();
   giving.join();
   CHECK(given == 64 * mib);
+}
+
+TEST_CASE("marks leave the window as it was") {
+  constexpr int marks = 1000;
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::uint64_t sent = 0;
+  bool closed = false;
+  TransferSender sender(
+      [&](std::span<const std::byte> bytes) {
+        std::unique_lock lock(mutex);
+        sent += bytes.size();
+        changed.notify_all();
+        changed.wait(lock, [&] { return !closed; });
+      },
+      "image", {}, {.max_bytes = mib});
+  sender.size(64 * mib);
+  for (int count = 0; count < marks; ++count) sender.mark();
+  {
+    std::unique_lock lock(mutex);
+    const std::uint64_t all = stream::render_size(0).size() + marks * stream::render_mark({}).size();
+    REQUIRE(changed.wait_for(lock, std::chrono::seconds(60), [&] { return sent == all; }));
+    closed = true;
+  }
+  // They fit into the window, so that nobody waits for the link.
+  std::future<void> given = std::async(std::launch::async, [&] {
+    for (std::uint64_t count = 0; count < 100; ++count) sender.zero(2 * count * 4096, 4096);
+  });
+  CHECK(given.wait_for(std::chrono::seconds(30)) == std::future_status::ready);
+  {
+    const std::lock_guard lock(mutex);
+    closed = false;
+  }
+  changed.notify_all();
+  given.get();
+  sender.finish();
 }
 
 TEST_CASE("what writing throws comes out, and a cancelled sender waits for nobody") {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "plan/replica_config.hpp"
 #include "point_keeper.hpp"
@@ -884,4 +885,16 @@ TEST_CASE("zeroes are not written to a new image, and are to one that has someth
   clusters.source_images.zero(image, 0, 4096);
   run();
   CHECK(clusters.replica_images.calls("zero") > 0);
+}
+
+TEST_CASE("a run of few disks has all of the memory for them where they are written") {
+  for (const auto& [disks, parallel, share] : {std::tuple{1U, "4", 256U}, {2U, "4", 128U}, {6U, "4", 64U}, {2U, "1", 256U}}) {
+    CAPTURE(disks);
+    CAPTURE(parallel);
+    TwoClusters clusters;
+    clusters.options.parallel = parallel;
+    clusters.add_guest(100, disks);
+    REQUIRE(clusters.run().guests.front().outcome == Outcome::ok);
+    CHECK(clusters.far_transfer_memory == std::uint64_t{share} << 20);
+  }
 }
