@@ -90,7 +90,7 @@ class StoreCache final : public ImageStores {
   }
 
   Make make_;
-  std::mutex mutex_;  // guards what follows
+  std::mutex mutex_;                   // guards what follows
   std::uint64_t transfer_memory_ = 0;  // 0: not told
   std::map<CephAccess, std::unique_ptr<Store>> stores_;
 };
@@ -402,7 +402,8 @@ class AgentProcess {
           return std::make_unique<LibrbdStore>(std::move(access), share.reads(), share.writes());
         }) {
     if (options.restriction) receive_only_.emplace(*options.restriction, cluster_, stores_);
-    server_.emplace(in, out, receive_only_ ? receive_only_->side() : Side{cluster_, cluster_, stores_}, share_.total());
+    server_.emplace(in, out, receive_only_ ? receive_only_->side() : Side{cluster_, cluster_, stores_},
+                    share_.total());
   }
 
   void serve(std::stop_token stop) {

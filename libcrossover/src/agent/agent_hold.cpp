@@ -101,9 +101,7 @@ class AgentSink final : public DiffSink {
 
   void size(std::uint64_t size_bytes) override { sender().size(size_bytes); }
   void data(std::uint64_t offset, std::span<const std::byte> bytes) override { sender().data(offset, bytes); }
-  void hand_over(std::uint64_t offset, OwnedBytes bytes) override {
-    sender().hand_over(offset, std::move(bytes));
-  }
+  void hand_over(std::uint64_t offset, OwnedBytes bytes) override { sender().hand_over(offset, std::move(bytes)); }
   void zero(std::uint64_t offset, std::uint64_t length_bytes) override { sender().zero(offset, length_bytes); }
   void mark() override { sender().mark(); }
 
@@ -162,8 +160,8 @@ class AgentHold final : public ImageHold {
   }
 
   bool head_unchanged_since_transfer(const std::string& id, std::stop_token stop) override {
-    return value_of<bool>(
-        connection_.call("held_head_unchanged_since_transfer", {{"transfer", id}}, stop), "compare with transfer");
+    return value_of<bool>(connection_.call("held_head_unchanged_since_transfer", {{"transfer", id}}, stop),
+                          "compare with transfer");
   }
 
   std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {

@@ -80,7 +80,8 @@ std::string render_json(const Json& value) {
 }
 
 Json parse_json(std::string_view text) {
-  // Brackets alone make a hundred bytes of memory from each byte: a message of the largest size would take gigabytes.
+  // Brackets alone make a hundred bytes of memory from each byte: a message of the largest size would take
+  // gigabytes.
   std::size_t values = 0;
   const auto limit = [&values](int depth, Json::parse_event_t /*event*/, Json& /*value*/) {
     if (depth > max_depth) fail("values nested too deep");

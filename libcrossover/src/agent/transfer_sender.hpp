@@ -112,7 +112,7 @@ class TransferSender final : public DiffSink {
   detail::DiffExtentRule extents_;
   std::uint64_t block_offset_ = 0;
   std::size_t block_limit_ = 0;   // bytes it can have
-  OwnedBytes block_;  // empty: none begun
+  OwnedBytes block_;              // empty: none begun
 
   // Of the sending thread, and of the caller's after its end.
   stream::TransferDigest digest_;

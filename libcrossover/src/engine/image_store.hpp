@@ -95,9 +95,9 @@ class ImageHold {
   /// lock since one of our holds on it ended with that head.
   virtual bool head_unchanged_since(const Snapshot& snapshot, std::stop_token stop) = 0;
 
-  /// True if it is certain that nobody has changed the head since the sinks of that transfer did (see write_diff());
-  /// only then may the rest of it be applied, or what was applied be taken for all of it. False where a store cannot
-  /// tell.
+  /// True if it is certain that nobody has changed the head since the sinks of that transfer did (see
+  /// write_diff()); only then may the rest of it be applied, or what was applied be taken for all of it. False
+  /// where a store cannot tell.
   virtual bool head_unchanged_since_transfer(const std::string& id, std::stop_token stop) = 0;
 
   /// A sink that writes a diff to the head, from `from.offset` on; it must not outlive the hold, and there is one

@@ -27,9 +27,9 @@ class ImageStores {
   virtual ~ImageStores() = default;
   /// The store that is reached by `access`; connected at the first use and kept.
   virtual ImageStore& open(const CephAccess& access) = 0;
-  /// How much of a transfer's content may be under way on this side at once, in bytes, for images that are held from
-  /// now on; until it is called, as much as leaves enough for as many as there could be. A side that keeps nothing
-  /// under way has nothing to do.
+  /// How much of a transfer's content may be under way on this side at once, in bytes, for images that are held
+  /// from now on; until it is called, as much as leaves enough for as many as there could be. A side that keeps
+  /// nothing under way has nothing to do.
   virtual void set_transfer_memory(std::uint64_t /*bytes*/) {}
 };
 

@@ -5,10 +5,10 @@
 /// it takes its lock first: the record "lock.rbd_lock" on the header object (cls_lock), which has a tag. While
 /// nobody has the lock, the tag of the last one stays and means nothing; who takes the lock next overwrites it. So
 /// one that gives the lock back and knows what the head reads as, or which transfer it holds a part of, can leave a
-/// word there in the tag, a seal: as long as it stands nobody has had the lock since. The name of one that died with
-/// the lock tells the same. Changes of the image that leave the head alone (snapshots, metadata) break a seal, too; who
-/// does those can put it back, as long as it has the lock itself. What writes past the lock, straight into the objects,
-/// is not seen.
+/// word there in the tag, a seal: as long as it stands nobody has had the lock since. The name of one that died
+/// with the lock tells the same. Changes of the image that leave the head alone (snapshots, metadata) break a seal,
+/// too; who does those can put it back, as long as it has the lock itself. What writes past the lock, straight into
+/// the objects, is not seen.
 #pragma once
 
 #include <cstdint>
@@ -43,8 +43,9 @@ class HeadLock {
   /// the lock away.
   HeadLock(const Image& image, const std::optional<FoundSeal>& seal);
   /// Gives the lock back with a seal if it is known what the head reads as or which transfer was the last to write
-  /// to it, and nothing but closing the image is left to do with it then. An image without a valid object map gets no seal: what others have a lock's holder do
-  /// for them, a resize, leaves no trace that is told from its own work.
+  /// to it, and nothing but closing the image is left to do with it then. An image without a valid object map gets
+  /// no seal: what others have a lock's holder do for them, a resize, leaves no trace that is told from its own
+  /// work.
   ~HeadLock();
   HeadLock(const HeadLock&) = delete;
   HeadLock& operator=(const HeadLock&) = delete;

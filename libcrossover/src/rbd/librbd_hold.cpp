@@ -75,8 +75,8 @@ class LibrbdHold final : public ImageHold {
   }
 
  private:
-  /// The transfer in which a client died that still has the image's lock, or empty. Who takes the lock next puts its
-  /// own name there.
+  /// The transfer in which a client died that still has the image's lock, or empty. Who takes the lock next puts
+  /// its own name there.
   [[nodiscard]] std::string transfer_of_killed() const {
     const std::optional<std::string> progress = image_.metadata(progress_key.data());  // of a literal
     const std::optional<TransferProgress> known = progress ? parse_progress(*progress) : std::nullopt;

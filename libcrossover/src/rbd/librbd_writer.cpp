@@ -161,8 +161,9 @@ class LibrbdWriter final : public DiffSink {
       : image_(image),
         object_bytes_(image_.object_bytes()),
         queue_(image_, window),
-        gatherer_(std::min(object_bytes_, max_write_bytes),
-                  [this](std::uint64_t offset, OwnedBytes bytes) { queue_.write(offset, std::move(bytes), stop_); }),
+        gatherer_(
+            std::min(object_bytes_, max_write_bytes),
+            [this](std::uint64_t offset, OwnedBytes bytes) { queue_.write(offset, std::move(bytes), stop_); }),
         stop_(std::move(stop)),
         id_(std::move(from.id)),
         position_(from.offset) {

@@ -101,8 +101,8 @@ class ImportSink final : public DiffSink {
         subject_(std::move(subject)),
         verify_size_(std::move(verify_size)),
         encoder_(DiffFormat::v1, [this](std::span<const std::byte> bytes) { put(bytes); }),
-        gatherer_(record_bytes, [this](std::uint64_t offset,
-                                       const OwnedBytes& bytes) { encoder_.data(offset, bytes.span()); }),
+        gatherer_(record_bytes,
+                  [this](std::uint64_t offset, const OwnedBytes& bytes) { encoder_.data(offset, bytes.span()); }),
         position_(start) {}
 
   void size(std::uint64_t size_bytes) override {

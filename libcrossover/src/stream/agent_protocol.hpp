@@ -41,8 +41,8 @@
 /// fails in the middle of a transfer sends no end; a server sends an answer with the error and, if it was writing,
 /// ends. A client that goes away in the middle leaves a torn head and no snapshot.
 ///
-/// "hold" comes before; its "memory_bytes", if there is one, is how much of a transfer's content the server may have
-/// under way from then on, if that is less than what it was started with.
+/// "hold" comes before; its "memory_bytes", if there is one, is how much of a transfer's content the server may
+/// have under way from then on, if that is less than what it was started with.
 ///
 /// **Marks** stand between data and zero frames: when everything before one is on stable storage, whoever writes
 /// may record that the transfer came as far. A mark whose count or digest is not what came ends the transfer, as a
@@ -54,9 +54,9 @@
 /// seconds.
 ///
 /// **Hashes.** Size, data and zero frames carry one each, so that a receiver that acts on them acts on what was
-/// meant: what a diff wrote elsewhere by mistake no later part of it would mend. Of a size frame it is XXH3-64 of its
-/// u64, of a zero frame XXH3-64 of its two, and of a data frame XXH3-64 of the raw bytes, with XXH3-64 of the u64
-/// offset and u64 raw length as its seed.
+/// meant: what a diff wrote elsewhere by mistake no later part of it would mend. Of a size frame it is XXH3-64 of
+/// its u64, of a zero frame XXH3-64 of its two, and of a data frame XXH3-64 of the raw bytes, with XXH3-64 of the
+/// u64 offset and u64 raw length as its seed.
 ///
 /// **Data** is u64 offset, u64 hash, u32 raw length (1 to 4 MiB), u8 codec, u8 and u16
 /// reserved, then the bytes as the codec has them; they are never longer than the raw ones. The codec is a set of

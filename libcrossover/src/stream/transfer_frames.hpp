@@ -32,9 +32,9 @@ class BlockEncoder {
     bool compressed = false;
   };
 
-  /// Makes the frame of `bytes` (1 byte to max_block_bytes, behind header_room_bytes of room), and of their memory if
-  /// they are sent as they are. Pages of zeroes are left out; with `compress` the rest is compressed if that saves a
-  /// sixteenth.
+  /// Makes the frame of `bytes` (1 byte to max_block_bytes, behind header_room_bytes of room), and of their memory
+  /// if they are sent as they are. Pages of zeroes are left out; with `compress` the rest is compressed if that
+  /// saves a sixteenth.
   Block encode(std::uint64_t offset, OwnedBytes bytes, bool compress);
 
  private:

@@ -260,7 +260,8 @@ std::uint64_t progress_of(Far& far) {
 }
 
 /// Each byte is zero, or what one of the pieces has there.
-bool holds_nothing_but(std::vector<std::byte> content, const std::map<std::size_t, std::vector<std::byte>>& pieces) {
+bool holds_nothing_but(std::vector<std::byte> content,
+                       const std::map<std::size_t, std::vector<std::byte>>& pieces) {
   for (const auto& [offset, piece] : pieces) {
     for (std::size_t at = 0; at < piece.size() && offset + at < content.size(); ++at) {
       if (content[offset + at] == piece[at]) content[offset + at] = std::byte{0};
@@ -317,8 +318,8 @@ TEST_CASE(
       CHECK_FALSE(was_finished(far));
       CHECK(progress_of(far) == flip.good);
       // Nor was anything written where it does not belong: no later part of the diff would mend that.
-      CHECK(holds_nothing_but(far.memory.content(image), {{0, noise(3000, 1)}, {12288, noise(3000, 2)},
-                                                          {20000, noise(3000, 3)}}));
+      CHECK(holds_nothing_but(far.memory.content(image),
+                              {{0, noise(3000, 1)}, {12288, noise(3000, 2)}, {20000, noise(3000, 3)}}));
     }
   }
 }
@@ -540,8 +541,8 @@ TEST_CASE("whoever is cancelled while the agent's host is being reached does not
     Slow shell;
     std::stop_source stop;
     stop.request_stop();
-    CHECK_THROWS_AS(
-        agent::Connection(shell, {"crossover", "agent"}, std::chrono::seconds(45), stop.get_token()), Cancelled);
+    CHECK_THROWS_AS(agent::Connection(shell, {"crossover", "agent"}, std::chrono::seconds(45), stop.get_token()),
+                    Cancelled);
   }
 }
 

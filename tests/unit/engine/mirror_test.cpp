@@ -888,7 +888,8 @@ TEST_CASE("zeroes are not written to a new image, and are to one that has someth
 }
 
 TEST_CASE("a run of few disks has all of the memory for them where they are written") {
-  for (const auto& [disks, parallel, share] : {std::tuple{1U, "4", 256U}, {2U, "4", 128U}, {6U, "4", 64U}, {2U, "1", 256U}}) {
+  for (const auto& [disks, parallel, share] :
+       {std::tuple{1U, "4", 256U}, {2U, "4", 128U}, {6U, "4", 64U}, {2U, "1", 256U}}) {
     CAPTURE(disks);
     CAPTURE(parallel);
     TwoClusters clusters;

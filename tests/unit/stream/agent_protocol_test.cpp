@@ -87,7 +87,8 @@ TEST_CASE("a transfer has the bytes the protocol says") {
   digest.data(0x1000, content.size(), block.hash);
   digest.zero(0x2000, 0x3000);
   CHECK(to_hex_text(render_size(0x10000)) == "10004dd9100000000000010000000000b025d2cff4975ff5");
-  CHECK(to_hex_text(render_zero(0x2000, 0x3000)) == "12001833180000000020000000000000003000000000000091a2e7f6d29839e5");
+  CHECK(to_hex_text(render_zero(0x2000, 0x3000)) ==
+        "12001833180000000020000000000000003000000000000091a2e7f6d29839e5");
   CHECK(to_hex_text(render_end(digest)) == "1300a42318000000020000000000000032366e72c93ab3839a193e19544f8c04");
   // The same but for the header.
   CHECK(to_hex_text(render_mark(digest)).substr(16) == to_hex_text(render_end(digest)).substr(16));
