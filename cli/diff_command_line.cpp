@@ -195,10 +195,8 @@ class Parser {
         out_.path = value;
         return;
       case Key::whole_object:
-        throw Refusal{
-            "--whole-object is not supported: the object map it reads misses changes after a rollback and around "
-            "resizes",
-            EINVAL};
+        out_.whole_object = true;
+        return;
       case Key::sparse_size:
         if (value == "4K" || value == "4096" || value == "4096B") return;
         throw Refusal{"--sparse-size is not supported: zeroes are looked for in blocks of 4K", EINVAL};

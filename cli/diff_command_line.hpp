@@ -24,6 +24,7 @@ struct DiffInvocation {
   DiffRequest request;  ///< import-diff: only the image
   std::string path;     ///< "-": standard input or output
   bool progress = true;
+  bool whole_object = false;  ///< asked for; what is sent is the same
   bool json = false;
 
   bool operator==(const DiffInvocation&) const = default;

@@ -80,6 +80,11 @@ class Progress {
 };
 
 int export_command(const DiffInvocation& invocation, const std::stop_token& stop) {
+  if (invocation.whole_object) {
+    fmt::print(stderr,
+               "crossover: --whole-object: only the bytes that changed are sent; the object map misses changes after "
+               "a rollback and around resizes\n");
+  }
   OutputFile file(invocation.path, stop);
   Progress progress(invocation, "Exporting");
   export_diff(

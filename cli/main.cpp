@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -32,12 +33,37 @@ namespace {
 using namespace crossover;
 using namespace crossover::cli;
 
-/// SIGINT, SIGTERM and SIGHUP ask the run to stop; it then thaws and unlocks before it ends. At a second signal, or
-/// after ten seconds, it is not waited for any more; a migration, which starts its guest again first, takes its
-/// time.
+/// How long something that was asked to stop is waited for, and what is said of it when it is not any more.
+struct Patience {
+  std::chrono::seconds time;
+  std::string_view given_up;
+};
+
+/// A migration starts its guest again first, and takes its time for that.
+constexpr Patience for_migration{std::chrono::hours(1),
+                                 "a migration may be half done: run the same command again to end it"};
+constexpr Patience for_run{std::chrono::seconds(10),
+                           "something hangs and was abandoned: guests get thawed and unlocked on their nodes, and the "
+                           "next run cleans up the replicas"};
+
+Patience patience_for(DiffCommand command) {
+  constexpr std::chrono::seconds time(10);
+  switch (command) {
+    case DiffCommand::export_diff:
+      return {time, "something hangs and was abandoned: what was written is not a whole stream"};
+    case DiffCommand::import_diff:
+      return {time, "something hangs and was abandoned: the image may be half written; roll it back before it is used"};
+    case DiffCommand::show_diff:
+      break;
+  }
+  return {time, "something hangs and was abandoned"};
+}
+
+/// SIGINT, SIGTERM and SIGHUP ask what is done to stop; a run then thaws and unlocks before it ends. At a second
+/// signal, or when the patience is at its end, it is not waited for any more.
 class SignalStop {
  public:
-  explicit SignalStop(bool migrates = false) : migrates_(migrates) {
+  explicit SignalStop(Patience patience) : patience_(patience) {
     sigemptyset(&signals_);
     for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) sigaddset(&signals_, signal);
     // Blocked before any thread is started, so that every thread inherits it and only the waiting one sees them.
@@ -46,8 +72,8 @@ class SignalStop {
       int signal = 0;
       if (sigwait(&signals_, &signal) != 0 || signal == SIGUSR1) return;
       source_.request_stop();
-      const timespec patience{.tv_sec = migrates_ ? 3600 : 10, .tv_nsec = 0};
-      if (sigtimedwait(&signals_, nullptr, &patience) != SIGUSR1) abandon(migrates_);
+      const timespec time{.tv_sec = patience_.time.count(), .tv_nsec = 0};
+      if (sigtimedwait(&signals_, nullptr, &time) != SIGUSR1) abandon();
     });
   }
 
@@ -65,16 +91,12 @@ class SignalStop {
   /// A call that hangs, on a dead link or a Ceph that does not answer, must not keep the caller for ever. The
   /// processes that hold guests frozen or locked see this one end and undo that by themselves; the next run mends
   /// the rest.
-  [[noreturn]] static void abandon(bool migrates) {
-    fmt::print(stderr, "crossover: interrupted; {}\n",
-               migrates
-                   ? "a migration may be half done: run the same command again to end it"
-                   : "something hangs and was abandoned: guests get thawed and unlocked on their nodes, and the "
-                     "next run cleans up the replicas");
+  [[noreturn]] void abandon() const {
+    fmt::print(stderr, "crossover: interrupted; {}\n", patience_.given_up);
     std::_Exit(exit_interrupted);
   }
 
-  bool migrates_;
+  Patience patience_;
   sigset_t signals_{};
   std::stop_source source_;
   std::thread waiting_;
@@ -295,8 +317,9 @@ int diff_command(const std::vector<std::string>& words) {
   }
   // A reader that goes away is an errno, not a death in the middle.
   signal(SIGPIPE, SIG_IGN);
-  const SignalStop signals;
-  return run_diff_command(std::get<DiffInvocation>(parsed), signals.token());
+  const auto& invocation = std::get<DiffInvocation>(parsed);
+  const SignalStop signals(patience_for(invocation.command));
+  return run_diff_command(invocation, signals.token());
 }
 
 /// Content comes in blocks of megabytes, one after the other. malloc would map each anew, and the kernel clear it.
@@ -321,7 +344,7 @@ int main(int argc, char** argv) {
   const auto& invocation = std::get<Invocation>(parsed);
   // A reader that goes away must not end a run in the middle: what is printed then is lost, the run is not.
   signal(SIGPIPE, SIG_IGN);
-  const SignalStop signals(invocation.migrate);
+  const SignalStop signals(invocation.migrate ? for_migration : for_run);
   try {
     switch (invocation.command) {
       case Command::agent:
