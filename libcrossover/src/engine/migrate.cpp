@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <optional>
 #include <utility>
 
@@ -14,6 +16,7 @@
 #include "engine/migration_work.hpp"
 #include "engine/survey.hpp"
 #include "engine/transfer_slots.hpp"
+#include "engine/transfers_at_once.hpp"
 #include "plan/migration_check.hpp"
 #include "plan/migration_steps.hpp"
 
@@ -97,8 +100,13 @@ MirrorReport migrate(const MigrateRequest& request, const Ports& ports, const Co
   report.dry_run = request.mirror.options.dry_run;
   report.started = ports.clock.now();
   ports.events.on_event({.kind = EventKind::run_started});
-  TransferSlots slots(request.mirror.parallel);
   const Survey found = survey_often(request.mirror, ports, stop);
+  // Guests go one after the other, each with its disks and, suspended, its memory.
+  std::size_t images = 0;
+  for (const GuestScope& guest : found.guests) {
+    images = std::max(images, guest.disks.replicated.size() + (request.suspend ? 1 : 0));
+  }
+  TransferSlots slots(transfers_at_once(request.mirror, images, ports.destination.images));
   for (const GuestScope& guest : found.guests) {
     if (stop.stop_requested()) throw Cancelled{};
     MigrationWork work{request, guest.vmid, guest.target_vmid, ports, slots, report.totals, stop};

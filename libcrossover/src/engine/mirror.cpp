@@ -1,24 +1,13 @@
 #include "engine/mirror.hpp"
 
-#include <algorithm>
 #include <mutex>
 
 #include "engine/guest_mirror.hpp"
 #include "engine/in_parallel.hpp"
 #include "engine/survey.hpp"
+#include "engine/transfers_at_once.hpp"
 
 namespace crossover {
-
-namespace {
-
-/// A run with fewer disks than could be worked on at once has more memory for each.
-std::size_t transfers_at_once(const MirrorRequest& request, const Survey& found) {
-  std::size_t disks = 0;
-  for (const GuestScope& guest : found.guests) disks += guest.disks.replicated.size();
-  return std::clamp<std::size_t>(disks, 1, request.parallel);
-}
-
-}  // namespace
 
 MirrorReport mirror(const MirrorRequest& request, const Ports& ports, std::stop_token stop) {
   using std::chrono::steady_clock;
@@ -32,10 +21,9 @@ MirrorReport mirror(const MirrorRequest& request, const Ports& ports, std::stop_
 
   const Survey found = survey_often(request, ports, stop);
   report.guests.resize(found.guests.size());
-  const std::size_t at_once = transfers_at_once(request, found);
-  // Where it is read more would not help: what is written waits longest.
-  ports.destination.images.set_transfer_memory(request.memory_bytes / at_once);
-  TransferSlots slots(at_once);
+  std::size_t disks = 0;
+  for (const GuestScope& guest : found.guests) disks += guest.disks.replicated.size();
+  TransferSlots slots(transfers_at_once(request, disks, ports.destination.images));
   std::mutex totals;
   in_parallel(found.guests.size(), request.parallel, [&](std::size_t index) {
     MirrorTotals of_guest;

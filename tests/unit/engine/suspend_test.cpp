@@ -72,9 +72,11 @@ bool warns(const GuestReport& report, const std::string& part) {
 }  // namespace
 
 TEST_CASE_FIXTURE(SuspendStage, "a guest that is suspended goes on there") {
+  std::uint64_t share = 256U << 20;
   SUBCASE("one thing after the other") {}
   SUBCASE("its disks and its memory side by side") {
     clusters.options.parallel = "4";
+    share /= 3;
   }
   const GuestReport report = migrate();
   CAPTURE(report.error);
@@ -83,6 +85,7 @@ TEST_CASE_FIXTURE(SuspendStage, "a guest that is suspended goes on there") {
   CHECK(migration.outcome == MigrationOutcome::done);
   CHECK(migration.suspended);
   CHECK(migration.state_bytes > 0);
+  CHECK(clusters.far_transfer_memory == share);
   check_went_on();
 }
 
