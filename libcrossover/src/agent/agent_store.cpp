@@ -11,13 +11,6 @@ namespace crossover {
 using agent::Json;
 using agent::value_of;
 
-namespace {
-
-/// Hashes in one answer: about 600 KiB.
-constexpr std::uint64_t max_hashes = 8192;
-
-}  // namespace
-
 AgentStore::AgentStore(std::shared_ptr<agent::ConnectionPool> pool, CephAccess access, agent::SendWindow window)
     : pool_(std::move(pool)), access_(std::move(access)), window_(window) {}
 
@@ -129,7 +122,7 @@ void AgentStore::read_ranges(const ImageSpec& image, const Snapshot& snapshot, s
 void AgentStore::hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
                              const std::function<void(const BlockHash&)>& take, std::stop_token stop) {
   check_selection(blocks);
-  for (const BlockSelection& piece : split_selection(blocks, max_hashes)) {
+  for (const BlockSelection& piece : split_selection(blocks, agent::hashes_per_request)) {
     Json request = about(image);
     request["snapshot"] = snapshot;
     request["blocks"] = piece;

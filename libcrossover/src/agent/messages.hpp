@@ -22,6 +22,7 @@
 ///     held_remove_metadata  key
 ///     held_roll_back        snapshot
 ///     held_head_unchanged_since  snapshot                            boolean
+///     held_head_unchanged_since_transfer  transfer                   boolean
 ///     held_write_diff       from                                     null; a transfer; {"digest"}
 ///     held_create_snapshot  name                                     Snapshot
 ///     survey                versions: boolean                        ClusterInventory
@@ -43,6 +44,7 @@
 /// Values are objects with the members of the library's types. A connection holds one image at a time.
 #pragma once
 
+#include <cstddef>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -103,6 +105,10 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ClusterInventory, entry_node, name, writable,
 namespace crossover::agent {
 
 using Json = nlohmann::json;
+
+/// A client asks for the hashes of about so many blocks at once, some 600 KiB; an agent gives at most twice as many
+/// in one answer, for how many a sample takes is a matter of chance.
+constexpr std::size_t hashes_per_request = 8192;
 
 /// JSON on the wire: each byte of a string is one code point.
 std::string render_json(const Json& value);

@@ -27,6 +27,19 @@ std::uint32_t vmid_of(const Json& request) {
   return argument<std::uint32_t>(request, "vmid");
 }
 
+std::vector<BlockHash> hash_blocks(ImageStore& store, const ImageSpec& image, const Snapshot& snapshot,
+                                   const BlockSelection& blocks, const std::stop_token& stop) {
+  std::vector<BlockHash> hashes;
+  const auto take = [&](const BlockHash& hash) {
+    if (hashes.size() == 2 * hashes_per_request) {
+      throw Error(ErrorCode::usage, "hash blocks", to_string(image), "more than one answer has room for");
+    }
+    hashes.push_back(hash);
+  };
+  store.hash_blocks(image, snapshot, blocks, take, stop);
+  return hashes;
+}
+
 }  // namespace
 
 Server::Server(int in, int out, Side side, std::uint64_t memory_bytes, std::chrono::milliseconds silence,
@@ -136,11 +149,7 @@ std::optional<Json> Server::images(const std::string& operation, const Json& req
     return std::nullopt;
   }
   if (operation == "hash_blocks") {
-    std::vector<BlockHash> hashes;
-    store.hash_blocks(
-        image, snapshot(), argument<BlockSelection>(request, "blocks"),
-        [&hashes](const BlockHash& hash) { hashes.push_back(hash); }, stop);
-    return hashes;
+    return hash_blocks(store, image, snapshot(), argument<BlockSelection>(request, "blocks"), stop);
   }
   if (operation == "create") {
     store.create(image, argument<ImageLayout>(request, "layout"));

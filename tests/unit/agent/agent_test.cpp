@@ -578,6 +578,31 @@ TEST_CASE("requests that make no sense are answered") {
   CHECK(cause_of("survey", {{"versions", false}}) == "unsupported");
 }
 
+TEST_CASE("an agent gives the hashes of so many blocks and no more in one answer") {
+  Far far;
+  const std::uint64_t block_bytes = 4096;
+  const std::uint64_t most = 2 * agent::hashes_per_request;
+  far.memory.resize(image, (most + 1) * block_bytes);
+  far.memory.write(image, 0, noise((most + 1) * block_bytes, 1));
+  const Snapshot snapshot = far.memory.create_snapshot(image, "one");
+  const auto lease = pool_of(far.shell)->acquire({});
+  const auto asked_for = [&](std::uint64_t blocks) {
+    const BlockSelection selection{.block_bytes = block_bytes, .ranges = {{0, blocks * block_bytes}}, .sample = {}};
+    return lease->call(
+        "hash_blocks",
+        {{"access", CephAccess{}}, {"image", image}, {"snapshot", snapshot}, {"blocks", selection}}, {});
+  };
+  CHECK(asked_for(most).size() == most);
+  const auto error = error_of([&] { asked_for(most + 1); });
+  REQUIRE(error);
+  CHECK(error->code() == ErrorCode::usage);
+  // A client of ours asks piece by piece.
+  std::uint64_t hashes = 0;
+  far.store.hash_blocks(image, snapshot, {block_bytes, {{0, (most + 1) * block_bytes}}, {}},
+                        [&hashes](const BlockHash&) { ++hashes; }, {});
+  CHECK(hashes == most + 1);
+}
+
 TEST_CASE("a slow writer over there holds the sender here, within bounds") {
   // The relay stops passing anything on, so nothing but what sits in buffers can be accepted.
   Far* target = nullptr;
