@@ -18,6 +18,7 @@ namespace {
 constexpr std::uint64_t min_transfer_bytes = 16U << 20;
 // Slower than that, a connection that works cannot be told from one that hangs.
 constexpr std::uint64_t min_bandwidth = 16U << 10;
+constexpr std::uint64_t block_bytes = 4U << 20;  // what moves at once
 
 /// Storage ids as PVE allows them; anything else cannot exist and would only confuse later messages.
 void check_storage_id(const std::string& id) {
@@ -79,6 +80,13 @@ std::size_t retry_count(const std::string& text) {
     throw Error(ErrorCode::usage, "option", "--retries", fmt::format("'{}' is no number from 0 to {}", text, most));
   }
   return static_cast<std::size_t>(*count);
+}
+
+/// Where --bwlimit makes it slow, a transfer that waits for its turn and then for a block to pass does not stand still.
+std::chrono::seconds stall_timeout(const MirrorOptions& options, const MirrorRequest& request) {
+  const auto asked = std::chrono::seconds(parse_keep_window("--stall-timeout", options.stall_timeout).length);
+  if (asked.count() == 0 || request.bandwidth_limit == 0) return asked;
+  return std::max(asked, std::chrono::seconds(2 * request.parallel * block_bytes / request.bandwidth_limit));
 }
 
 NoAgent no_agent_policy(const MirrorOptions& options) {
@@ -155,7 +163,7 @@ MirrorRequest parse_options(const MirrorOptions& options) {
                 "it takes the old replica over and --reseed replaces it: give one");
   }
   request.retries = retry_count(options.retries);
-  request.stall_timeout = parse_keep_window("--stall-timeout", options.stall_timeout).length;
+  request.stall_timeout = stall_timeout(options, request);
   request.freeze_timeout = positive_duration("--freeze-timeout", options.freeze_timeout);
   request.no_agent = no_agent_policy(options);
   return request;

@@ -41,7 +41,8 @@ struct MirrorRequest {
   std::chrono::seconds lock_wait{};
   std::chrono::seconds freeze_timeout{};
   std::size_t retries = 0;               ///< new attempts after a connection broke
-  std::chrono::seconds stall_timeout{};  ///< a transfer that makes no progress for so long is cut; 0: never
+  std::chrono::seconds stall_timeout{};  ///< a transfer that makes no progress for so long is cut; 0: never; longer
+                                         ///< than asked for where the bandwidth limit needs it
   NoAgent no_agent = NoAgent::pause;
   std::size_t parallel = 1;                  ///< transfers at once, and guests
   std::uint64_t memory_bytes = 0;            ///< content under way at once, over all transfers, on each side

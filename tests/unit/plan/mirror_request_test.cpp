@@ -52,10 +52,24 @@ TEST_CASE("options as they are given") {
   CHECK(parse_options(good()).bandwidth_limit == 0);
   CHECK(parse_options(good()).memory_bytes / parse_options(good()).parallel == std::uint64_t{64} << 20);
   CHECK(parse_options(good()).job_label == "default");
+  CHECK(request.stall_timeout == std::chrono::minutes(5));
   MirrorOptions tagged = good();
   tagged.vmid.clear();
   tagged.tag = "prod";
   CHECK(parse_options(tagged).vmids.all);
+}
+
+TEST_CASE("a transfer that --bwlimit makes slow is not taken for one that stands still") {
+  MirrorOptions options = good();
+  options.parallel = "4";
+  options.bandwidth_limit = "16K";
+  CHECK(parse_options(options).stall_timeout == std::chrono::seconds(2048));
+  options.parallel = "1";
+  CHECK(parse_options(options).stall_timeout == std::chrono::seconds(512));
+  options.stall_timeout = "1h";
+  CHECK(parse_options(options).stall_timeout == std::chrono::hours(1));
+  options.stall_timeout = "0s";
+  CHECK(parse_options(options).stall_timeout == std::chrono::seconds(0));
 }
 
 TEST_CASE("options that are wrong") {
