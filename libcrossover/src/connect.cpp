@@ -38,7 +38,8 @@ namespace crossover {
 
 namespace {
 
-constexpr std::size_t max_held = 256;
+// Proxmox VE has room for less in a guest: 31 SCSI, 16 VirtIO, 6 SATA and 4 IDE drives, EFI variables and a TPM.
+constexpr std::size_t max_disks = 64;
 constexpr std::uint64_t min_agent_bytes = std::uint64_t{16} << 20;
 
 /// How a transfer's share of the memory is divided among what it passes on one side: half is being read or written,
@@ -135,8 +136,9 @@ SshHost entry_host(const MirrorRequest& request) {
   host.port = 0;
   host.ciphers = request.options.ssh_cipher;
   host.accept_new_host_keys = request.options.accept_new_host_keys;
-  // What is held has one beside them: every disk of the guests at hand.
-  host.max_sessions = connections(request) + max_held;
+  // What is held has one beside them: the configuration and every disk of the guests at hand. With fewer, guests that
+  // hold some of theirs could wait for each other's.
+  host.max_sessions = connections(request) + request.parallel * (max_disks + 1);
   return host;
 }
 
