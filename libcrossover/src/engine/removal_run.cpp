@@ -22,19 +22,25 @@ class RemovalRun {
   RemovalRun(const std::vector<Removal>& removals, const RemovalWork& work) : removals_(removals), work_(work) {}
 
   std::vector<std::string> run() {
-    const auto is_first = [](const Removal& removal) { return removal.point_config; };
-    const auto is_other = [](const Removal& removal) { return !removal.point_config && !removal.on_source; };
-    const auto is_source = [](const Removal& removal) { return removal.on_source; };
     // A point stops being one before its first snapshot goes; the source follows the destination.
-    remove_those(is_first);
-    remove_those(is_other);
-    remove_those(is_source);
+    end_points();
+    remove_those([](const Removal& removal) { return !removal.on_source; });
+    remove_those([](const Removal& removal) { return removal.on_source; });
     return std::move(removed_);
   }
 
  private:
   [[nodiscard]] const RemovalSide& side(const Removal& removal) const {
     return removal.on_source ? work_.source : work_.destination;
+  }
+
+  void end_points() {
+    for (const Removal& removal : removals_) {
+      if (!removal.point_config) continue;
+      carefully(removal, [&](ImageStore& store) {
+        store.remove_metadata(removal.image.spec, std::string(point_key_prefix) + removal.snapshot.name);
+      });
+    }
   }
 
   /// Images side by side, the snapshots of each in their order.
@@ -66,29 +72,38 @@ class RemovalRun {
       const std::scoped_lock lock(mutex_);
       if (!removal.on_source && kept_.contains(removal.snapshot.name)) return;
     }
-    const std::string name = to_string(removal.image.spec) + "@" + removal.snapshot.name;
-    try {
-      ImageStore& store = side(removal).images->open(removal.image.access);
-      if (side(removal).running) require_live_lock(store, removal.image.spec);
-      if (removal.point_config) {
-        store.remove_metadata(removal.image.spec, std::string(point_key_prefix) + removal.snapshot.name);
-      }
+    const auto remove = [&](ImageStore& store) {
       store.remove_snapshot(removal.image.spec, removal.snapshot);
       {
         const std::scoped_lock lock(mutex_);
-        removed_.push_back((removal.on_source ? "source " : "destination ") + name);
+        removed_.push_back((removal.on_source ? "source " : "destination ") + name_of(removal));
       }
       work_.tell({.kind = EventKind::snapshot_removed,
-                  .subject = name,
+                  .subject = name_of(removal),
                   .host = side(removal).node,
                   .elapsed = duration_cast<milliseconds>(removal.age)});
+    };
+    carefully(removal, remove);
+  }
+
+  /// A part of a removal. What goes wrong is noted, and on the destination nothing more of the point is removed.
+  template <typename Part>
+  void carefully(const Removal& removal, const Part& part) {
+    try {
+      ImageStore& store = side(removal).images->open(removal.image.access);
+      if (side(removal).running) require_live_lock(store, removal.image.spec);
+      part(store);
     } catch (const Error& error) {
       {
         const std::scoped_lock lock(mutex_);
         if (!removal.on_source) kept_.insert(removal.snapshot.name);
       }
-      work_.note(fmt::format("{} could not be removed: {}", name, error.what()));
+      work_.note(fmt::format("{} could not be removed: {}", name_of(removal), error.what()));
     }
+  }
+
+  static std::string name_of(const Removal& removal) {
+    return to_string(removal.image.spec) + "@" + removal.snapshot.name;
   }
 
   const std::vector<Removal>& removals_;
