@@ -297,6 +297,8 @@ class Destination final : public Hypervisor, public GuestPower, public ImageStor
       try {
         // Kept by the pool for the first request.
         (void)pool->acquire(stop);
+        // A guest with disks needs a second one, and logging in takes as long as the survey.
+        if (!request_.options.dry_run) pool->open_ahead();
         auto way = std::make_unique<AgentWay>(pool, send_window(request_));
         way->side().images.set_transfer_memory(transfer_bytes(request_));
         return way;

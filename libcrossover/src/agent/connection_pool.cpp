@@ -18,6 +18,44 @@ ConnectionPool::ConnectionPool(std::shared_ptr<Shell> shell, std::size_t limit, 
                                std::chrono::milliseconds silence)
     : shell_(std::move(shell)), limit_(limit), command_(std::move(command)), silence_(silence) {}
 
+ConnectionPool::~ConnectionPool() {
+  // Each is waited for when it is destroyed.
+  for (Ahead& ahead : ahead_) ahead.stop.request_stop();
+}
+
+ConnectionPool::Idle ConnectionPool::open(const std::stop_token& stop) const {
+  auto connection = std::make_unique<Connection>(*shell_, command_, silence_, stop);
+  return {std::move(connection), std::chrono::steady_clock::now()};
+}
+
+void ConnectionPool::open_ahead() {
+  std::stop_source stop;
+  auto opened = std::async(std::launch::async, [this, token = stop.get_token()] { return open(token); });
+  const std::lock_guard lock(mutex_);
+  ahead_.push_back({std::move(stop), std::move(opened)});
+}
+
+std::unique_ptr<Connection> ConnectionPool::take(const std::stop_token& stop) {
+  std::unique_ptr<Connection> connection = take_idle();
+  if (!connection) connection = take_ahead(stop);
+  if (!connection) connection = open(stop).connection;
+  return connection;
+}
+
+std::unique_ptr<Connection> ConnectionPool::take_ahead(const std::stop_token& stop) {
+  Ahead ahead;
+  {
+    const std::lock_guard lock(mutex_);
+    if (ahead_.empty()) return nullptr;
+    ahead = std::move(ahead_.back());
+    ahead_.pop_back();
+  }
+  const std::stop_callback forward(stop, [&ahead] { ahead.stop.request_stop(); });
+  Idle opened = ahead.opened.get();
+  if (std::chrono::steady_clock::now() - opened.since >= trusted_idle) return nullptr;
+  return std::move(opened.connection);
+}
+
 std::unique_ptr<Connection> ConnectionPool::take_idle() {
   std::vector<Idle> old;  // destroyed without the lock
   const std::lock_guard lock(mutex_);
@@ -38,9 +76,7 @@ ConnectionPool::Lease ConnectionPool::acquire(const std::stop_token& stop) {
     ++in_use_;
   }
   try {
-    std::unique_ptr<Connection> connection = take_idle();
-    if (!connection) connection = std::make_unique<Connection>(*shell_, command_, silence_, stop);
-    return {shared_from_this(), std::move(connection), true};
+    return {shared_from_this(), take(stop), true};
   } catch (...) {
     put(nullptr, true);
     throw;
@@ -48,9 +84,7 @@ ConnectionPool::Lease ConnectionPool::acquire(const std::stop_token& stop) {
 }
 
 ConnectionPool::Lease ConnectionPool::acquire_extra(const std::stop_token& stop) {
-  std::unique_ptr<Connection> connection = take_idle();
-  if (!connection) connection = std::make_unique<Connection>(*shell_, command_, silence_, stop);
-  return {shared_from_this(), std::move(connection), false};
+  return {shared_from_this(), take(stop), false};
 }
 
 void ConnectionPool::put(std::unique_ptr<Connection> connection, bool counted) noexcept {

@@ -5,8 +5,10 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
+#include <future>
 #include <memory>
 #include <mutex>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -24,6 +26,9 @@ class ConnectionPool : public std::enable_shared_from_this<ConnectionPool> {
   explicit ConnectionPool(std::shared_ptr<Shell> shell, std::size_t limit = 4,
                           std::vector<std::string> command = {"crossover", "agent"},
                           std::chrono::milliseconds silence = std::chrono::seconds{45});
+  ~ConnectionPool();
+  ConnectionPool(const ConnectionPool&) = delete;
+  ConnectionPool& operator=(const ConnectionPool&) = delete;
 
   /// A connection in use. Goes back when it is destroyed, if it is still usable.
   class Lease {
@@ -42,6 +47,9 @@ class ConnectionPool : public std::enable_shared_from_this<ConnectionPool> {
     bool counted_;
   };
 
+  /// Begins to open a connection, for whoever needs one next and finds none free; the caller goes on. What goes wrong
+  /// with it is thrown where it is acquired.
+  void open_ahead();
   /// A free connection, the one that was used last, or a new one. Throws Cancelled and what Connection throws.
   Lease acquire(const std::stop_token& stop);
   /// A connection beyond the limit, for something that holds it while others are needed.
@@ -59,7 +67,15 @@ class ConnectionPool : public std::enable_shared_from_this<ConnectionPool> {
     std::chrono::steady_clock::time_point since;
   };
 
+  struct Ahead {
+    std::stop_source stop;
+    std::future<Idle> opened;
+  };
+
+  [[nodiscard]] Idle open(const std::stop_token& stop) const;
+  std::unique_ptr<Connection> take(const std::stop_token& stop);
   std::unique_ptr<Connection> take_idle();
+  std::unique_ptr<Connection> take_ahead(const std::stop_token& stop);
   void put(std::unique_ptr<Connection> connection, bool counted) noexcept;
 
   std::shared_ptr<Shell> shell_;
@@ -69,6 +85,7 @@ class ConnectionPool : public std::enable_shared_from_this<ConnectionPool> {
   std::mutex mutex_;  // guards what follows
   std::condition_variable_any freed_;
   std::vector<Idle> idle_;
+  std::vector<Ahead> ahead_;
   std::size_t in_use_ = 0;
 };
 

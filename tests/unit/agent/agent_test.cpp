@@ -546,6 +546,51 @@ TEST_CASE("whoever is cancelled while the agent's host is being reached does not
   }
 }
 
+TEST_CASE("a connection that was opened ahead is the next one's, with what went wrong") {
+  Far far;
+  const auto pool = pool_of(far.shell);
+  SUBCASE("it is used once, after those that are free") {
+    (void)pool->acquire({});
+    pool->open_ahead();
+    const auto first = pool->acquire({});
+    const auto second = pool->acquire({});
+    CHECK(far.shell->started() == 2);
+    const auto third = pool->acquire({});
+    CHECK(far.shell->started() == 3);
+  }
+  SUBCASE("nobody needs it") {
+    pool->open_ahead();
+  }
+}
+
+TEST_CASE("whoever needs a connection that cannot be opened ahead hears why, and the next one tries again") {
+  std::atomic<int> started = 0;
+  Far far([&](int in, int out) {
+    if (++started > 1) far.serve(in, out);
+  });
+  const auto pool = pool_of(far.shell);
+  pool->open_ahead();
+  CHECK(error_of([&] { (void)pool->acquire({}); }));
+  CHECK(pool->acquire({})->usable());
+}
+
+TEST_CASE("whoever is cancelled does not wait for a connection that is opened ahead") {
+  // Says nothing until the client is gone.
+  Far far([](int in, int) {
+    std::array<std::byte, 64> buffer{};
+    while (::read(in, buffer.data(), buffer.size()) > 0) {
+    }
+  });
+  const auto pool = pool_of(far.shell);
+  pool->open_ahead();
+  std::stop_source stop;
+  std::thread cancelling([&stop] { stop.request_stop(); });
+  CHECK_THROWS_AS((void)pool->acquire(stop.get_token()), Cancelled);
+  cancelling.join();
+  // Nor does whoever lets go of the pool with one still under way.
+  pool->open_ahead();
+}
+
 TEST_CASE("a server refuses what is no protocol") {
   Far far;
   const auto said_to = [&](const std::string& text) {
