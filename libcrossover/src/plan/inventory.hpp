@@ -79,4 +79,7 @@ struct ImageRef {
 /// An image that was looked at; nothing: it does not exist.
 using ImageStates = std::map<ImageRef, std::optional<ImageState>>;
 
+/// The image; null if it does not exist or was not looked at.
+const ImageState* find_image(const ImageStates& images, const ImageRef& ref);
+
 }  // namespace crossover

@@ -158,7 +158,7 @@ class GuestPlanner {
     }
     for (const ImageRef& ref : images) {
       if (is_origin(ref)) continue;
-      const ImageState* image = look(inventory_.replica_images, ref);
+      const ImageState* image = find_image(inventory_.replica_images, ref);
       if (image == nullptr) continue;
       const auto record = image_record(*image).replica;
       if (!record || !record->promoted || record->target_vmid != scope_.target_vmid) continue;
@@ -216,18 +216,13 @@ class GuestPlanner {
     if (!pause) plan_.warnings.push_back(plan_.consistency);
   }
 
-  const ImageState* look(const ImageStates& images, const ImageRef& ref) const {
-    const auto found = images.find(ref);
-    return found == images.end() || !found->second ? nullptr : &*found->second;
-  }
-
   SourceIdentity identity(const GuestDisk& disk, const ImageState& image) const {
     return {inventory_.source_fsids.at(disk.image.access), image.pool_id, image.id, scope_.vmid};
   }
 
   /// True if a record says that this image is a replica of this guest, whichever disk it is of.
   bool is_our_replica(const ImageRef& ref) const {
-    const ImageState* image = look(inventory_.replica_images, ref);
+    const ImageState* image = find_image(inventory_.replica_images, ref);
     if (image == nullptr) return false;
     const auto record = image_record(*image).replica;
     if (!record || record->source.guest != scope_.vmid || record->target_vmid != scope_.target_vmid) return false;
@@ -407,7 +402,7 @@ class GuestPlanner {
     disk.disk = scope_.disks.replicated[index];
     disk.replica = scope_.replicas[index];
     disk.volume = scope_.volumes[index];
-    const ImageState* source = look(inventory_.source_images, disk.disk.image);
+    const ImageState* source = find_image(inventory_.source_images, disk.disk.image);
     if (source == nullptr) {
       stop(ErrorCode::not_found, "VM {}: {} names the image {}, which does not exist", scope_.vmid, disk.disk.key,
            to_string(disk.disk.image.spec));
@@ -421,7 +416,7 @@ class GuestPlanner {
       stop(ErrorCode::usage, "VM {}: {} would be mirrored onto itself", scope_.vmid, to_string(disk.replica.spec));
     }
     if (scope_.replaced[index]) plan_replacement(disk, *scope_.replaced[index]);
-    const ImageState* replica = look(inventory_.replica_images, disk.replica);
+    const ImageState* replica = find_image(inventory_.replica_images, disk.replica);
     if (replica == nullptr) {
       disk.full = true;
     } else if (is_to_take_back(index)) {
@@ -523,7 +518,7 @@ class GuestPlanner {
 
   /// What a new copy is made beside has to be this guest's, and nobody may be using it.
   void plan_replacement(DiskPlan& disk, const ImageRef& ref) {
-    const ImageState& old = *look(inventory_.replica_images, ref);
+    const ImageState& old = *find_image(inventory_.replica_images, ref);
     auto record = image_record(old).replica;
     const bool origin = is_origin(ref);
     if (origin && record && record->promoted) record.reset();
@@ -577,8 +572,8 @@ class GuestPlanner {
   std::string shell_tool_base() const {
     std::optional<std::set<std::string>> common;
     for (std::size_t i = 0; i < scope_.disks.replicated.size(); ++i) {
-      const ImageState* source = look(inventory_.source_images, scope_.disks.replicated[i].image);
-      const ImageState* replica = look(inventory_.replica_images, scope_.replicas[i]);
+      const ImageState* source = find_image(inventory_.source_images, scope_.disks.replicated[i].image);
+      const ImageState* replica = find_image(inventory_.replica_images, scope_.replicas[i]);
       if (source == nullptr || replica == nullptr) continue;
       std::set<std::string> names;
       if (const auto record = image_record(*replica).replica) {
@@ -819,9 +814,9 @@ class GuestPlanner {
     plan_.snapshot = point;
     for (DiskPlan& disk : plan_.disks) {
       const ReplicaRecord& record = *disk.replica_record.replica;
-      const ImageState& replica = *look(inventory_.replica_images, disk.replica);
+      const ImageState& replica = *find_image(inventory_.replica_images, disk.replica);
       disk.source_end =
-          *find_snapshot(*look(inventory_.source_images, disk.disk.image), point, record.end_source_id);
+          *find_snapshot(*find_image(inventory_.source_images, disk.disk.image), point, record.end_source_id);
       disk.applied = record.state == ReplicaState::applied;
       disk.replace = false;
       for (const Snapshot& snapshot : replica.snapshots) {
@@ -844,7 +839,7 @@ class GuestPlanner {
           record->state == ReplicaState::complete) {
         return fmt::format("{} has no part in it", replica);
       }
-      if (find_snapshot(*look(inventory_.source_images, disk.disk.image), point, record->end_source_id) ==
+      if (find_snapshot(*find_image(inventory_.source_images, disk.disk.image), point, record->end_source_id) ==
           nullptr) {
         return fmt::format("its snapshot of {} is gone", to_string(disk.disk.image.spec));
       }
@@ -852,7 +847,7 @@ class GuestPlanner {
         return fmt::format("{} and its replica do not have the base any more that it started from",
                            to_string(disk.disk.image.spec));
       }
-      const auto& snapshots = look(inventory_.replica_images, disk.replica)->snapshots;
+      const auto& snapshots = find_image(inventory_.replica_images, disk.replica)->snapshots;
       const bool has_end = std::any_of(snapshots.begin(), snapshots.end(),
                                        [&](const Snapshot& snapshot) { return snapshot.name == point; });
       if (has_end && record->state != ReplicaState::applied) {
@@ -908,8 +903,8 @@ class GuestPlanner {
       }
     };
     for (const DiskPlan& disk : plan_.disks) {
-      consider(look(inventory_.source_images, disk.disk.image));
-      consider(look(inventory_.replica_images, disk.replica));
+      consider(find_image(inventory_.source_images, disk.disk.image));
+      consider(find_image(inventory_.replica_images, disk.replica));
     }
     if (!plan_.disks.empty()) plan_.snapshot = to_string(SnapshotName{request_.job_label, stamp});
   }

@@ -13,11 +13,6 @@ namespace crossover {
 
 namespace {
 
-const ImageState* look(const ImageStates& images, const ImageRef& ref) {
-  const auto found = images.find(ref);
-  return found == images.end() || !found->second ? nullptr : &*found->second;
-}
-
 /// A record that cannot be read is the plan's to complain of.
 std::optional<ReplicaRecord> replica_record(const ImageState& image) {
   try {
@@ -63,7 +58,7 @@ class OriginFinder {
  private:
   /// The disk's record, if the disk was promoted as one of this guest.
   [[nodiscard]] std::optional<ReplicaRecord> promoted(std::size_t index) const {
-    const ImageState* image = look(inventory_.source_images, scope_.disks.replicated[index].image);
+    const ImageState* image = find_image(inventory_.source_images, scope_.disks.replicated[index].image);
     if (image == nullptr) return std::nullopt;
     auto record = replica_record(*image);
     if (record && (!record->promoted || record->target_vmid != scope_.vmid)) record.reset();
@@ -72,7 +67,7 @@ class OriginFinder {
 
   [[nodiscard]] bool is_copied_from(std::size_t index, const ImageRef& ref) const {
     const auto record = promoted(index);
-    const ImageState* image = look(inventory_.replica_images, ref);
+    const ImageState* image = find_image(inventory_.replica_images, ref);
     const auto fsid = inventory_.replica_fsids.find(ref.access);
     return record && image != nullptr && fsid != inventory_.replica_fsids.end() &&
            record->source.fsid == fsid->second && record->source.pool_id == image->pool_id &&
@@ -80,7 +75,7 @@ class OriginFinder {
   }
 
   [[nodiscard]] bool is_promoted_since(std::size_t index, const ImageRef& ref) const {
-    const auto record = replica_record(*look(inventory_.replica_images, ref));
+    const auto record = replica_record(*find_image(inventory_.replica_images, ref));
     return record && record->promoted && !is_newer(promoted(index).value(), *record);
   }
 
@@ -88,8 +83,8 @@ class OriginFinder {
   [[nodiscard]] std::optional<Origin> origin_of(std::size_t index, const VmConfig& config,
                                                 const GuestDisk& candidate) const {
     const ImageRef& disk = scope_.disks.replicated[index].image;
-    const ImageState& source = *look(inventory_.source_images, disk);
-    const auto record = replica_record(*look(inventory_.replica_images, candidate.image));
+    const ImageState& source = *find_image(inventory_.source_images, disk);
+    const auto record = replica_record(*find_image(inventory_.replica_images, candidate.image));
     const bool is_replica = record && !record->promoted;
     const SourceIdentity identity{inventory_.source_fsids.at(disk.access), source.pool_id, source.id, scope_.vmid};
     if (is_replica && (record->source != identity || record->target_vmid != scope_.target_vmid)) {

@@ -24,16 +24,16 @@ std::vector<PointIds> known_points(const ReplicaRecord& record, const ImageState
 PointNames point_names(const ImageStates& images, const std::vector<ImageRef>& replicas) {
   PointNames names;
   for (const ImageRef& ref : replicas) {
-    const auto image = images.find(ref);
-    if (image == images.end() || !image->second) continue;
-    if (const auto record = image_record(*image->second).replica) {
+    const ImageState* image = find_image(images, ref);
+    if (image == nullptr) continue;
+    if (const auto record = image_record(*image).replica) {
       for (const PointIds& point : record->points) {
         if (point.adopted) continue;
         names.committed.insert(point.name);
         if (point.bad) names.bad.insert(point.name);
       }
     }
-    for (const auto& [key, value] : image->second->metadata) {
+    for (const auto& [key, value] : image->metadata) {
       if (key.starts_with(point_key_prefix)) names.committed.insert(key.substr(point_key_prefix.size()));
     }
   }

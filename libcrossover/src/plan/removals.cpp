@@ -30,11 +30,6 @@ std::set<std::string> expired(const Times& times, const std::set<std::string>& n
   return {gone.begin(), gone.end()};
 }
 
-const ImageState* look(const ImageStates& images, const ImageRef& ref) {
-  const auto found = images.find(ref);
-  return found == images.end() || !found->second ? nullptr : &*found->second;
-}
-
 /// Our names on an image, with the moments in them.
 Times times_of(const ImageState& image, const std::string& label) {
   Times times;
@@ -92,11 +87,11 @@ std::vector<Removal> plan_removals(const MirrorRequest& request, const Inventory
   JobSnapshots there{.on_source = false, .label = request.job_label};
   JobSnapshots here{.on_source = true, .label = request.job_label};
   for (const DiskPlan& disk : disks) {
-    const ImageState* replica = look(inventory.replica_images, disk.replica);
+    const ImageState* replica = find_image(inventory.replica_images, disk.replica);
     if (replica != nullptr && !disk.replace && !disk.take_back && disk.replica_record.replica) {
       there.images.emplace_back(disk.replica, replica);
     }
-    const ImageState* source = look(inventory.source_images, disk.disk.image);
+    const ImageState* source = find_image(inventory.source_images, disk.disk.image);
     const auto& record = disk.source_record.source;
     if (source == nullptr || !record || !record->jobs.contains(request.job_label)) continue;
     here.images.emplace_back(disk.disk.image, source);

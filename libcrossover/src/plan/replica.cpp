@@ -11,11 +11,6 @@ namespace crossover {
 
 namespace {
 
-const ImageState* look_up(const ImageStates& images, const ImageRef& ref) {
-  const auto found = images.find(ref);
-  return found == images.end() || !found->second ? nullptr : &*found->second;
-}
-
 std::optional<ReplicaRecord> record_of(std::uint32_t vmid, const ImageState& image) {
   auto record = image_record(image).replica;
   if (record && record->target_vmid != vmid) record.reset();
@@ -90,7 +85,7 @@ class ReplicaReader {
   }
 
   void add(const ImageRef& ref) {
-    const ImageState* image = look_up(look_.images, ref);
+    const ImageState* image = find_image(look_.images, ref);
     if (image == nullptr) return;
     try {
       if (auto record = record_of(replica_.vmid, *image)) replica_.images.push_back({ref, *image, *record});
@@ -241,7 +236,7 @@ std::set<ImageRef> images_to_look_at(std::uint32_t vmid, const ReplicaLook& look
       images_of(parse_vm_config(look.cluster.guests.at(vmid).config), look.cluster);
   std::set<ImageRef> images(configured.begin(), configured.end());
   for (const ImageRef& ref : configured) {
-    const ImageState* image = look_up(look.images, ref);
+    const ImageState* image = find_image(look.images, ref);
     if (image == nullptr) continue;
     for (const PointConfig& point : readable_points(*image)) {
       if (point.target_vmid != vmid) continue;

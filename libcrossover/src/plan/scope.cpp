@@ -116,18 +116,13 @@ class ReplicaChooser {
     }
     if (!request_.options.reseed || scope_.going_on) return;
     for (std::size_t i = 0; i < count && !scope_.problem; ++i) {
-      if (look(inventory_.replica_images, scope_.replicas[i]) != nullptr) take_spare(i);
+      if (find_image(inventory_.replica_images, scope_.replicas[i]) != nullptr) take_spare(i);
     }
   }
 
  private:
-  static const ImageState* look(const ImageStates& images, const ImageRef& ref) {
-    const auto found = images.find(ref);
-    return found == images.end() || !found->second ? nullptr : &*found->second;
-  }
-
   const ImageState* source(std::size_t index) const {
-    return look(inventory_.source_images, scope_.disks.replicated[index].image);
+    return find_image(inventory_.source_images, scope_.disks.replicated[index].image);
   }
 
   /// True if the record says that its image is the replica of this very disk.
@@ -148,7 +143,7 @@ class ReplicaChooser {
   void take_named(std::size_t index) {
     for (const ImageRef& ref : scope_.target_images) {
       const ImageRef& usual = scope_.replicas[index];
-      const ImageState* image = look(inventory_.replica_images, ref);
+      const ImageState* image = find_image(inventory_.replica_images, ref);
       if (image == nullptr || ref.access != usual.access || ref.spec.pool != usual.spec.pool ||
           ref.spec.rados_namespace != usual.spec.rados_namespace) {
         continue;
@@ -182,7 +177,7 @@ class ReplicaChooser {
     if (std::any_of(scope_.replicas.begin(), scope_.replicas.end(), is_spare)) return false;
     if (std::any_of(scope_.target_images.begin(), scope_.target_images.end(), is_spare)) return false;
     if (inventory_.replica_problems.contains(spare)) return false;
-    const ImageState* image = look(inventory_.replica_images, spare);
+    const ImageState* image = find_image(inventory_.replica_images, spare);
     if (image == nullptr) return true;
     const ImageState* here = source(index);
     if (here == nullptr) return false;

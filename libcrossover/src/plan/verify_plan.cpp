@@ -84,8 +84,7 @@ class VerifyPlanner {
     if (const auto problem = problems.find(ref); problem != problems.end()) {
       stop(problem->second.code, "VM {}: {}: {}", scope_.vmid, to_string(ref.spec), problem->second.text);
     }
-    const auto found = images.find(ref);
-    return found == images.end() || !found->second ? nullptr : &*found->second;
+    return find_image(images, ref);
   }
 
   void look_at_disk(std::size_t index, const PointNames& names) {
