@@ -12,21 +12,12 @@
 #include "plan/removals.hpp"
 #include "plan/replica_config.hpp"
 #include "plan/restricted_config.hpp"
+#include "plan/stop.hpp"
 #include "plan/transfer_progress.hpp"
 
 namespace crossover {
 
 namespace {
-
-/// Thrown inside the planner only: the first thing that stands in a guest's way.
-struct Stop {
-  Problem problem;
-};
-
-template <typename... Arguments>
-[[noreturn]] void stop(ErrorCode code, fmt::format_string<Arguments...> text, Arguments&&... arguments) {
-  throw Stop{{code, fmt::format(text, std::forward<Arguments>(arguments)...)}};
-}
 
 std::vector<std::string> shell_tool_names(const ImageState& image) {
   std::vector<std::string> names;
@@ -111,16 +102,6 @@ class GuestPlanner {
   }
 
  private:
-  /// Stops at a state that a human has to decide about.
-  template <typename... Arguments>
-  [[noreturn]] void conflict(Conflict name, fmt::format_string<Arguments...> text, Arguments&&... arguments) const {
-    const ErrorCode code = name == Conflict::image_in_use ? ErrorCode::in_use : ErrorCode::conflict;
-    throw Stop{{code,
-                fmt::format("VM {}: {}: {}", scope_.vmid, to_string(name),
-                            fmt::format(text, std::forward<Arguments>(arguments)...)),
-                name}};
-  }
-
   /// An image that could not be looked at is not one that does not exist.
   void check_images() {
     for (const GuestDisk& disk : scope_.disks.replicated) check_image(inventory_.source_problems, disk.image);
@@ -162,8 +143,8 @@ class GuestPlanner {
       if (image == nullptr) continue;
       const auto record = image_record(*image).replica;
       if (!record || !record->promoted || record->target_vmid != scope_.target_vmid) continue;
-      conflict(
-          Conflict::replica_promoted,
+      stop_at_conflict(
+          scope_.vmid, Conflict::replica_promoted,
           "VM {} was made a guest of its own at {}, on {:%Y-%m-%dT%H:%M:%SZ}, and was not "
           "touched. If it is to stay, take VM {} out of this job; if it is to be a replica again, remove it with "
           "its disks ('qm destroy {}' over there), and the next run makes a new copy",
@@ -274,8 +255,8 @@ class GuestPlanner {
     }
     const auto container = destination.containers.find(scope_.target_vmid);
     if (container != destination.containers.end()) {
-      conflict(
-          Conflict::target_vmid_taken,
+      stop_at_conflict(
+          scope_.vmid, Conflict::target_vmid_taken,
           "VMID {} is a container on the destination's node {}; choose another target with --vmid={}:<target> or "
           "--prefixid",
           scope_.target_vmid, container->second, scope_.vmid);
@@ -336,8 +317,8 @@ class GuestPlanner {
            node == inventory_.destination.nodes.end() ? "" : ": " + node->second.unreachable);
     }
     if (present.power == Power::running) {
-      conflict(
-          Conflict::replica_running,
+      stop_at_conflict(
+          scope_.vmid, Conflict::replica_running,
           "its replica {} is running on {}; it was not touched. Shut it down if it is not wanted there, and give "
           "--discard-changes to drop what it wrote",
           scope_.target_vmid, present.node);
@@ -365,20 +346,22 @@ class GuestPlanner {
     const bool may_replace = allowed && !inventory_.destination.restriction;
     if (same_guest && (may_replace || scope_.disks.replicated.empty())) return;
     if (same_guest && inventory_.destination.restriction) {
-      conflict(Conflict::target_vmid_taken,
-               "VM {} ({}) is on the destination's node {} already and no record says that it is a replica; the "
-               "destination's agent is restricted to receiving and does not replace it",
-               scope_.target_vmid, config.display_name(scope_.target_vmid), present.node);
+      stop_at_conflict(
+          scope_.vmid, Conflict::target_vmid_taken,
+          "VM {} ({}) is on the destination's node {} already and no record says that it is a replica; the "
+          "destination's agent is restricted to receiving and does not replace it",
+          scope_.target_vmid, config.display_name(scope_.target_vmid), present.node);
     }
     if (same_guest) {
-      conflict(Conflict::target_vmid_taken,
-               "VM {} ({}) is on the destination's node {} already and no record says that it is a replica; its "
-               "vmgenid is this guest's, so --overwrite may replace it, and --adopt may take it over if the shell "
-               "tool made it",
-               scope_.target_vmid, config.display_name(scope_.target_vmid), present.node);
+      stop_at_conflict(
+          scope_.vmid, Conflict::target_vmid_taken,
+          "VM {} ({}) is on the destination's node {} already and no record says that it is a replica; its "
+          "vmgenid is this guest's, so --overwrite may replace it, and --adopt may take it over if the shell "
+          "tool made it",
+          scope_.target_vmid, config.display_name(scope_.target_vmid), present.node);
     }
-    conflict(
-        Conflict::target_vmid_taken,
+    stop_at_conflict(
+        scope_.vmid, Conflict::target_vmid_taken,
         "VM {} ({}) on the destination's node {} is another guest (its vmgenid differs and no record says that "
         "it is a replica); choose another target with --vmid={}:<target> or --prefixid",
         scope_.target_vmid, config.display_name(scope_.target_vmid), present.node, scope_.vmid);
@@ -457,10 +440,11 @@ class GuestPlanner {
     bad.insert(points_.bad.begin(), points_.bad.end());
     const auto base = newest_common(*disk.source_record.replica, source, origin, bad);
     if (!base) {
-      conflict(Conflict::no_common_base,
-               "{} was promoted from a replica of {}, and they have no good recovery point in common any more. "
-               "Nothing was touched; --reseed makes a new copy beside it",
-               to_string(disk.disk.image.spec), to_string(disk.replica.spec));
+      stop_at_conflict(
+          scope_.vmid, Conflict::no_common_base,
+          "{} was promoted from a replica of {}, and they have no good recovery point in common any more. "
+          "Nothing was touched; --reseed makes a new copy beside it",
+          to_string(disk.disk.image.spec), to_string(disk.replica.spec));
     }
     disk.replica_record = image_record(origin);
     disk.has_progress = origin.metadata.contains(std::string(progress_key));
@@ -504,8 +488,8 @@ class GuestPlanner {
              "restricted to {}",
              scope_.vmid, to_string(disk.disk.image.spec), record->source_image, to_string(*restriction));
       }
-      conflict(
-          Conflict::no_common_base,
+      stop_at_conflict(
+          scope_.vmid, Conflict::no_common_base,
           "{} was promoted from a replica of {} (image id {}), which VM {} over there does not have any more, "
           "while it has others of the guest's disks. Nothing was touched; --reseed makes new copies beside them",
           to_string(disk.disk.image.spec), record->source_image, record->source.image_id, scope_.target_vmid);
@@ -533,17 +517,18 @@ class GuestPlanner {
   }
 
   [[noreturn]] void image_name_taken(const std::string& image) const {
-    conflict(Conflict::image_name_taken,
-             "the image {} exists on the destination and no record says that it is a replica; it was not touched. "
-             "Remove or rename it, or choose another target VMID",
-             image);
+    stop_at_conflict(
+        scope_.vmid, Conflict::image_name_taken,
+        "the image {} exists on the destination and no record says that it is a replica; it was not touched. "
+        "Remove or rename it, or choose another target VMID",
+        image);
   }
 
   [[noreturn]] void another_source(const std::string& image, const ReplicaRecord& record,
                                    const SourceIdentity& identity) const {
     const bool ours = record.source.guest == scope_.vmid && record.source.fsid == identity.fsid;
-    conflict(
-        Conflict::another_source,
+    stop_at_conflict(
+        scope_.vmid, Conflict::another_source,
         "{} on the destination is the replica of another source: {} (image id {}) of VM {} in the cluster {}, not "
         "image id {} in {}; {}",
         image, record.source_image, record.source.image_id, record.source.guest, record.source.fsid,
@@ -553,16 +538,17 @@ class GuestPlanner {
   }
 
   [[noreturn]] void another_job(const std::string& image, const ReplicaRecord& record) const {
-    conflict(Conflict::another_source,
-             "{} on the destination belongs to the job '{}' of VM {}, not to the job '{}'; run that one, or choose "
-             "another target VMID",
-             image, record.job, record.target_vmid, request_.job_name);
+    stop_at_conflict(
+        scope_.vmid, Conflict::another_source,
+        "{} on the destination belongs to the job '{}' of VM {}, not to the job '{}'; run that one, or choose "
+        "another target VMID",
+        image, record.job, record.target_vmid, request_.job_name);
   }
 
   void check_unwatched(const ImageRef& ref, const ImageState& image) const {
     if (image.watchers.empty()) return;
-    conflict(
-        Conflict::image_in_use,
+    stop_at_conflict(
+        scope_.vmid, Conflict::image_in_use,
         "{} on the destination is open elsewhere, by {}; it was not touched. End what uses it there, and run again",
         to_string(ref.spec), fmt::join(image.watchers, ", "));
   }
@@ -597,25 +583,27 @@ class GuestPlanner {
     const std::string here = to_string(disk.disk.image.spec);
     const std::string there = to_string(disk.replica.spec);
     if (!is_named_by_this_guest(disk.replica)) {
-      conflict(
-          Conflict::another_source,
+      stop_at_conflict(
+          scope_.vmid, Conflict::another_source,
           "nothing says that {} is this guest's: VM {} on the destination does not have its vmgenid and name the "
           "image. It was not touched; remove or rename it, or choose another target VMID",
           there, scope_.target_vmid);
     }
     const std::string name = shell_tool_base();
     if (name.empty()) {
-      conflict(Conflict::no_common_base,
-               "no snapshot of the shell tool is on both sides of every disk: {} has {}, {} has {}. Nothing was "
-               "touched; --reseed makes a new copy beside the old one",
-               here, names_or_none(shell_tool_names(source)), there, names_or_none(shell_tool_names(replica)));
+      stop_at_conflict(
+          scope_.vmid, Conflict::no_common_base,
+          "no snapshot of the shell tool is on both sides of every disk: {} has {}, {} has {}. Nothing was "
+          "touched; --reseed makes a new copy beside the old one",
+          here, names_or_none(shell_tool_names(source)), there, names_or_none(shell_tool_names(replica)));
     }
     const Snapshot& source_base = *snapshot_named(source, name);
     const Snapshot& replica_base = *snapshot_named(replica, name);
     if (source_base.size_bytes != replica_base.size_bytes) {
-      conflict(Conflict::size_mismatch,
-               "{} of {} has {} bytes, of {} {}. Nothing was touched; --reseed makes a new copy beside the old one",
-               name, here, source_base.size_bytes, there, replica_base.size_bytes);
+      stop_at_conflict(
+          scope_.vmid, Conflict::size_mismatch,
+          "{} of {} has {} bytes, of {} {}. Nothing was touched; --reseed makes a new copy beside the old one",
+          name, here, source_base.size_bytes, there, replica_base.size_bytes);
     }
     disk.adopt = true;
     disk.source_base = source_base;
@@ -649,32 +637,34 @@ class GuestPlanner {
   void check_source_record(const DiskPlan& disk) {
     const ImageRecord& record = disk.source_record;
     if (record.replica && record.replica->state != ReplicaState::complete) {
-      conflict(Conflict::source_unfinished,
-               "{} is itself a replica whose last transfer is not finished; run its own job first",
-               to_string(disk.disk.image.spec));
+      stop_at_conflict(scope_.vmid, Conflict::source_unfinished,
+                       "{} is itself a replica whose last transfer is not finished; run its own job first",
+                       to_string(disk.disk.image.spec));
     }
     if (record.replica && normalize_job(record.replica->job) == request_.job_label && !may_share_name(record)) {
-      conflict(Conflict::job_name_taken,
-               "{} is itself a replica of the job '{}', whose recovery points this job would take for its own; "
-               "give it a --jobname that differs in letters and digits{}",
-               to_string(disk.disk.image.spec), record.replica->job, way_back(disk));
+      stop_at_conflict(
+          scope_.vmid, Conflict::job_name_taken,
+          "{} is itself a replica of the job '{}', whose recovery points this job would take for its own; "
+          "give it a --jobname that differs in letters and digits{}",
+          to_string(disk.disk.image.spec), record.replica->job, way_back(disk));
     }
     if (!record.source) return;
     const auto job = record.source->jobs.find(request_.job_label);
     if (job == record.source->jobs.end()) return;
     if (job->second.job != request_.job_name) {
-      conflict(Conflict::job_name_taken,
-               "the jobs '{}' and '{}' would share their snapshots' names; rename one so that their letters and "
-               "digits differ",
-               job->second.job, request_.job_name);
+      stop_at_conflict(
+          scope_.vmid, Conflict::job_name_taken,
+          "the jobs '{}' and '{}' would share their snapshots' names; rename one so that their letters and "
+          "digits differ",
+          job->second.job, request_.job_name);
     }
     if (job->second.destination_fsid != inventory_.replica_fsids.at(disk.replica.access) ||
         job->second.target_vmid != scope_.target_vmid) {
-      conflict(Conflict::job_name_taken,
-               "the job '{}' mirrors this guest to VM {} on the cluster {}; a second destination needs a "
-               "--jobname of "
-               "its own",
-               request_.job_name, job->second.target_vmid, job->second.destination_fsid);
+      stop_at_conflict(scope_.vmid, Conflict::job_name_taken,
+                       "the job '{}' mirrors this guest to VM {} on the cluster {}; a second destination needs a "
+                       "--jobname of "
+                       "its own",
+                       request_.job_name, job->second.target_vmid, job->second.destination_fsid);
     }
   }
 
@@ -698,8 +688,8 @@ class GuestPlanner {
     const std::string name = to_string(disk.replica.spec);
     const auto& record = disk.replica_record.replica;
     if (!record && !shell_tool_names(image).empty()) {
-      conflict(
-          Conflict::image_name_taken,
+      stop_at_conflict(
+          scope_.vmid, Conflict::image_name_taken,
           "the image {} exists on the destination, and its snapshots ({}) look like the shell tool's; it was not "
           "touched. --adopt takes it over if its content is the source's",
           name, fmt::join(shell_tool_names(image), ", "));
@@ -709,10 +699,11 @@ class GuestPlanner {
     if (record->job != request_.job_name || record->target_vmid != scope_.target_vmid) another_job(name, *record);
     if (const auto& source = disk.replica_record.source;
         source && !goes_back() && source->jobs.contains(request_.job_label)) {
-      conflict(Conflict::job_name_taken,
-               "{} on the destination is mirrored on by the job '{}', whose recovery points this job would take "
-               "for its own; rename one so that their letters and digits differ, with --jobname",
-               name, source->jobs.at(request_.job_label).job);
+      stop_at_conflict(
+          scope_.vmid, Conflict::job_name_taken,
+          "{} on the destination is mirrored on by the job '{}', whose recovery points this job would take "
+          "for its own; rename one so that their letters and digits differ, with --jobname",
+          name, source->jobs.at(request_.job_label).job);
     }
     check_unwatched(disk.replica, image);
   }
@@ -747,15 +738,16 @@ class GuestPlanner {
     }
     if (!disk.replica_base) {
       if (!bad_base.empty()) {
-        conflict(Conflict::no_common_base,
-                 "of the recovery points that {} and its replica {} both have, {} was found to differ. 'crossover "
-                 "verify "
-                 "--repair' sends what differs, --reseed makes a new copy beside the old one",
-                 to_string(disk.disk.image.spec), to_string(disk.replica.spec), bad_base);
+        stop_at_conflict(
+            scope_.vmid, Conflict::no_common_base,
+            "of the recovery points that {} and its replica {} both have, {} was found to differ. 'crossover "
+            "verify "
+            "--repair' sends what differs, --reseed makes a new copy beside the old one",
+            to_string(disk.disk.image.spec), to_string(disk.replica.spec), bad_base);
       }
       if (!points.empty()) {
-        conflict(
-            Conflict::no_common_base,
+        stop_at_conflict(
+            scope_.vmid, Conflict::no_common_base,
             "{} and its replica {} have no recovery point in common any more: one of them lost its snapshots (the "
             "newest was {}). The replica was not touched; --reseed makes a new copy beside it",
             to_string(disk.disk.image.spec), to_string(disk.replica.spec), points.back().name);
@@ -778,18 +770,20 @@ class GuestPlanner {
     if (!has_only_our_snapshots(replica)) {
       std::vector<std::string> names;
       for (const Snapshot& snapshot : replica.snapshots) names.push_back(snapshot.name);
-      conflict(Conflict::image_name_taken,
-               "{} is an unfinished first copy, but not all of its snapshots ({}) are ours; remove the others, or "
-               "the image",
-               to_string(disk.replica.spec), fmt::join(names, ", "));
+      stop_at_conflict(
+          scope_.vmid, Conflict::image_name_taken,
+          "{} is an unfinished first copy, but not all of its snapshots ({}) are ours; remove the others, or "
+          "the image",
+          to_string(disk.replica.spec), fmt::join(names, ", "));
     }
     for (const Snapshot& snapshot : replica.snapshots) {
       if (points_.committed.contains(snapshot.name)) {
-        conflict(Conflict::no_common_base,
-                 "{} has the recovery point {}, but its record says that it has none; it was not touched. --reseed "
-                 "makes a "
-                 "new copy beside it",
-                 to_string(disk.replica.spec), snapshot.name);
+        stop_at_conflict(
+            scope_.vmid, Conflict::no_common_base,
+            "{} has the recovery point {}, but its record says that it has none; it was not touched. --reseed "
+            "makes a "
+            "new copy beside it",
+            to_string(disk.replica.spec), snapshot.name);
       }
     }
     disk.full = true;

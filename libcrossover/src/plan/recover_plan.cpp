@@ -8,21 +8,13 @@
 #include "crossover/snapshot_name.hpp"
 #include "crossover/vmid.hpp"
 #include "plan/replica_config.hpp"
+#include "plan/stop.hpp"
 
 namespace crossover {
 
 namespace {
 
 constexpr const char* our_lock = "migrate";
-
-struct Stop {
-  Problem problem;
-};
-
-template <typename... Arguments>
-[[noreturn]] void stop(ErrorCode code, fmt::format_string<Arguments...> text, Arguments&&... arguments) {
-  throw Stop{{code, fmt::format(text, std::forward<Arguments>(arguments)...)}};
-}
 
 std::string with_onboot(const std::string& bytes, const std::string& value) {
   VmConfig config = parse_vm_config(bytes);

@@ -9,6 +9,7 @@
 
 #include "crossover/snapshot_name.hpp"
 #include "plan/points.hpp"
+#include "plan/stop.hpp"
 
 namespace crossover {
 
@@ -41,15 +42,6 @@ void parse_sample(const std::string& text, VerifyRequest& request) {
   const auto number = std::from_chars(begin + sign + 2, end, seed);
   if (number.ec != std::errc{} || number.ptr != end) wrong();
   request.seed = seed;
-}
-
-struct Stop {
-  Problem problem;
-};
-
-template <typename... Arguments>
-[[noreturn]] void stop(ErrorCode code, fmt::format_string<Arguments...> text, Arguments&&... arguments) {
-  throw Stop{{code, fmt::format(text, std::forward<Arguments>(arguments)...)}};
 }
 
 class VerifyPlanner {
