@@ -8,6 +8,7 @@
 
 #include "crossover/snapshot_name.hpp"
 #include "plan/guest_agent.hpp"
+#include "plan/mirror_steps.hpp"
 #include "plan/points.hpp"
 #include "plan/removals.hpp"
 #include "plan/replica_config.hpp"
@@ -92,7 +93,7 @@ class GuestPlanner {
         plan_.removals = plan_removals(request_, inventory_, plan_.disks, points_, now_);
         if (inventory_.destination.restriction) leave_removals_to_destination();
       }
-      plan_steps();
+      plan_.steps = mirror_steps(plan_, request_.options);
     } catch (const Stop& stopped) {
       plan_.problem = stopped.problem;
     } catch (const Error& error) {
@@ -931,56 +932,6 @@ class GuestPlanner {
                                : plan_.firewall != present->second.firewall;
   }
 
-  void plan_steps() {
-    const auto add = [this](StepKind kind, std::size_t disk = 0) { plan_.steps.push_back({kind, disk}); };
-    const auto each_disk = [&](StepKind kind, auto&& wanted) {
-      for (std::size_t i = 0; i < plan_.disks.size(); ++i) {
-        if (wanted(plan_.disks[i])) add(kind, i);
-      }
-    };
-    // What a new copy is made beside stays as it is, its configuration included.
-    if (plan_.resumes) {
-      if (!plan_.reseeds) add(StepKind::lock_replica);
-      each_disk(StepKind::check_cut, [](const DiskPlan&) { return true; });
-      each_disk(StepKind::transfer, [](const DiskPlan& disk) { return !disk.applied; });
-      add(StepKind::commit);
-      add(StepKind::write_config);
-    } else if (!plan_.disks.empty()) {
-      each_disk(StepKind::verify_content, [](const DiskPlan& disk) { return disk.adopt; });
-      each_disk(StepKind::check_origin, [this](const DiskPlan& disk) { return disk.take_back && !plan_.discards; });
-      add(StepKind::record_source);
-      each_disk(StepKind::create_image, [](const DiskPlan& disk) { return disk.full; });
-      if (!plan_.reseeds) add(StepKind::lock_replica);
-      each_disk(StepKind::adopt, [](const DiskPlan& disk) { return disk.adopt || disk.take_back; });
-      each_disk(StepKind::check_head, [](const DiskPlan& disk) { return disk.replica_newest.has_value(); });
-      each_disk(StepKind::roll_back, [](const DiskPlan& disk) {
-        return disk.replica_base && (!disk.replica_newest || disk.replica_newest->id != disk.replica_base->id);
-      });
-      const bool lock = !request_.options.no_lock;
-      if (lock) add(StepKind::lock_source);
-      const bool freeze = plan_.running && plan_.not_frozen.empty();
-      const bool pause = plan_.running && !freeze && plan_.no_agent == NoAgent::pause;
-      if (freeze) add(StepKind::freeze);
-      if (pause) add(StepKind::pause);
-      add(StepKind::snapshot);
-      if (freeze || pause) add(StepKind::let_go);
-      if (lock && !request_.options.keep_source_lock) add(StepKind::unlock_source);
-      add(StepKind::record_point);
-      each_disk(StepKind::transfer, [](const DiskPlan&) { return true; });
-      add(StepKind::commit);
-      add(StepKind::write_config);
-      if (lock && request_.options.keep_source_lock) add(StepKind::unlock_source);
-      if (!plan_.removals.empty()) add(StepKind::remove);
-      // Last: a run that is tried again after this would copy everything once more.
-      if (std::any_of(plan_.disks.begin(), plan_.disks.end(),
-                      [](const DiskPlan& disk) { return disk.replaces.has_value(); })) {
-        add(StepKind::retire);
-      }
-    } else {
-      add(StepKind::write_config);
-    }
-  }
-
   const MirrorRequest& request_;
   const Inventory& inventory_;
   const GuestScope& scope_;
@@ -1000,96 +951,6 @@ GuestPlan plan_guest(const MirrorRequest& request, const Inventory& inventory, c
 std::string consistency_without_freeze(const std::string& why, bool paused, std::size_t disks) {
   if (paused) return "paused: " + why;
   return "not frozen: " + why + (disks > 1 ? "; its disks may differ by milliseconds" : "");
-}
-
-std::string describe(const GuestPlan& plan, const Step& step) {
-  const auto image = [&](const ImageRef& ref) { return to_string(ref.spec); };
-  switch (step.kind) {
-    case StepKind::lock_replica:
-      return fmt::format("lock VM {} on {} (migrate){}", plan.target_vmid, plan.target_node,
-                         plan.replica_config_before ? "" : ", creating its configuration");
-    case StepKind::create_image:
-      return fmt::format("{} {} ({} bytes) on the destination{}",
-                         plan.disks[step.disk].replace ? "replace" : "create", image(plan.disks[step.disk].replica),
-                         plan.disks[step.disk].layout.size_bytes,
-                         plan.disks[step.disk].replace && !plan.disks[step.disk].replica_record.replica
-                             ? ", if the one that is there is empty"
-                             : "");
-    case StepKind::verify_content:
-      return fmt::format("check that {}@{} is {}@{}, byte for byte, and {} unchanged since",
-                         image(plan.disks[step.disk].replica), plan.disks[step.disk].replica_base->name,
-                         image(plan.disks[step.disk].disk.image), plan.disks[step.disk].source_base->name,
-                         image(plan.disks[step.disk].replica));
-    case StepKind::check_origin:
-      return fmt::format("check that {}, which {} was copied from, is unchanged since {}",
-                         image(plan.disks[step.disk].replica), image(plan.disks[step.disk].disk.image),
-                         plan.disks[step.disk].replica_base->name);
-    case StepKind::adopt:
-      return fmt::format("record that {} is the replica of {}", image(plan.disks[step.disk].replica),
-                         image(plan.disks[step.disk].disk.image));
-    case StepKind::check_head:
-      return fmt::format("check that {} is unchanged since {}{}", image(plan.disks[step.disk].replica),
-                         plan.disks[step.disk].replica_newest->name,
-                         plan.discards ? ", and roll it back to that if it is not" : "");
-    case StepKind::check_cut:
-      return fmt::format("check that {} is as the run left it that began {}", image(plan.disks[step.disk].replica),
-                         plan.snapshot);
-    case StepKind::roll_back:
-      return fmt::format("roll {} back to {}", image(plan.disks[step.disk].replica),
-                         plan.disks[step.disk].replica_base->name);
-    case StepKind::record_source:
-      return fmt::format("record the job '{}' on the images of VM {}", plan.job_name, plan.vmid);
-    case StepKind::lock_source:
-      return fmt::format("lock VM {} on {} (backup)", plan.vmid, plan.source_node);
-    case StepKind::freeze:
-      return fmt::format("freeze the file systems of VM {}; if that cannot be done, {}", plan.vmid,
-                         plan.no_agent == NoAgent::pause   ? "pause it"
-                         : plan.no_agent == NoAgent::crash ? "go on without"
-                                                           : "fail");
-    case StepKind::pause:
-      return fmt::format("pause VM {}", plan.vmid);
-    case StepKind::snapshot: {
-      std::string images;
-      for (const DiskPlan& disk : plan.disks) images += (images.empty() ? "" : ", ") + image(disk.disk.image);
-      return fmt::format("make the snapshot {} of {}", plan.snapshot, images);
-    }
-    case StepKind::let_go:
-      return fmt::format("{} VM {}", plan.not_frozen.empty() ? "thaw" : "resume", plan.vmid);
-    case StepKind::unlock_source:
-      return fmt::format("unlock VM {}", plan.vmid);
-    case StepKind::record_point:
-      return fmt::format("record on the replica's images that {} is sent", plan.snapshot);
-    case StepKind::transfer: {
-      const DiskPlan& disk = plan.disks[step.disk];
-      std::uint64_t repair_bytes = 0;
-      for (const ByteRange& range : disk.repair) repair_bytes += range.length_bytes;
-      return fmt::format(
-          "send {} to {} ({}{}{})", image(disk.disk.image), image(disk.replica),
-          disk.full ? "full" : "what changed since " + disk.source_base->name,
-          repair_bytes == 0 ? "" : fmt::format(", and {} bytes that differ at {}", repair_bytes, plan.repaired),
-          plan.resumes ? fmt::format(", from {} on", disk.offset) : "");
-    }
-    case StepKind::commit:
-      return fmt::format("make the recovery point {} on the destination", plan.snapshot);
-    case StepKind::write_config:
-      return fmt::format("write the configuration of VM {} on {}", plan.target_vmid, plan.target_node);
-    case StepKind::retire: {
-      std::string names;
-      for (const DiskPlan& disk : plan.disks) {
-        if (disk.replaces) names += (names.empty() ? "" : ", ") + to_string(disk.replaces->image);
-      }
-      return fmt::format("move {} to the trash for {} days", names, trash_days.count());
-    }
-    case StepKind::remove: {
-      std::string names;
-      for (const Removal& removal : plan.removals) {
-        names += fmt::format("{}{} {}@{}", names.empty() ? "" : ", ", removal.on_source ? "source" : "destination",
-                             image(removal.image), removal.snapshot.name);
-      }
-      return "remove " + names;
-    }
-  }
-  return "";
 }
 
 }  // namespace crossover
