@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "crossover/error.hpp"
+#include "plan/freeze_plan.hpp"
 #include "plan/replica_config.hpp"
 
 namespace crossover {

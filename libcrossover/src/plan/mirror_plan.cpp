@@ -1,19 +1,23 @@
 #include "plan/mirror_plan.hpp"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <set>
 
 #include "crossover/snapshot_name.hpp"
-#include "plan/guest_agent.hpp"
+#include "plan/freeze_plan.hpp"
+#include "plan/guest_facts.hpp"
+#include "plan/image_check.hpp"
 #include "plan/mirror_steps.hpp"
 #include "plan/points.hpp"
 #include "plan/removals.hpp"
 #include "plan/replica_config.hpp"
-#include "plan/restricted_config.hpp"
+#include "plan/restricted_plan.hpp"
+#include "plan/source_check.hpp"
 #include "plan/stop.hpp"
+#include "plan/target_check.hpp"
+#include "plan/target_identity.hpp"
 #include "plan/transfer_progress.hpp"
 
 namespace crossover {
@@ -56,7 +60,12 @@ class GuestPlanner {
  public:
   GuestPlanner(const MirrorRequest& request, const Inventory& inventory, const GuestScope& scope,
                std::chrono::sys_seconds now, const Repair& repair)
-      : request_(request), inventory_(inventory), scope_(scope), now_(now), repair_(repair) {}
+      : request_(request),
+        inventory_(inventory),
+        scope_(scope),
+        now_(now),
+        repair_(repair),
+        facts_{request, inventory, scope, repair} {}
 
   GuestPlan run() {
     const GuestState& guest = inventory_.source.guests.at(scope_.vmid);
@@ -76,11 +85,14 @@ class GuestPlanner {
     }
     try {
       if (scope_.problem) throw Stop{*scope_.problem};
-      check_restriction();
-      check_images();
-      check_promoted();
-      check_source(guest);
-      check_target();
+      check_restriction(facts_);
+      require_all_looked_at(facts_);
+      check_promoted(facts_);
+      plan_source(facts_, plan_);
+      plan_freeze(facts_, plan_);
+      Target target = choose_target(facts_);
+      plan_.target_node = std::move(target.node);
+      plan_.replica_config_before = std::move(target.config);
       points_ = point_names(inventory_.replica_images, scope_.replicas);
       for (std::size_t i = 0; i < scope_.disks.replicated.size(); ++i) plan_disk(i);
       check_origins();
@@ -91,7 +103,7 @@ class GuestPlanner {
         plan_config_of_point();
       } else {
         plan_.removals = plan_removals(request_, inventory_, plan_.disks, points_, now_);
-        if (inventory_.destination.restriction) leave_removals_to_destination();
+        if (inventory_.destination.restriction) leave_removals_to_destination(request_, plan_);
       }
       plan_.steps = mirror_steps(plan_, request_.options);
     } catch (const Stop& stopped) {
@@ -103,282 +115,8 @@ class GuestPlanner {
   }
 
  private:
-  /// An image that could not be looked at is not one that does not exist.
-  void check_images() {
-    for (const GuestDisk& disk : scope_.disks.replicated) check_image(inventory_.source_problems, disk.image);
-    for (const ImageRef& ref : scope_.replicas) check_image(inventory_.replica_problems, ref);
-    for (const ImageRef& ref : scope_.target_images) check_image(inventory_.replica_problems, ref);
-    for (const auto& ref : scope_.replaced) {
-      if (ref) check_image(inventory_.replica_problems, *ref);
-    }
-  }
-
-  void check_image(const ImageProblems& problems, const ImageRef& ref) {
-    const auto found = problems.find(ref);
-    if (found == problems.end()) return;
-    stop(found->second.code, "VM {}: {}: {}", scope_.vmid, to_string(ref.spec), found->second.text);
-  }
-
-  /// True if the guest that has the target VMID is this one, before it was promoted here.
-  bool goes_back() const {
-    return std::any_of(scope_.origins.begin(), scope_.origins.end(),
-                       [](const std::optional<Origin>& origin) { return origin.has_value(); });
-  }
-
-  bool is_origin(const ImageRef& ref) const {
-    return std::any_of(scope_.origins.begin(), scope_.origins.end(),
-                       [&](const std::optional<Origin>& origin) { return origin && origin->image == ref; });
-  }
-
-  /// Whatever else there is to say of it: a replica that became a guest of its own is nothing to write into, unless
-  /// that guest has come here since.
-  void check_promoted() {
-    std::vector<ImageRef> images = scope_.replicas;
-    if (!goes_back()) images.insert(images.end(), scope_.target_images.begin(), scope_.target_images.end());
-    for (const auto& ref : scope_.replaced) {
-      if (ref) images.push_back(*ref);
-    }
-    for (const ImageRef& ref : images) {
-      if (is_origin(ref)) continue;
-      const ImageState* image = find_image(inventory_.replica_images, ref);
-      if (image == nullptr) continue;
-      const auto record = image_record(*image).replica;
-      if (!record || !record->promoted || record->target_vmid != scope_.target_vmid) continue;
-      stop_at_conflict(
-          scope_.vmid, Conflict::replica_promoted,
-          "VM {} was made a guest of its own at {}, on {:%Y-%m-%dT%H:%M:%SZ}, and was not "
-          "touched. If it is to stay, take VM {} out of this job; if it is to be a replica again, remove it with "
-          "its disks ('qm destroy {}' over there), and the next run makes a new copy",
-          scope_.target_vmid, record->promoted->point, record->promoted->time, scope_.vmid, scope_.target_vmid);
-    }
-  }
-
-  void check_source(const GuestState& guest) {
-    const auto node = inventory_.source.nodes.find(guest.node);
-    if (node == inventory_.source.nodes.end()) {
-      stop(ErrorCode::unreachable, "VM {} is on {}, which is not a node of the cluster any more", scope_.vmid,
-           guest.node);
-    }
-    if (!node->second.unreachable.empty()) {
-      stop(ErrorCode::unreachable, "VM {} is on {}, which cannot be asked: {}", scope_.vmid, guest.node,
-           node->second.unreachable);
-    }
-    if (guest.power == Power::unknown) {
-      stop(ErrorCode::command, "VM {}: 'qm list' on {} does not say whether it runs", scope_.vmid, guest.node);
-    }
-    plan_.running = guest.power == Power::running;
-    if (plan_.running && !request_.options.online) {
-      stop(ErrorCode::usage, "VM {} is running; --online mirrors running guests", scope_.vmid);
-    }
-    if (!inventory_.source.writable && !request_.options.no_lock) {
-      stop(ErrorCode::unsupported, "VM {}: the source cluster has no quorum, so the guest cannot be locked",
-           scope_.vmid);
-    }
-    plan_freeze();
-  }
-
-  void plan_freeze() {
-    plan_.no_agent = request_.no_agent;
-    const bool has_disks = !scope_.disks.replicated.empty();
-    plan_.consistency = !plan_.running ? "stopped" : has_disks ? "frozen" : "no disks";
-    if (!plan_.running || !has_disks) return;
-    if (!has_guest_agent(scope_.config)) {
-      plan_.not_frozen = "no guest agent is configured";
-    } else if (guest_agent_option(scope_.config, "freeze-fs", "freeze-fs-on-backup") == "0") {
-      plan_.not_frozen = "the guest's agent option freeze-fs is off";
-    }
-    if (plan_.not_frozen.empty()) return;
-    if (request_.no_agent == NoAgent::fail) {
-      stop(ErrorCode::unsupported,
-           "VM {}: it cannot be frozen: {}; --no-agent=pause or crash mirrors it all the same", scope_.vmid,
-           plan_.not_frozen);
-    }
-    const bool pause = request_.no_agent == NoAgent::pause;
-    plan_.consistency = consistency_without_freeze(plan_.not_frozen, pause, scope_.disks.replicated.size());
-    if (!pause) plan_.warnings.push_back(plan_.consistency);
-  }
-
   SourceIdentity identity(const GuestDisk& disk, const ImageState& image) const {
     return {inventory_.source_fsids.at(disk.image.access), image.pool_id, image.id, scope_.vmid};
-  }
-
-  /// True if a record says that this image is a replica of this guest, whichever disk it is of.
-  bool is_our_replica(const ImageRef& ref) const {
-    const ImageState* image = find_image(inventory_.replica_images, ref);
-    if (image == nullptr) return false;
-    const auto record = image_record(*image).replica;
-    if (!record || record->source.guest != scope_.vmid || record->target_vmid != scope_.target_vmid) return false;
-    return std::any_of(inventory_.source_fsids.begin(), inventory_.source_fsids.end(),
-                       [&](const auto& known) { return known.second == record->source.fsid; });
-  }
-
-  /// A run that is cut while it replaces an unfinished image leaves a configuration without an image that could say
-  /// whose it is. It has our lock and names nothing but images only we would make.
-  bool is_unfinished_replica(const VmConfig& config) const {
-    if (config.get("lock") != "migrate") return false;
-    bool has_disk = false;
-    for (const Drive& drive : drives_of(config)) {
-      const std::string& volume = drive.volume_text();
-      if (volume == "none" || drive.is_cloudinit()) continue;
-      if (std::find(scope_.volumes.begin(), scope_.volumes.end(), volume) == scope_.volumes.end()) return false;
-      has_disk = true;
-    }
-    return has_disk;
-  }
-
-  /// True if the destination is the cluster the guest is in: the same Ceph, or (for a guest without disks) the same
-  /// node by address or host key.
-  bool is_same_cluster() const {
-    for (const auto& [access, fsid] : inventory_.source_fsids) {
-      for (const auto& [other, replica_fsid] : inventory_.replica_fsids) {
-        if (fsid == replica_fsid) return true;
-      }
-    }
-    const auto here = inventory_.source.nodes.find(plan_.source_node);
-    const auto there = inventory_.destination.nodes.find(plan_.source_node);
-    if (here == inventory_.source.nodes.end() || there == inventory_.destination.nodes.end()) return false;
-    const NodeState& node = here->second;
-    return !(node.address.empty() && node.known_hosts.empty()) && node.address == there->second.address &&
-           node.known_hosts == there->second.known_hosts;
-  }
-
-  void check_target() {
-    const ClusterInventory& destination = inventory_.destination;
-    if (scope_.target_vmid == scope_.vmid && is_same_cluster()) {
-      stop(ErrorCode::usage,
-           "VM {}: it would be mirrored onto itself, for source and destination are one cluster; give it another "
-           "VMID with --vmid={}:<target> or --prefixid",
-           scope_.vmid, scope_.vmid);
-    }
-    if (!destination.writable) {
-      stop(ErrorCode::unsupported,
-           "VM {}: the destination cluster has no quorum, so nothing can be configured there", scope_.vmid);
-    }
-    const auto container = destination.containers.find(scope_.target_vmid);
-    if (container != destination.containers.end()) {
-      stop_at_conflict(
-          scope_.vmid, Conflict::target_vmid_taken,
-          "VMID {} is a container on the destination's node {}; choose another target with --vmid={}:<target> or "
-          "--prefixid",
-          scope_.target_vmid, container->second, scope_.vmid);
-    }
-    const auto present = destination.guests.find(scope_.target_vmid);
-    if (present == destination.guests.end()) return;
-    check_present_target(present->second);
-  }
-
-  /// What a restricted agent would refuse in the middle is said before anything is done.
-  void check_restriction() {
-    const auto& restriction = inventory_.destination.restriction;
-    if (!restriction) return;
-    if (!restriction->allows(scope_.target_vmid)) {
-      stop(ErrorCode::permission,
-           "VM {}: the destination's agent is restricted to {}; choose another target than {} with "
-           "--vmid={}:<target> or --prefixid",
-           scope_.vmid, to_string(*restriction), scope_.target_vmid, scope_.vmid);
-    }
-    if (request_.options.adopt || request_.options.reseed) {
-      stop(ErrorCode::permission,
-           "VM {}: the destination's agent is restricted to receiving, and lets nobody {}; do that once with a key "
-           "that is not restricted",
-           scope_.vmid, request_.options.adopt ? "take over an image (--adopt)" : "replace a replica (--reseed)");
-    }
-    for (const auto& origin : scope_.origins) {
-      if (!origin || origin->taken) continue;
-      stop(ErrorCode::permission,
-           "VM {}: it was promoted from VM {} over there, which could become its replica; but the destination's "
-           "agent is restricted to receiving, and lets nobody take over an image; do that once with a key that is "
-           "not restricted",
-           scope_.vmid, scope_.target_vmid);
-    }
-    if (!repair_.point.empty()) {
-      stop(ErrorCode::permission,
-           "VM {}: the destination's agent is restricted to receiving, and lets nobody mark {} as bad; repair it "
-           "with a key that is not restricted",
-           scope_.vmid, repair_.point);
-    }
-    for (const ImageRef& replica : scope_.replicas) {
-      if (is_image_of(replica.spec.name, scope_.target_vmid)) continue;
-      stop(ErrorCode::permission, "VM {}: the destination's agent is restricted to images named vm-{}-..., not {}",
-           scope_.vmid, scope_.target_vmid, to_string(replica.spec));
-    }
-  }
-
-  void check_present_target(const GuestState& present) {
-    const VmConfig config = parse_vm_config(present.config);
-    // It is the images it names that make a configuration ours, not images that lie beside it.
-    const bool ours = goes_back() || is_unfinished_replica(config) ||
-                      std::any_of(scope_.target_images.begin(), scope_.target_images.end(),
-                                  [this](const ImageRef& ref) { return is_our_replica(ref); });
-    if (!ours) check_overwrite(present, config);
-    const auto node = inventory_.destination.nodes.find(present.node);
-    if (node == inventory_.destination.nodes.end() || !node->second.unreachable.empty()) {
-      stop(ErrorCode::unreachable, "VM {}: its replica {} is on {}, which cannot be asked{}", scope_.vmid,
-           scope_.target_vmid, present.node,
-           node == inventory_.destination.nodes.end() ? "" : ": " + node->second.unreachable);
-    }
-    if (present.power == Power::running) {
-      stop_at_conflict(
-          scope_.vmid, Conflict::replica_running,
-          "its replica {} is running on {}; it was not touched. Shut it down if it is not wanted there, and give "
-          "--discard-changes to drop what it wrote",
-          scope_.target_vmid, present.node);
-    }
-    if (present.power == Power::unknown) {
-      stop(ErrorCode::command, "VM {}: 'qm list' on {} does not say whether its replica {} runs", scope_.vmid,
-           present.node, scope_.target_vmid);
-    }
-    // Our own lock is left from a run that was cut short, or was asked for with --keep-dlock.
-    const std::string lock = config.get("lock").value_or("");
-    if (!lock.empty() && !(ours && lock == "migrate")) {
-      stop(ErrorCode::locked,
-           "VM {}: its replica {} on {} is locked ({}) by somebody else; 'qm unlock {}' there if "
-           "nothing is using it",
-           scope_.vmid, scope_.target_vmid, present.node, lock, scope_.target_vmid);
-    }
-    plan_.target_node = present.node;
-    plan_.replica_config_before = present.config;
-  }
-
-  void check_overwrite(const GuestState& present, const VmConfig& config) {
-    const bool same_guest = is_same_guest(config);
-    const bool allowed = request_.options.overwrite || request_.options.adopt || request_.options.reseed;
-    // A guest without disks has no image that could carry a record; its vmgenid is all that tells it apart.
-    const bool may_replace = allowed && !inventory_.destination.restriction;
-    if (same_guest && (may_replace || scope_.disks.replicated.empty())) return;
-    if (same_guest && inventory_.destination.restriction) {
-      stop_at_conflict(
-          scope_.vmid, Conflict::target_vmid_taken,
-          "VM {} ({}) is on the destination's node {} already and no record says that it is a replica; the "
-          "destination's agent is restricted to receiving and does not replace it",
-          scope_.target_vmid, config.display_name(scope_.target_vmid), present.node);
-    }
-    if (same_guest) {
-      stop_at_conflict(
-          scope_.vmid, Conflict::target_vmid_taken,
-          "VM {} ({}) is on the destination's node {} already and no record says that it is a replica; its "
-          "vmgenid is this guest's, so --overwrite may replace it, and --adopt may take it over if the shell "
-          "tool made it",
-          scope_.target_vmid, config.display_name(scope_.target_vmid), present.node);
-    }
-    stop_at_conflict(
-        scope_.vmid, Conflict::target_vmid_taken,
-        "VM {} ({}) on the destination's node {} is another guest (its vmgenid differs and no record says that "
-        "it is a replica); choose another target with --vmid={}:<target> or --prefixid",
-        scope_.target_vmid, config.display_name(scope_.target_vmid), present.node, scope_.vmid);
-  }
-
-  bool is_same_guest(const VmConfig& config) const {
-    const std::string here = scope_.config.get("vmgenid").value_or("");
-    return here.size() > 1 && here == config.get("vmgenid").value_or("");
-  }
-
-  /// True if the guest that has the target VMID is this one by its vmgenid, and names the image.
-  bool is_named_by_this_guest(const ImageRef& ref) const {
-    const auto present = inventory_.destination.guests.find(scope_.target_vmid);
-    return present != inventory_.destination.guests.end() &&
-           is_same_guest(parse_vm_config(present->second.config)) &&
-           std::find(scope_.target_images.begin(), scope_.target_images.end(), ref) != scope_.target_images.end();
   }
 
   void plan_disk(std::size_t index) {
@@ -404,16 +142,16 @@ class GuestPlanner {
     if (replica == nullptr) {
       disk.full = true;
     } else if (is_to_take_back(index)) {
-      check_unwatched(disk.replica, *replica);
+      check_unwatched(scope_.vmid, disk.replica, *replica);
       plan_way_back(disk, *source, *replica);
     } else if (was_just_created(disk, *replica)) {
-      check_unwatched(disk.replica, *replica);
+      check_unwatched(scope_.vmid, disk.replica, *replica);
       plan_again(disk, *replica);
     } else {
       disk.replica_record = image_record(*replica);
       disk.has_progress = replica->metadata.contains(std::string(progress_key));
       if (!disk.replica_record.replica && request_.options.adopt) {
-        check_unwatched(disk.replica, *replica);
+        check_unwatched(scope_.vmid, disk.replica, *replica);
         plan_adoption(disk, *source, *replica);
       } else {
         check_replica_record(disk, *replica);
@@ -476,7 +214,7 @@ class GuestPlanner {
 
   /// A guest goes back with all that it was promoted with; what it got since is copied.
   void check_origins() {
-    if (!goes_back()) return;
+    if (!goes_back(scope_)) return;
     bool takes_back = false;
     for (std::size_t i = 0; i < plan_.disks.size(); ++i) {
       const DiskPlan& disk = plan_.disks[i];
@@ -505,14 +243,14 @@ class GuestPlanner {
   void plan_replacement(DiskPlan& disk, const ImageRef& ref) {
     const ImageState& old = *find_image(inventory_.replica_images, ref);
     auto record = image_record(old).replica;
-    const bool origin = is_origin(ref);
+    const bool origin = is_origin(scope_, ref);
     if (origin && record && record->promoted) record.reset();
-    if (!origin && (record ? !is_our_replica(ref) : !is_named_by_this_guest(ref))) {
+    if (!origin && (record ? !is_our_replica(facts_, ref) : !is_named_by_this_guest(facts_, ref))) {
       if (!record) image_name_taken(to_string(ref.spec));
       another_source(to_string(ref.spec), *record, disk.identity);
     }
     if (record && record->job != request_.job_name) another_job(to_string(ref.spec), *record);
-    check_unwatched(ref, old);
+    check_unwatched(scope_.vmid, ref, old);
     disk.replaces = ReplacedImage{ref.spec, old.id};
     plan_.reseeds = plan_.reseeds || plan_.replica_config_before.has_value();
   }
@@ -546,14 +284,6 @@ class GuestPlanner {
         image, record.job, record.target_vmid, request_.job_name);
   }
 
-  void check_unwatched(const ImageRef& ref, const ImageState& image) const {
-    if (image.watchers.empty()) return;
-    stop_at_conflict(
-        scope_.vmid, Conflict::image_in_use,
-        "{} on the destination is open elsewhere, by {}; it was not touched. End what uses it there, and run again",
-        to_string(ref.spec), fmt::join(image.watchers, ", "));
-  }
-
   /// The newest snapshot of the shell tool that both sides have of every disk whose replica it made; with the disks
   /// that were taken over by a run that was cut, it is theirs. Empty: there is none.
   std::string shell_tool_base() const {
@@ -583,7 +313,7 @@ class GuestPlanner {
   void plan_adoption(DiskPlan& disk, const ImageState& source, const ImageState& replica) {
     const std::string here = to_string(disk.disk.image.spec);
     const std::string there = to_string(disk.replica.spec);
-    if (!is_named_by_this_guest(disk.replica)) {
+    if (!is_named_by_this_guest(facts_, disk.replica)) {
       stop_at_conflict(
           scope_.vmid, Conflict::another_source,
           "nothing says that {} is this guest's: VM {} on the destination does not have its vmgenid and name the "
@@ -624,7 +354,7 @@ class GuestPlanner {
   /// What was promoted is no replica of its job any more: one of the same name may run from it, the way back.
   bool may_share_name(const ImageRecord& record) const {
     return record.replica->promoted &&
-           (goes_back() || (record.source && record.source->jobs.contains(request_.job_label)));
+           (goes_back(scope_) || (record.source && record.source->jobs.contains(request_.job_label)));
   }
 
   /// How the disk could go back to the destination, if that is where it came from.
@@ -699,14 +429,14 @@ class GuestPlanner {
     if (record->source != disk.identity) another_source(name, *record, disk.identity);
     if (record->job != request_.job_name || record->target_vmid != scope_.target_vmid) another_job(name, *record);
     if (const auto& source = disk.replica_record.source;
-        source && !goes_back() && source->jobs.contains(request_.job_label)) {
+        source && !goes_back(scope_) && source->jobs.contains(request_.job_label)) {
       stop_at_conflict(
           scope_.vmid, Conflict::job_name_taken,
           "{} on the destination is mirrored on by the job '{}', whose recovery points this job would take "
           "for its own; rename one so that their letters and digits differ, with --jobname",
           name, source->jobs.at(request_.job_label).job);
     }
-    check_unwatched(disk.replica, image);
+    check_unwatched(scope_.vmid, disk.replica, image);
   }
 
   void choose_base(DiskPlan& disk, const ImageState& source, const ImageState& replica) {
@@ -860,16 +590,6 @@ class GuestPlanner {
     return "";
   }
 
-  void leave_removals_to_destination() {
-    const std::size_t left =
-        std::erase_if(plan_.removals, [](const Removal& removal) { return !removal.on_source; });
-    if (left == 0) return;
-    plan_.warnings.push_back(fmt::format(
-        "{} snapshots on the destination are not kept by --keepremote={}; its agent is restricted to receiving, so "
-        "'crossover prune' has to remove them there",
-        left, request_.options.keep_remote));
-  }
-
   /// A point that is resumed has the configuration of its own moment.
   void plan_config_of_point() {
     const VmConfig present = parse_vm_config(plan_.replica_config);
@@ -937,6 +657,7 @@ class GuestPlanner {
   const GuestScope& scope_;
   std::chrono::sys_seconds now_;
   const Repair& repair_;
+  GuestFacts facts_;
   PointNames points_;
   GuestPlan plan_;
 };
@@ -946,11 +667,6 @@ class GuestPlanner {
 GuestPlan plan_guest(const MirrorRequest& request, const Inventory& inventory, const GuestScope& scope,
                      std::chrono::sys_seconds now, const Repair& repair) {
   return GuestPlanner(request, inventory, scope, now, repair).run();
-}
-
-std::string consistency_without_freeze(const std::string& why, bool paused, std::size_t disks) {
-  if (paused) return "paused: " + why;
-  return "not frozen: " + why + (disks > 1 ? "; its disks may differ by milliseconds" : "");
 }
 
 }  // namespace crossover

@@ -159,9 +159,6 @@ struct GuestPlan {
   std::optional<Problem> problem;  ///< then there are no steps
 };
 
-/// What a point of that many disks is whose guest ran and was not frozen, but perhaps paused.
-std::string consistency_without_freeze(const std::string& why, bool paused, std::size_t disks);
-
 /// A step in one line, for people.
 std::string describe(const GuestPlan& plan, const Step& step);
 

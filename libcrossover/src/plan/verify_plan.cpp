@@ -8,6 +8,7 @@
 #include <set>
 
 #include "crossover/snapshot_name.hpp"
+#include "plan/image_check.hpp"
 #include "plan/points.hpp"
 #include "plan/stop.hpp"
 
@@ -73,9 +74,7 @@ class VerifyPlanner {
   };
 
   const ImageState* look(const ImageStates& images, const ImageProblems& problems, const ImageRef& ref) const {
-    if (const auto problem = problems.find(ref); problem != problems.end()) {
-      stop(problem->second.code, "VM {}: {}: {}", scope_.vmid, to_string(ref.spec), problem->second.text);
-    }
+    require_looked_at(scope_.vmid, problems, ref);
     return find_image(images, ref);
   }
 

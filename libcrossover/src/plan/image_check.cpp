@@ -1,0 +1,60 @@
+#include "plan/image_check.hpp"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include "plan/stop.hpp"
+#include "plan/target_identity.hpp"
+
+namespace crossover {
+
+void require_looked_at(std::uint32_t vmid, const ImageProblems& problems, const ImageRef& ref) {
+  const auto found = problems.find(ref);
+  if (found == problems.end()) return;
+  stop(found->second.code, "VM {}: {}: {}", vmid, to_string(ref.spec), found->second.text);
+}
+
+void require_all_looked_at(const GuestFacts& facts) {
+  const GuestScope& scope = facts.scope;
+  const Inventory& inventory = facts.inventory;
+  for (const GuestDisk& disk : scope.disks.replicated) {
+    require_looked_at(scope.vmid, inventory.source_problems, disk.image);
+  }
+  for (const ImageRef& ref : scope.replicas) require_looked_at(scope.vmid, inventory.replica_problems, ref);
+  for (const ImageRef& ref : scope.target_images) require_looked_at(scope.vmid, inventory.replica_problems, ref);
+  for (const auto& ref : scope.replaced) {
+    if (ref) require_looked_at(scope.vmid, inventory.replica_problems, *ref);
+  }
+}
+
+void check_promoted(const GuestFacts& facts) {
+  const GuestScope& scope = facts.scope;
+  std::vector<ImageRef> images = scope.replicas;
+  if (!goes_back(scope)) images.insert(images.end(), scope.target_images.begin(), scope.target_images.end());
+  for (const auto& ref : scope.replaced) {
+    if (ref) images.push_back(*ref);
+  }
+  for (const ImageRef& ref : images) {
+    if (is_origin(scope, ref)) continue;
+    const ImageState* image = find_image(facts.inventory.replica_images, ref);
+    if (image == nullptr) continue;
+    const auto record = image_record(*image).replica;
+    if (!record || !record->promoted || record->target_vmid != scope.target_vmid) continue;
+    stop_at_conflict(
+        scope.vmid, Conflict::replica_promoted,
+        "VM {} was made a guest of its own at {}, on {:%Y-%m-%dT%H:%M:%SZ}, and was not "
+        "touched. If it is to stay, take VM {} out of this job; if it is to be a replica again, remove it with "
+        "its disks ('qm destroy {}' over there), and the next run makes a new copy",
+        scope.target_vmid, record->promoted->point, record->promoted->time, scope.vmid, scope.target_vmid);
+  }
+}
+
+void check_unwatched(std::uint32_t vmid, const ImageRef& ref, const ImageState& image) {
+  if (image.watchers.empty()) return;
+  stop_at_conflict(
+      vmid, Conflict::image_in_use,
+      "{} on the destination is open elsewhere, by {}; it was not touched. End what uses it there, and run again",
+      to_string(ref.spec), fmt::join(image.watchers, ", "));
+}
+
+}  // namespace crossover
