@@ -10,13 +10,15 @@
 #include "plan/guest_facts.hpp"
 #include "plan/image_check.hpp"
 #include "plan/mirror_steps.hpp"
+#include "plan/new_point.hpp"
 #include "plan/points.hpp"
 #include "plan/removals.hpp"
-#include "plan/replica_config.hpp"
 #include "plan/restricted_plan.hpp"
+#include "plan/resumption.hpp"
 #include "plan/source_check.hpp"
 #include "plan/stop.hpp"
 #include "plan/target_check.hpp"
+#include "plan/target_config.hpp"
 #include "plan/target_identity.hpp"
 #include "plan/transfer_progress.hpp"
 
@@ -96,11 +98,11 @@ class GuestPlanner {
       points_ = point_names(inventory_.replica_images, scope_.replicas);
       for (std::size_t i = 0; i < scope_.disks.replicated.size(); ++i) plan_disk(i);
       check_origins();
-      plan_resumption();
-      if (!plan_.resumes) name_snapshot();
-      plan_config();
+      plan_resumption(facts_, points_, plan_);
+      if (!plan_.resumes) plan_.snapshot = new_point_name(facts_, plan_.disks, now_);
+      plan_config(facts_, plan_);
       if (plan_.resumes) {
-        plan_config_of_point();
+        plan_config_of_point(facts_, plan_);
       } else {
         plan_.removals = plan_removals(request_, inventory_, plan_.disks, points_, now_);
         if (inventory_.destination.restriction) leave_removals_to_destination(request_, plan_);
@@ -519,137 +521,6 @@ class GuestPlanner {
     }
     disk.full = true;
     disk.replace = true;
-  }
-
-  /// A run that was cut in the middle of a point leaves records that name it. It is completed first, if nothing it
-  /// rests on has changed: only the same diff may be applied to a head that holds a part of it.
-  void plan_resumption() {
-    const ReplicaRecord* begun = nullptr;
-    for (const DiskPlan& disk : plan_.disks) {
-      const auto& record = disk.replica_record.replica;
-      if (record && !disk.take_back && !record->transfer.empty() &&
-          !points_.committed.contains(record->end_snapshot))
-        begun = &*record;
-    }
-    if (begun == nullptr) return;
-    const std::string point = begun->end_snapshot;
-    plan_.not_resumed = why_not_resumed(point);
-    if (!plan_.not_resumed.empty()) return;
-    plan_.resumes = true;
-    plan_.snapshot = point;
-    for (DiskPlan& disk : plan_.disks) {
-      const ReplicaRecord& record = *disk.replica_record.replica;
-      const ImageState& replica = *find_image(inventory_.replica_images, disk.replica);
-      disk.source_end =
-          *find_snapshot(*find_image(inventory_.source_images, disk.disk.image), point, record.end_source_id);
-      disk.applied = record.state == ReplicaState::applied;
-      disk.replace = false;
-      for (const Snapshot& snapshot : replica.snapshots) {
-        if (snapshot.name == point) disk.replica_end = snapshot;
-      }
-      if (disk.applied || !disk.has_progress) continue;
-      const auto progress = parse_progress(replica.metadata.at(std::string(progress_key)));
-      if (progress && progress->id == record.transfer) disk.offset = progress->offset;
-    }
-  }
-
-  std::string why_not_resumed(const std::string& point) const {
-    // It would be completed without what differs.
-    if (!repair_.point.empty()) return fmt::format("for {} differs from the source", repair_.point);
-    const PointConfig* config = nullptr;
-    for (const DiskPlan& disk : plan_.disks) {
-      const std::string replica = to_string(disk.replica.spec);
-      const auto& record = disk.replica_record.replica;
-      if (!record || record->transfer.empty() || record->end_snapshot != point ||
-          record->state == ReplicaState::complete) {
-        return fmt::format("{} has no part in it", replica);
-      }
-      if (find_snapshot(*find_image(inventory_.source_images, disk.disk.image), point, record->end_source_id) ==
-          nullptr) {
-        return fmt::format("its snapshot of {} is gone", to_string(disk.disk.image.spec));
-      }
-      if (record->transfer != transfer_id(*record, disk.source_base, record->end_source_id)) {
-        return fmt::format("{} and its replica do not have the base any more that it started from",
-                           to_string(disk.disk.image.spec));
-      }
-      const auto& snapshots = find_image(inventory_.replica_images, disk.replica)->snapshots;
-      const bool has_end = std::any_of(snapshots.begin(), snapshots.end(),
-                                       [&](const Snapshot& snapshot) { return snapshot.name == point; });
-      if (has_end && record->state != ReplicaState::applied) {
-        return fmt::format("{} has a snapshot of that name that it cannot have yet", replica);
-      }
-      if (record->point) config = &*record->point;
-    }
-    if (config == nullptr) return "nothing says what its configuration was";
-    std::vector<std::string> images;
-    for (const DiskPlan& disk : plan_.disks) images.push_back(to_string(disk.replica.spec));
-    std::vector<std::string> begun = config->images;
-    std::sort(images.begin(), images.end());
-    std::sort(begun.begin(), begun.end());
-    if (images != begun) return "the guest has other disks now";
-    return "";
-  }
-
-  /// A point that is resumed has the configuration of its own moment.
-  void plan_config_of_point() {
-    const VmConfig present = parse_vm_config(plan_.replica_config);
-    for (const DiskPlan& disk : plan_.disks) {
-      const auto& point = disk.replica_record.replica->point;
-      if (!point) continue;
-      VmConfig config = parse_vm_config(point->config);
-      // Records do not hold it.
-      if (const auto password = present.get("cipassword")) config.set("cipassword", *password);
-      plan_.replica_config = config.to_bytes();
-      plan_.firewall = point->firewall;
-      plan_.onboot = point->onboot;
-    }
-    plan_write_firewall();
-  }
-
-  /// Names sort by time even if the clock was set back since the last run.
-  void name_snapshot() {
-    std::chrono::sys_seconds stamp = now_;
-    const auto consider = [&](const ImageState* image) {
-      if (image == nullptr) return;
-      for (const Snapshot& snapshot : image->snapshots) {
-        const auto name = parse_snapshot_name(snapshot.name);
-        if (name && name->job == request_.job_label && name->time >= stamp)
-          stamp = name->time + std::chrono::seconds(1);
-      }
-    };
-    for (const DiskPlan& disk : plan_.disks) {
-      consider(find_image(inventory_.source_images, disk.disk.image));
-      consider(find_image(inventory_.replica_images, disk.replica));
-    }
-    if (!plan_.disks.empty()) plan_.snapshot = to_string(SnapshotName{request_.job_label, stamp});
-  }
-
-  void plan_config() {
-    ReplicaSetting setting;
-    setting.target_vmid = scope_.target_vmid;
-    setting.target_storage = request_.pool;
-    for (std::size_t i = 0; i < scope_.volumes.size(); ++i) {
-      setting.volumes[scope_.disks.replicated[i].key] = scope_.volumes[i];
-    }
-    setting.snippets = inventory_.destination.snippets;
-    for (const Storage& storage : inventory_.destination.storages.storages) setting.storages.insert(storage.id);
-    setting.keep_host_devices = request_.options.keep_host_devices;
-    setting.restriction = inventory_.destination.restriction;
-    ReplicaConfig replica = replica_config(scope_.config, scope_.disks, setting, request_.rewrite);
-    plan_.replica_config = replica.config.to_bytes();
-    plan_.left_out.insert(plan_.left_out.end(), replica.left_out.begin(), replica.left_out.end());
-    plan_.firewall = inventory_.source.guests.at(scope_.vmid).firewall;
-    plan_write_firewall();
-    if (plan_.disks.empty()) {
-      plan_.warnings.push_back("the guest has no disk that is replicated: only its configuration is mirrored");
-    }
-  }
-
-  void plan_write_firewall() {
-    const auto present = inventory_.destination.guests.find(scope_.target_vmid);
-    plan_.write_firewall = present == inventory_.destination.guests.end()
-                               ? plan_.firewall.has_value()
-                               : plan_.firewall != present->second.firewall;
   }
 
   const MirrorRequest& request_;
