@@ -7,6 +7,7 @@
 #include "crossover/error.hpp"
 #include "engine/counting_sink.hpp"
 #include "engine/stall_guard.hpp"
+#include "plan/replica_layout.hpp"
 
 namespace crossover {
 

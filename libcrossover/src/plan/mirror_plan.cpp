@@ -1,18 +1,19 @@
 #include "plan/mirror_plan.hpp"
 
-#include <fmt/format.h>
-
-#include <algorithm>
 #include <set>
 
-#include "crossover/snapshot_name.hpp"
+#include "plan/adoption.hpp"
+#include "plan/first_copy.hpp"
+#include "plan/foreign_image.hpp"
 #include "plan/freeze_plan.hpp"
 #include "plan/guest_facts.hpp"
 #include "plan/image_check.hpp"
 #include "plan/mirror_steps.hpp"
 #include "plan/new_point.hpp"
 #include "plan/points.hpp"
+#include "plan/record_check.hpp"
 #include "plan/removals.hpp"
+#include "plan/replica_layout.hpp"
 #include "plan/restricted_plan.hpp"
 #include "plan/resumption.hpp"
 #include "plan/source_check.hpp"
@@ -23,38 +24,6 @@
 #include "plan/transfer_progress.hpp"
 
 namespace crossover {
-
-namespace {
-
-std::vector<std::string> shell_tool_names(const ImageState& image) {
-  std::vector<std::string> names;
-  for (const Snapshot& snapshot : image.snapshots) {
-    if (parse_shell_tool_snapshot_name(snapshot.name)) names.push_back(snapshot.name);
-  }
-  return names;
-}
-
-const Snapshot* snapshot_named(const ImageState& image, const std::string& name) {
-  const auto found = std::find_if(image.snapshots.begin(), image.snapshots.end(),
-                                  [&](const Snapshot& snapshot) { return snapshot.name == name; });
-  return found == image.snapshots.end() ? nullptr : &*found;
-}
-
-/// Features a replica gets: the source's, without what belongs to the source's own set-up.
-std::uint64_t replica_features(std::uint64_t source) {
-  using namespace image_feature;
-  constexpr std::uint64_t carried = layering | striping | exclusive_lock | object_map | fast_diff | deep_flatten;
-  return (source & carried) | exclusive_lock;
-}
-
-}  // namespace
-
-ImageLayout replica_layout(const ImageLayout& source, const RbdStorage& storage) {
-  ImageLayout layout = source;
-  layout.features = replica_features(source.features);
-  layout.data_pool = storage.data_pool;
-  return layout;
-}
 
 namespace {
 
@@ -133,7 +102,7 @@ class GuestPlanner {
     }
     disk.identity = identity(disk.disk, *source);
     disk.source_record = image_record(*source);
-    check_source_record(disk);
+    check_source_record(facts_, disk);
     disk.layout = replica_layout(source->layout, *inventory_.destination.storages.rbd(request_.pool));
     if (disk.replica.spec == disk.disk.image.spec &&
         inventory_.replica_fsids.at(disk.replica.access) == disk.identity.fsid) {
@@ -146,17 +115,17 @@ class GuestPlanner {
     } else if (is_to_take_back(index)) {
       check_unwatched(scope_.vmid, disk.replica, *replica);
       plan_way_back(disk, *source, *replica);
-    } else if (was_just_created(disk, *replica)) {
+    } else if (was_just_created(facts_, disk, *replica)) {
       check_unwatched(scope_.vmid, disk.replica, *replica);
-      plan_again(disk, *replica);
+      plan_again(facts_, points_, *replica, disk);
     } else {
       disk.replica_record = image_record(*replica);
       disk.has_progress = replica->metadata.contains(std::string(progress_key));
       if (!disk.replica_record.replica && request_.options.adopt) {
         check_unwatched(scope_.vmid, disk.replica, *replica);
-        plan_adoption(disk, *source, *replica);
+        plan_adoption(facts_, *source, *replica, disk, plan_.warnings);
       } else {
-        check_replica_record(disk, *replica);
+        check_replica_record(facts_, disk, *replica);
         choose_base(disk, *source, *replica);
         if (!disk.replaces) disk.replaces = disk.replica_record.replica->replaces;
       }
@@ -248,197 +217,13 @@ class GuestPlanner {
     const bool origin = is_origin(scope_, ref);
     if (origin && record && record->promoted) record.reset();
     if (!origin && (record ? !is_our_replica(facts_, ref) : !is_named_by_this_guest(facts_, ref))) {
-      if (!record) image_name_taken(to_string(ref.spec));
-      another_source(to_string(ref.spec), *record, disk.identity);
+      if (!record) stop_at_taken_name(facts_, to_string(ref.spec));
+      stop_at_other_source(facts_, to_string(ref.spec), *record, disk.identity);
     }
-    if (record && record->job != request_.job_name) another_job(to_string(ref.spec), *record);
+    if (record && record->job != request_.job_name) stop_at_other_job(facts_, to_string(ref.spec), *record);
     check_unwatched(scope_.vmid, ref, old);
     disk.replaces = ReplacedImage{ref.spec, old.id};
     plan_.reseeds = plan_.reseeds || plan_.replica_config_before.has_value();
-  }
-
-  [[noreturn]] void image_name_taken(const std::string& image) const {
-    stop_at_conflict(
-        scope_.vmid, Conflict::image_name_taken,
-        "the image {} exists on the destination and no record says that it is a replica; it was not touched. "
-        "Remove or rename it, or choose another target VMID",
-        image);
-  }
-
-  [[noreturn]] void another_source(const std::string& image, const ReplicaRecord& record,
-                                   const SourceIdentity& identity) const {
-    const bool ours = record.source.guest == scope_.vmid && record.source.fsid == identity.fsid;
-    stop_at_conflict(
-        scope_.vmid, Conflict::another_source,
-        "{} on the destination is the replica of another source: {} (image id {}) of VM {} in the cluster {}, not "
-        "image id {} in {}; {}",
-        image, record.source_image, record.source.image_id, record.source.guest, record.source.fsid,
-        identity.image_id, identity.fsid,
-        ours ? "if the guest was restored, --reseed copies it anew beside the old replica"
-             : "choose another target VMID");
-  }
-
-  [[noreturn]] void another_job(const std::string& image, const ReplicaRecord& record) const {
-    stop_at_conflict(
-        scope_.vmid, Conflict::another_source,
-        "{} on the destination belongs to the job '{}' of VM {}, not to the job '{}'; run that one, or choose "
-        "another target VMID",
-        image, record.job, record.target_vmid, request_.job_name);
-  }
-
-  /// The newest snapshot of the shell tool that both sides have of every disk whose replica it made; with the disks
-  /// that were taken over by a run that was cut, it is theirs. Empty: there is none.
-  std::string shell_tool_base() const {
-    std::optional<std::set<std::string>> common;
-    for (std::size_t i = 0; i < scope_.disks.replicated.size(); ++i) {
-      const ImageState* source = find_image(inventory_.source_images, scope_.disks.replicated[i].image);
-      const ImageState* replica = find_image(inventory_.replica_images, scope_.replicas[i]);
-      if (source == nullptr || replica == nullptr) continue;
-      std::set<std::string> names;
-      if (const auto record = image_record(*replica).replica) {
-        for (const PointIds& point : record->points) {
-          if (point.adopted) names.insert(point.name);
-        }
-        if (names.empty()) continue;
-      } else {
-        for (const std::string& name : shell_tool_names(*replica)) {
-          if (snapshot_named(*source, name) != nullptr) names.insert(name);
-        }
-      }
-      if (common) std::erase_if(*common, [&](const std::string& name) { return !names.contains(name); });
-      if (!common) common = names;
-    }
-    return !common || common->empty() ? "" : *common->rbegin();
-  }
-
-  /// A replica of the shell tool: everything that can be said without reading it.
-  void plan_adoption(DiskPlan& disk, const ImageState& source, const ImageState& replica) {
-    const std::string here = to_string(disk.disk.image.spec);
-    const std::string there = to_string(disk.replica.spec);
-    if (!is_named_by_this_guest(facts_, disk.replica)) {
-      stop_at_conflict(
-          scope_.vmid, Conflict::another_source,
-          "nothing says that {} is this guest's: VM {} on the destination does not have its vmgenid and name the "
-          "image. It was not touched; remove or rename it, or choose another target VMID",
-          there, scope_.target_vmid);
-    }
-    const std::string name = shell_tool_base();
-    if (name.empty()) {
-      stop_at_conflict(
-          scope_.vmid, Conflict::no_common_base,
-          "no snapshot of the shell tool is on both sides of every disk: {} has {}, {} has {}. Nothing was "
-          "touched; --reseed makes a new copy beside the old one",
-          here, names_or_none(shell_tool_names(source)), there, names_or_none(shell_tool_names(replica)));
-    }
-    const Snapshot& source_base = *snapshot_named(source, name);
-    const Snapshot& replica_base = *snapshot_named(replica, name);
-    if (source_base.size_bytes != replica_base.size_bytes) {
-      stop_at_conflict(
-          scope_.vmid, Conflict::size_mismatch,
-          "{} of {} has {} bytes, of {} {}. Nothing was touched; --reseed makes a new copy beside the old one",
-          name, here, source_base.size_bytes, there, replica_base.size_bytes);
-    }
-    disk.adopt = true;
-    disk.source_base = source_base;
-    disk.replica_base = replica_base;
-    disk.replica_newest = replica_base;
-    disk.points = {{name, source_base.id, replica_base.id, false, true}};
-    plan_.warnings.push_back(fmt::format(
-        "the shell tool's snapshots are left as they are: {} of {}, {} of {}; once this run is through "
-        "they can be removed",
-        names_or_none(shell_tool_names(source)), here, names_or_none(shell_tool_names(replica)), there));
-  }
-
-  static std::string names_or_none(const std::vector<std::string>& names) {
-    return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
-  }
-
-  /// What was promoted is no replica of its job any more: one of the same name may run from it, the way back.
-  bool may_share_name(const ImageRecord& record) const {
-    return record.replica->promoted &&
-           (goes_back(scope_) || (record.source && record.source->jobs.contains(request_.job_label)));
-  }
-
-  /// How the disk could go back to the destination, if that is where it came from.
-  std::string way_back(const DiskPlan& disk) const {
-    const ReplicaRecord& record = *disk.source_record.replica;
-    if (!record.promoted || record.source.fsid != inventory_.replica_fsids.at(disk.replica.access)) return "";
-    return fmt::format(". The guest was promoted from VM {} over there: with that as its target it goes back",
-                       record.source.guest);
-  }
-
-  void check_source_record(const DiskPlan& disk) {
-    const ImageRecord& record = disk.source_record;
-    if (record.replica && record.replica->state != ReplicaState::complete) {
-      stop_at_conflict(scope_.vmid, Conflict::source_unfinished,
-                       "{} is itself a replica whose last transfer is not finished; run its own job first",
-                       to_string(disk.disk.image.spec));
-    }
-    if (record.replica && normalize_job(record.replica->job) == request_.job_label && !may_share_name(record)) {
-      stop_at_conflict(
-          scope_.vmid, Conflict::job_name_taken,
-          "{} is itself a replica of the job '{}', whose recovery points this job would take for its own; "
-          "give it a --jobname that differs in letters and digits{}",
-          to_string(disk.disk.image.spec), record.replica->job, way_back(disk));
-    }
-    if (!record.source) return;
-    const auto job = record.source->jobs.find(request_.job_label);
-    if (job == record.source->jobs.end()) return;
-    if (job->second.job != request_.job_name) {
-      stop_at_conflict(
-          scope_.vmid, Conflict::job_name_taken,
-          "the jobs '{}' and '{}' would share their snapshots' names; rename one so that their letters and "
-          "digits differ",
-          job->second.job, request_.job_name);
-    }
-    if (job->second.destination_fsid != inventory_.replica_fsids.at(disk.replica.access) ||
-        job->second.target_vmid != scope_.target_vmid) {
-      stop_at_conflict(scope_.vmid, Conflict::job_name_taken,
-                       "the job '{}' mirrors this guest to VM {} on the cluster {}; a second destination needs a "
-                       "--jobname of "
-                       "its own",
-                       request_.job_name, job->second.target_vmid, job->second.destination_fsid);
-    }
-  }
-
-  /// A run that is cut right after it created an image leaves one that says nothing. Only the source's record says
-  /// then that it is ours; the run that replaces it proves as well that it is empty.
-  bool was_just_created(const DiskPlan& disk, const ImageState& image) const {
-    const auto& record = disk.source_record.source;
-    if (!record || !record->jobs.contains(request_.job_label)) return false;
-    return record->jobs.at(request_.job_label).creating == to_string(disk.replica.spec) && image.metadata.empty() &&
-           has_only_our_snapshots(image);
-  }
-
-  bool has_only_our_snapshots(const ImageState& image) const {
-    return std::all_of(image.snapshots.begin(), image.snapshots.end(), [this](const Snapshot& snapshot) {
-      const auto name = parse_snapshot_name(snapshot.name);
-      return name && name->job == request_.job_label;
-    });
-  }
-
-  void check_replica_record(const DiskPlan& disk, const ImageState& image) {
-    const std::string name = to_string(disk.replica.spec);
-    const auto& record = disk.replica_record.replica;
-    if (!record && !shell_tool_names(image).empty()) {
-      stop_at_conflict(
-          scope_.vmid, Conflict::image_name_taken,
-          "the image {} exists on the destination, and its snapshots ({}) look like the shell tool's; it was not "
-          "touched. --adopt takes it over if its content is the source's",
-          name, fmt::join(shell_tool_names(image), ", "));
-    }
-    if (!record) image_name_taken(name);
-    if (record->source != disk.identity) another_source(name, *record, disk.identity);
-    if (record->job != request_.job_name || record->target_vmid != scope_.target_vmid) another_job(name, *record);
-    if (const auto& source = disk.replica_record.source;
-        source && !goes_back(scope_) && source->jobs.contains(request_.job_label)) {
-      stop_at_conflict(
-          scope_.vmid, Conflict::job_name_taken,
-          "{} on the destination is mirrored on by the job '{}', whose recovery points this job would take "
-          "for its own; rename one so that their letters and digits differ, with --jobname",
-          name, source->jobs.at(request_.job_label).job);
-    }
-    check_unwatched(scope_.vmid, disk.replica, image);
   }
 
   void choose_base(DiskPlan& disk, const ImageState& source, const ImageState& replica) {
@@ -485,7 +270,7 @@ class GuestPlanner {
             "newest was {}). The replica was not touched; --reseed makes a new copy beside it",
             to_string(disk.disk.image.spec), to_string(disk.replica.spec), points.back().name);
       }
-      plan_again(disk, replica);
+      plan_again(facts_, points_, replica, disk);
       return;
     }
     const bool settled = record.state == ReplicaState::complete ||
@@ -496,31 +281,6 @@ class GuestPlanner {
       const Snapshot* there = find_snapshot(replica, point->name, point->replica_id);
       if (there != nullptr) disk.replica_newest = *there;
     }
-  }
-
-  /// A first copy that never became a recovery point: nothing in it is worth keeping, if it is only ours.
-  void plan_again(DiskPlan& disk, const ImageState& replica) {
-    if (!has_only_our_snapshots(replica)) {
-      std::vector<std::string> names;
-      for (const Snapshot& snapshot : replica.snapshots) names.push_back(snapshot.name);
-      stop_at_conflict(
-          scope_.vmid, Conflict::image_name_taken,
-          "{} is an unfinished first copy, but not all of its snapshots ({}) are ours; remove the others, or "
-          "the image",
-          to_string(disk.replica.spec), fmt::join(names, ", "));
-    }
-    for (const Snapshot& snapshot : replica.snapshots) {
-      if (points_.committed.contains(snapshot.name)) {
-        stop_at_conflict(
-            scope_.vmid, Conflict::no_common_base,
-            "{} has the recovery point {}, but its record says that it has none; it was not touched. --reseed "
-            "makes a "
-            "new copy beside it",
-            to_string(disk.replica.spec), snapshot.name);
-      }
-    }
-    disk.full = true;
-    disk.replace = true;
   }
 
   const MirrorRequest& request_;

@@ -93,9 +93,6 @@ struct Removal {
   bool point_config = false;  ///< remove the point's configuration from this image's metadata as well
 };
 
-/// What a copy of an image is made like, on a storage of the destination.
-ImageLayout replica_layout(const ImageLayout& source, const RbdStorage& storage);
-
 /// What is done, in this order.
 enum class StepKind {
   verify_content,  ///< disk: compare the whole of a snapshot that is to be adopted

@@ -1,0 +1,35 @@
+#include "plan/foreign_image.hpp"
+
+#include "plan/stop.hpp"
+
+namespace crossover {
+
+void stop_at_taken_name(const GuestFacts& facts, const std::string& image) {
+  stop_at_conflict(
+      facts.scope.vmid, Conflict::image_name_taken,
+      "the image {} exists on the destination and no record says that it is a replica; it was not touched. "
+      "Remove or rename it, or choose another target VMID",
+      image);
+}
+
+void stop_at_other_source(const GuestFacts& facts, const std::string& image, const ReplicaRecord& record,
+                          const SourceIdentity& identity) {
+  const bool ours = record.source.guest == facts.scope.vmid && record.source.fsid == identity.fsid;
+  stop_at_conflict(
+      facts.scope.vmid, Conflict::another_source,
+      "{} on the destination is the replica of another source: {} (image id {}) of VM {} in the cluster {}, not "
+      "image id {} in {}; {}",
+      image, record.source_image, record.source.image_id, record.source.guest, record.source.fsid,
+      identity.image_id, identity.fsid,
+      ours ? "if the guest was restored, --reseed copies it anew beside the old replica"
+           : "choose another target VMID");
+}
+
+void stop_at_other_job(const GuestFacts& facts, const std::string& image, const ReplicaRecord& record) {
+  stop_at_conflict(facts.scope.vmid, Conflict::another_source,
+                   "{} on the destination belongs to the job '{}' of VM {}, not to the job '{}'; run that one, or "
+                   "choose another target VMID",
+                   image, record.job, record.target_vmid, facts.request.job_name);
+}
+
+}  // namespace crossover
