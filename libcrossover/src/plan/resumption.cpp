@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "plan/restricted_config.hpp"
 #include "plan/transfer_progress.hpp"
 
 namespace crossover {
@@ -54,6 +55,17 @@ std::string why_disk_not_resumed(const GuestFacts& facts, const DiskPlan& disk, 
   return "";
 }
 
+/// A point that was begun with a key that is not restricted may have a configuration that another one may not send.
+std::string why_refused(const GuestFacts& facts, const PointConfig& point) {
+  const auto& restriction = facts.inventory.destination.restriction;
+  if (!restriction) return "";
+  const std::vector<RefusedSetting> refused =
+      refused_settings(parse_vm_config(point.config), facts.scope.target_vmid, *restriction);
+  if (refused.empty()) return "";
+  return fmt::format("the destination's agent refuses {} in its configuration: {}", refused.front().key,
+                     refused.front().reason);
+}
+
 /// The same of the whole point.
 std::string why_not_resumed(const GuestFacts& facts, const std::vector<DiskPlan>& disks, const std::string& point) {
   // It would be completed without what differs.
@@ -71,7 +83,7 @@ std::string why_not_resumed(const GuestFacts& facts, const std::vector<DiskPlan>
   std::sort(images.begin(), images.end());
   std::sort(begun.begin(), begun.end());
   if (images != begun) return "the guest has other disks now";
-  return "";
+  return why_refused(facts, *config);
 }
 
 void resume_disk(const GuestFacts& facts, const std::string& point, DiskPlan& disk) {

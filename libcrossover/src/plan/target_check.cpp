@@ -10,7 +10,7 @@ namespace crossover {
 namespace {
 
 /// True if the destination is the cluster the guest is in: the same Ceph, or (for a guest without disks) the same
-/// node by address or host key.
+/// node by address and host key.
 bool is_same_cluster(const GuestFacts& facts) {
   const Inventory& inventory = facts.inventory;
   for (const auto& [access, fsid] : inventory.source_fsids) {

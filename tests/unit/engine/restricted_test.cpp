@@ -162,6 +162,34 @@ TEST_CASE("a guest is mirrored through a restricted agent, without what would be
   CHECK(parse_vm_config(stage.clusters.destination.config(99100).value()).get("args") == "-device evil");
 }
 
+TEST_CASE("a point that was begun with more than a restricted agent takes is begun again") {
+  Stage stage;
+  const auto restriction = stage.clusters.restriction;
+  stage.clusters.restriction.reset();
+  VmConfig config = parse_vm_config(stage.clusters.source.config(100).value());
+  config.set("args", "-device evil");
+  stage.clusters.source.set_config(100, config.to_bytes());
+  SUBCASE("after a point") {
+    stage.run_well();
+    stage.clusters.write_at_random();
+  }
+  SUBCASE("as the first copy") {}
+  stage.clusters.faults.arm("destination write_diff backup/vm-99100-disk-1-hdd finish #1", Fault::fails);
+  REQUIRE(stage.run().outcome == Outcome::failed);
+  const std::string begun = image_record(stage.clusters.replica_images.find(second).value()).replica->end_snapshot;
+  REQUIRE_FALSE(begun.empty());
+
+  stage.clusters.faults.arm();
+  stage.clusters.restriction = restriction;
+  CHECK(stage.run_well() != begun);
+  CHECK_FALSE(only(stage.last).resumed);
+  const auto& warnings = only(stage.last).warnings;
+  CHECK(std::any_of(warnings.begin(), warnings.end(), [&](const std::string& warning) {
+    return contains(warning, begun + " cannot be completed, the destination's agent refuses args");
+  }));
+  stage.run_well();
+}
+
 TEST_CASE("what the destination's administrator gave a replica does not keep it from being mirrored") {
   Stage stage;
   stage.run_well();
