@@ -238,7 +238,8 @@ class Machine:
             "-nodefaults", "-display", "none", "-accel", accel, "-cpu", CPUS.get(accel, "host"), "-machine", machine,
             "-m", str(memory_mib(conf)), "-smp", str(cpus(conf)),
             "-kernel", settings["guest_kernel"], "-initrd", settings["guest_initrd"],
-            "-append", "console=ttyS0 panic=-1 quiet",
+            # An emulated processor takes seconds for what the kernel tests of itself and guards against.
+            "-append", "console=ttyS0 panic=-1 quiet cryptomgr.notests mitigations=off",
             "-chardev", f"socket,id=qmp,path={run}/{vmid}.qmp,server=on,wait=off", "-mon", "chardev=qmp,mode=control",
             "-pidfile", f"{run}/{vmid}.pid", "-chardev", f"file,id=console,path={run}/{vmid}.console.log,append=on",
             "-serial", "chardev:console"]
