@@ -88,16 +88,21 @@ ConnectionPool::Lease ConnectionPool::acquire_extra(const std::stop_token& stop)
 }
 
 void ConnectionPool::put(std::unique_ptr<Connection> connection, bool counted) noexcept {
-  std::vector<Idle> distrusted;  // destroyed without the lock
+  std::vector<Idle> distrusted;  // both are destroyed without the lock
+  std::vector<Ahead> ahead;
   const bool broke = connection && !connection->usable();
   if (broke) connection.reset();
   {
     const std::lock_guard lock(mutex_);
-    if (broke) distrusted.swap(idle_);
+    if (broke) {
+      distrusted.swap(idle_);
+      ahead.swap(ahead_);
+    }
     if (connection) idle_.push_back({std::move(connection), std::chrono::steady_clock::now()});
     if (counted) --in_use_;
   }
   freed_.notify_one();
+  for (Ahead& one : ahead) one.stop.request_stop();
 }
 
 }  // namespace crossover::agent

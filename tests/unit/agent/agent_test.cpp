@@ -574,6 +574,30 @@ TEST_CASE("whoever needs a connection that cannot be opened ahead hears why, and
   CHECK(pool->acquire({})->usable());
 }
 
+TEST_CASE("a connection that is opened ahead is not trusted once another one broke") {
+  Far* target = nullptr;
+  std::atomic<int> started = 0;
+  std::latch reached(1);
+  Far far([&](int in, int out) {
+    if (++started != 2) return target->serve(in, out);
+    // Says nothing until the client is gone.
+    reached.count_down();
+    std::array<std::byte, 64> buffer{};
+    while (::read(in, buffer.data(), buffer.size()) > 0) {
+    }
+  });
+  target = &far;
+  const auto pool = pool_of(far.shell);
+  {
+    const auto broken = pool->acquire({});
+    pool->open_ahead();
+    reached.wait();
+    broken->give_up();
+  }
+  CHECK(pool->acquire({})->usable());
+  CHECK(started == 3);
+}
+
 TEST_CASE("whoever is cancelled does not wait for a connection that is opened ahead") {
   // Says nothing until the client is gone.
   Far far([](int in, int) {
