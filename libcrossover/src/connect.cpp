@@ -26,6 +26,7 @@
 #include "engine/rate_limiter.hpp"
 #include "engine/throttled_hold.hpp"
 #include "engine/throttled_shell.hpp"
+#include "plan/guest_disks.hpp"
 #include "pve/pve_cluster.hpp"
 #include "pve/storage_files.hpp"
 #include "rbd/librbd_leases.hpp"
@@ -136,8 +137,8 @@ SshHost entry_host(const MirrorRequest& request) {
   host.port = 0;
   host.ciphers = request.options.ssh_cipher;
   host.accept_new_host_keys = request.options.accept_new_host_keys;
-  // What is held has one beside them: the configuration and every disk of the guests at hand. With fewer, guests that
-  // hold some of theirs could wait for each other's.
+  // What is held has one beside them: the configuration and every disk of the guests at hand. With fewer, guests
+  // that hold some of theirs could wait for each other's.
   host.max_sessions = connections(request) + request.parallel * (max_disks + 1);
   return host;
 }
@@ -293,7 +294,8 @@ class Destination final : public Hypervisor, public GuestPower, public ImageStor
     if (request_.options.transport != "rbd") {
       const std::string memory = std::to_string(request_.memory_bytes);
       auto pool = std::make_shared<agent::ConnectionPool>(
-          shell_, connections(request_), std::vector<std::string>{"crossover", "agent", "--memory=" + memory});
+          shell_, connections(request_), std::vector<std::string>{"crossover", "agent", "--memory=" + memory},
+          [this](agent::Connection& connection, const std::stop_token& stopped) { prepare(connection, stopped); });
       try {
         // Kept by the pool for the first request.
         (void)pool->acquire(stop);
@@ -313,6 +315,18 @@ class Destination final : public Hypervisor, public GuestPower, public ImageStor
       }
     }
     return std::make_unique<CommandWay>(request_, shell_);
+  }
+
+  /// Connecting to Ceph takes the agent as long as the survey; it is to do both at once.
+  void prepare(agent::Connection& connection, const std::stop_token& stop) const {
+    agent::Json storage{{"storage", request_.pool}};
+    storage["user"] = request_.destination_user;
+    try {
+      connection.call("prepare", std::move(storage), stop);
+    } catch (const Error&) {
+      // Whoever cannot get ready is asked all the same.
+      if (!connection.usable()) throw;
+    }
   }
 
   const MirrorRequest& request_;
@@ -406,8 +420,9 @@ class AgentProcess {
           return std::make_unique<LibrbdStore>(std::move(access), share.reads(), share.writes());
         }) {
     if (options.restriction) receive_only_.emplace(*options.restriction, cluster_, stores_);
-    server_.emplace(in, out, receive_only_ ? receive_only_->side() : Side{cluster_, cluster_, stores_},
-                    share_.total());
+    server_.emplace(
+        in, out, side(), share_.total(),
+        [this](const std::string& storage, const std::optional<CephUser>& user) { prepare(storage, user); });
   }
 
   void serve(std::stop_token stop) {
@@ -419,17 +434,35 @@ class AgentProcess {
     }
     // Lets go of what is held, which can hang as well.
     server_.reset();
+    if (preparing_.valid()) preparing_.wait();
     if (failure) std::rethrow_exception(failure);
   }
   [[nodiscard]] std::stop_token ending() const { return server_->ending(); }
 
  private:
+  Side side() { return receive_only_ ? receive_only_->side() : Side{cluster_, cluster_, stores_}; }
+
+  /// Connects to a storage's Ceph, which stays connected.
+  void prepare(const std::string& storage, const std::optional<CephUser>& user) {
+    if (preparing_.valid()) return;
+    preparing_ = std::async(std::launch::async, [this, storage, user] {
+      try {
+        ClusterInventory cluster = read_storage_files();
+        cluster.ceph_user = user;
+        const auto rbd = cluster.storages.rbd(storage);
+        if (rbd) (void)side().images.open(storage_access(cluster, *rbd)).fsid();
+      } catch (const Error&) {  // NOLINT(bugprone-empty-catch): the request that needs it meets the same
+      }
+    });
+  }
+
   MemoryShare share_;
   LocalShell shell_;
   PveCluster cluster_;
   StoreCache<LibrbdStore> stores_;
   std::optional<ReceiveOnly> receive_only_;
   std::optional<agent::Server> server_;
+  std::future<void> preparing_;
 };
 
 }  // namespace

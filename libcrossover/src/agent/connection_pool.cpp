@@ -15,8 +15,12 @@ ConnectionPool::Lease::~Lease() {
 }
 
 ConnectionPool::ConnectionPool(std::shared_ptr<Shell> shell, std::size_t limit, std::vector<std::string> command,
-                               std::chrono::milliseconds silence)
-    : shell_(std::move(shell)), limit_(limit), command_(std::move(command)), silence_(silence) {}
+                               Prepare prepare, std::chrono::milliseconds silence)
+    : shell_(std::move(shell)),
+      limit_(limit),
+      command_(std::move(command)),
+      prepare_(std::move(prepare)),
+      silence_(silence) {}
 
 ConnectionPool::~ConnectionPool() {
   // Each is waited for when it is destroyed.
@@ -25,6 +29,7 @@ ConnectionPool::~ConnectionPool() {
 
 ConnectionPool::Idle ConnectionPool::open(const std::stop_token& stop) const {
   auto connection = std::make_unique<Connection>(*shell_, command_, silence_, stop);
+  if (prepare_) prepare_(*connection, stop);
   return {std::move(connection), std::chrono::steady_clock::now()};
 }
 

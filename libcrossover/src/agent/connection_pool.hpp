@@ -5,6 +5,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
+#include <functional>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -21,10 +22,13 @@ namespace crossover::agent {
 /// in the same way, and nothing said so yet. Thread-safe.
 class ConnectionPool : public std::enable_shared_from_this<ConnectionPool> {
  public:
+  /// What is done with a connection that was just opened, before anybody has it.
+  using Prepare = std::function<void(Connection& connection, const std::stop_token& stop)>;
+
   /// At most `limit` leases at once; who wants another waits. `command` starts the agent; for `silence` see
   /// Connection.
   explicit ConnectionPool(std::shared_ptr<Shell> shell, std::size_t limit = 4,
-                          std::vector<std::string> command = {"crossover", "agent"},
+                          std::vector<std::string> command = {"crossover", "agent"}, Prepare prepare = {},
                           std::chrono::milliseconds silence = std::chrono::seconds{45});
   ~ConnectionPool();
   ConnectionPool(const ConnectionPool&) = delete;
@@ -47,8 +51,8 @@ class ConnectionPool : public std::enable_shared_from_this<ConnectionPool> {
     bool counted_;
   };
 
-  /// Begins to open a connection, for whoever needs one next and finds none free; the caller goes on. What goes wrong
-  /// with it is thrown where it is acquired.
+  /// Begins to open a connection, for whoever needs one next and finds none free; the caller goes on. What goes
+  /// wrong with it is thrown where it is acquired.
   void open_ahead();
   /// A free connection, the one that was used last, or a new one. Throws Cancelled and what Connection throws.
   Lease acquire(const std::stop_token& stop);
@@ -81,6 +85,7 @@ class ConnectionPool : public std::enable_shared_from_this<ConnectionPool> {
   std::shared_ptr<Shell> shell_;
   std::size_t limit_;
   std::vector<std::string> command_;
+  Prepare prepare_;
   std::chrono::milliseconds silence_;
   std::mutex mutex_;  // guards what follows
   std::condition_variable_any freed_;

@@ -1,6 +1,7 @@
 /// \file
 /// Requests and answers as JSON. The operations and what they take and give:
 ///
+///     prepare               storage, user or null                    null; that storage's images come next
 ///     find_all              access, images                           list of ImageState or null
 ///     fsid                  access                                   string
 ///     available_bytes       access, pool                             number
@@ -25,7 +26,7 @@
 ///     held_head_unchanged_since_transfer  transfer                   boolean
 ///     held_write_diff       from                                     null; a transfer; {"digest"}
 ///     held_create_snapshot  name                                     Snapshot
-///     survey                versions: boolean                        ClusterInventory
+///     survey                versions: boolean, guests or null        ClusterInventory
 ///     read_config           node, vmid                               ConfigVersion or null
 ///     write_config          node, vmid, expected or null, bytes      ConfigVersion
 ///     write_firewall        vmid, bytes or null

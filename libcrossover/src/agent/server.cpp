@@ -42,11 +42,12 @@ std::vector<BlockHash> hash_blocks(ImageStore& store, const ImageSpec& image, co
 
 }  // namespace
 
-Server::Server(int in, int out, Side side, std::uint64_t memory_bytes, std::chrono::milliseconds silence,
-               std::chrono::milliseconds beat)
+Server::Server(int in, int out, Side side, std::uint64_t memory_bytes, Prepare prepare,
+               std::chrono::milliseconds silence, std::chrono::milliseconds beat)
     : stream_(in, out, ending_.get_token()),
       side_(side),
       memory_bytes_(memory_bytes),
+      prepare_(std::move(prepare)),
       inbox_(stream_, ending_, memory_bytes / 2, silence),
       beat_(beat),
       beating_([this](const std::stop_token& destroyed) { this->beat(destroyed); }) {}
@@ -125,6 +126,12 @@ bool Server::handle(const Json& request) {
 std::optional<Json> Server::dispatch(const std::string& operation, const Json& request) {
   if (request.contains("access")) return images(operation, request);
   if (operation == "ping") return Json(nullptr);
+  if (operation == "prepare") {
+    const auto storage = argument<std::string>(request, "storage");
+    const auto user = argument<std::optional<CephUser>>(request, "user");
+    if (prepare_) prepare_(storage, user);
+    return Json(nullptr);
+  }
   if (operation == "release" || operation.starts_with("held_")) return held(operation, request);
   return hypervisor(operation, request);
 }

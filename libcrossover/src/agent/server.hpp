@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -25,12 +26,16 @@ namespace crossover::agent {
 /// becomes the former one again, an image that is held is not any more.
 class Server {
  public:
+  /// Begins to get ready for requests about a storage, as this user if there is one, and returns at once. What goes
+  /// wrong is for those requests to meet.
+  using Prepare = std::function<void(const std::string& storage, const std::optional<CephUser>& user)>;
+
   /// Does not own the descriptors; see FdStream for what it needs of them. Of a transfer's content at most
   /// `memory_bytes` are under way, half of them ahead of the image, and less if the client says so. A client that
   /// says nothing for `silence` while it sends a transfer, or holds an image, is gone: its host may have died, and
   /// with it the word that it did.
   /// Every `beat` the client hears that its request is being worked on.
-  Server(int in, int out, Side side, std::uint64_t memory_bytes = std::uint64_t{32} << 20,
+  Server(int in, int out, Side side, std::uint64_t memory_bytes = std::uint64_t{32} << 20, Prepare prepare = {},
          std::chrono::milliseconds silence = std::chrono::seconds{45},
          std::chrono::milliseconds beat = std::chrono::seconds{5});
   ~Server();
@@ -68,6 +73,7 @@ class Server {
   FdStream stream_;
   Side side_;
   std::uint64_t memory_bytes_;
+  Prepare prepare_;
   Inbox inbox_;
   std::chrono::milliseconds beat_;
   std::unique_ptr<GuestHold> guest_hold_;

@@ -54,7 +54,8 @@ std::optional<Error> error_of(const std::function<void()>& action) {
 std::shared_ptr<agent::ConnectionPool> pool_of(std::shared_ptr<Shell> shell,
                                                std::chrono::milliseconds silence = std::chrono::seconds(45)) {
   return std::make_shared<agent::ConnectionPool>(std::move(shell), 4,
-                                                 std::vector<std::string>{"crossover", "agent"}, silence);
+                                                 std::vector<std::string>{"crossover", "agent"},
+                                                 agent::ConnectionPool::Prepare{}, silence);
 }
 
 /// A store in memory with one image of 64 MiB, behind an agent that `serve` runs.
@@ -81,7 +82,7 @@ struct Far {
 
   void serve(int in, int out) {
     try {
-      agent::Server(in, out, {hypervisor, hypervisor, stores}, 16 * mib, silence, beat).serve(stop.get_token());
+      agent::Server(in, out, {hypervisor, hypervisor, stores}, 16 * mib, {}, silence, beat).serve(stop.get_token());
     } catch (...) {
       if (on_served) on_served();
       throw;
@@ -574,6 +575,39 @@ TEST_CASE("whoever needs a connection that cannot be opened ahead hears why, and
   CHECK(pool->acquire({})->usable());
 }
 
+TEST_CASE("every connection is made ready before anybody has it, also one that is opened ahead") {
+  MemoryImageStore memory;
+  NoHypervisor hypervisor;
+  OneStore stores(memory);
+  std::mutex mutex;
+  std::vector<std::string> prepared;
+  const auto shell = std::make_shared<SocketShell>([&](int in, int out) {
+    const auto prepare = [&](const std::string& storage, const std::optional<CephUser>& user) {
+      const std::scoped_lock lock(mutex);
+      prepared.push_back(storage + (user ? " as " + user->name + " of " + user->keyring : ""));
+    };
+    agent::Server(in, out, {hypervisor, hypervisor, stores}, 16 * mib, prepare).serve({});
+  });
+  std::atomic<int> asked = 0;
+  const auto pool = std::make_shared<agent::ConnectionPool>(
+      shell, 4, std::vector<std::string>{"crossover", "agent"},
+      [&](agent::Connection& connection, const std::stop_token& stop) {
+        if (++asked == 3) throw Error(ErrorCode::unreachable, "prepare", "agent", "it is gone", true);
+        agent::Json storage{{"storage", "data"}};
+        storage["user"] = asked == 1 ? std::optional(CephUser{"backup", "/k"}) : std::nullopt;
+        connection.call("prepare", std::move(storage), stop);
+      });
+  const auto first = pool->acquire({});
+  pool->open_ahead();
+  const auto second = pool->acquire({});
+  {
+    const std::scoped_lock lock(mutex);
+    CHECK(prepared == std::vector<std::string>{"data as backup of /k", "data"});
+  }
+  CHECK(error_of([&] { (void)pool->acquire({}); }));
+  CHECK(pool->acquire({})->usable());
+}
+
 TEST_CASE("a connection that is opened ahead is not trusted once another one broke") {
   Far* target = nullptr;
   std::atomic<int> started = 0;
@@ -657,9 +691,9 @@ TEST_CASE("an agent gives the hashes of so many blocks and no more in one answer
   const auto lease = pool_of(far.shell)->acquire({});
   const auto asked_for = [&](std::uint64_t blocks) {
     const BlockSelection selection{.block_bytes = block_bytes, .ranges = {{0, blocks * block_bytes}}, .sample = {}};
-    return lease->call(
-        "hash_blocks",
-        {{"access", CephAccess{}}, {"image", image}, {"snapshot", snapshot}, {"blocks", selection}}, {});
+    return lease->call("hash_blocks",
+                       {{"access", CephAccess{}}, {"image", image}, {"snapshot", snapshot}, {"blocks", selection}},
+                       {});
   };
   CHECK(asked_for(most).size() == most);
   const auto error = error_of([&] { asked_for(most + 1); });
@@ -717,8 +751,8 @@ class OneGuest final : public Hypervisor, public GuestPower {
     found.entry_node = "pve04";
     found.name = "west";
     found.writable = true;
-    found.nodes["pve04"] = {
-        "pve04", "10.0.0.4", true, "", "pve-manager/8", "ceph 18", "10.1.2", "EPYC", {"vmbr0"}, "pve04 ssh-rsa AAAA\n"};
+    found.nodes["pve04"] = {"pve04",   "10.0.0.4", true,   "",        "pve-manager/8",
+                            "ceph 18", "10.1.2",   "EPYC", {"vmbr0"}, "pve04 ssh-rsa AAAA\n"};
     found.nodes["pve05"] = {.name = "pve05", .unreachable = "no route"};
     found.storages = parse_storage_config("rbd: a\n\tpool p\n\tnodes pve04\n\tcontent images\n\nbroken line\n");
     found.ceph_files = {"a.keyring"};
@@ -933,7 +967,7 @@ TEST_CASE("a guest may take longer to shut down than an agent may be silent") {
   OneStore stores(memory);
   std::chrono::milliseconds beat{100};
   const auto shell = std::make_shared<SocketShell>([&](int in, int out) {
-    agent::Server(in, out, {guest, guest, stores}, 16 * mib, std::chrono::seconds(45), beat).serve({});
+    agent::Server(in, out, {guest, guest, stores}, 16 * mib, {}, std::chrono::seconds(45), beat).serve({});
   });
   guest.shutting_down = [&](const std::stop_token&) { std::this_thread::sleep_for(3 * silence); };
   const auto shut_down = [&] {
