@@ -231,8 +231,8 @@ class Destination final : public Hypervisor, public GuestPower, public ImageStor
   ImageStore& open(const CephAccess& access) override { return side({}).images.open(access); }
   void set_transfer_memory(std::uint64_t bytes) override { side({}).images.set_transfer_memory(bytes); }
 
-  ClusterInventory survey(SurveyDetail detail, std::stop_token stop) override {
-    return side(stop).hypervisor.survey(detail, stop);
+  ClusterInventory survey(const SurveyScope& scope, std::stop_token stop) override {
+    return side(stop).hypervisor.survey(scope, stop);
   }
   std::optional<ConfigVersion> read_config(const std::string& node, std::uint32_t vmid,
                                            std::stop_token stop) override {

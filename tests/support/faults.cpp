@@ -152,6 +152,7 @@ std::stop_token Faults::stop() const {
 }
 
 bool Faults::enter(const std::string& what) {
+  if (at) at(what);
   const std::scoped_lock lock(mutex_);
   if (dead_) throw Error(ErrorCode::unreachable, "call", what, "the process was killed");
   calls_.push_back(fmt::format("{} #{}", what, ++counts_[what]));
@@ -270,8 +271,8 @@ std::string FaultyHypervisor::name(std::string_view operation, std::uint32_t vmi
   return fmt::format("{} {} {}", side_, operation, vmid);
 }
 
-ClusterInventory FaultyHypervisor::survey(SurveyDetail detail, std::stop_token stop) {
-  return faults_.pass(side_ + " survey", [&] { return hypervisor_.survey(detail, stop); });
+ClusterInventory FaultyHypervisor::survey(const SurveyScope& scope, std::stop_token stop) {
+  return faults_.pass(side_ + " survey", [&] { return hypervisor_.survey(scope, stop); });
 }
 
 std::optional<ConfigVersion> FaultyHypervisor::read_config(const std::string& node, std::uint32_t vmid,

@@ -40,6 +40,8 @@ class Faults {
   [[nodiscard]] std::vector<std::string> calls() const;
   /// True if the chosen call came.
   [[nodiscard]] bool happened() const;
+  /// Called with the name of each call before it is made, from the thread that makes it.
+  std::function<void(const std::string& call)> at;
   /// Of this run; Fault::cancels triggers it.
   [[nodiscard]] std::stop_token stop() const;
 
@@ -115,7 +117,7 @@ class FaultyHypervisor final : public Hypervisor {
   FaultyHypervisor(std::string side, Hypervisor& hypervisor, Faults& faults)
       : side_(std::move(side)), hypervisor_(hypervisor), faults_(faults) {}
 
-  ClusterInventory survey(SurveyDetail detail, std::stop_token stop) override;
+  ClusterInventory survey(const SurveyScope& scope, std::stop_token stop) override;
   std::optional<ConfigVersion> read_config(const std::string& node, std::uint32_t vmid,
                                            std::stop_token stop) override;
   ConfigVersion write_config(const std::string& node, std::uint32_t vmid,

@@ -116,7 +116,7 @@ MemoryHypervisor::MemoryHypervisor(std::string name, const std::vector<std::stri
   next_memory_ = std::hash<std::string>{}(inventory.name) % 1'000'000 * 1'000'000;
 }
 
-ClusterInventory MemoryHypervisor::survey(SurveyDetail /*detail*/, std::stop_token stop) {
+ClusterInventory MemoryHypervisor::survey(const SurveyScope& /*scope*/, std::stop_token stop) {
   check_stop(stop);
   const std::scoped_lock lock(mutex_);
   return inventory;

@@ -40,7 +40,7 @@ class MemoryHypervisor final : public Hypervisor, public GuestPower {
   /// A cluster of these nodes, all of them online; the first is the one we come in by.
   MemoryHypervisor(std::string name, const std::vector<std::string>& nodes, const std::string& storage_cfg);
 
-  ClusterInventory survey(SurveyDetail detail, std::stop_token stop) override;
+  ClusterInventory survey(const SurveyScope& scope, std::stop_token stop) override;
   std::optional<ConfigVersion> read_config(const std::string& node, std::uint32_t vmid,
                                            std::stop_token stop) override;
   ConfigVersion write_config(const std::string& node, std::uint32_t vmid,

@@ -10,7 +10,7 @@ namespace crossover::test {
 /// Refuses everything with Error{unsupported}.
 class NoHypervisor final : public Hypervisor, public GuestPower {
  public:
-  ClusterInventory survey(SurveyDetail, std::stop_token) override { refuse(); }
+  ClusterInventory survey(const SurveyScope&, std::stop_token) override { refuse(); }
   std::optional<ConfigVersion> read_config(const std::string&, std::uint32_t, std::stop_token) override {
     refuse();
   }

@@ -69,9 +69,8 @@ Json AgentHypervisor::call(const std::string& operation, Json request, const std
   return pool_->acquire(stop)->call(operation, std::move(request), stop);
 }
 
-ClusterInventory AgentHypervisor::survey(SurveyDetail detail, std::stop_token stop) {
-  return value_of<ClusterInventory>(call("survey", {{"versions", detail == SurveyDetail::versions}}, stop),
-                                    "survey");
+ClusterInventory AgentHypervisor::survey(const SurveyScope& scope, std::stop_token stop) {
+  return value_of<ClusterInventory>(call("survey", Json(scope), stop), "survey");
 }
 
 std::optional<ConfigVersion> AgentHypervisor::read_config(const std::string& node, std::uint32_t vmid,

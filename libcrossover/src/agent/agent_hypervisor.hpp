@@ -16,7 +16,7 @@ class AgentHypervisor final : public Hypervisor, public GuestPower {
  public:
   explicit AgentHypervisor(std::shared_ptr<agent::ConnectionPool> pool);
 
-  ClusterInventory survey(SurveyDetail detail, std::stop_token stop) override;
+  ClusterInventory survey(const SurveyScope& scope, std::stop_token stop) override;
   std::optional<ConfigVersion> read_config(const std::string& node, std::uint32_t vmid,
                                            std::stop_token stop) override;
   ConfigVersion write_config(const std::string& node, std::uint32_t vmid,

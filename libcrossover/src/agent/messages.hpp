@@ -98,6 +98,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Storage, id, type, properties, content, nodes
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StorageConfig, storages, warnings)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VmidRange, first, last)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Restriction, pools, vmids)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CephUser, name, keyring)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(SurveyScope, versions, guests)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ClusterInventory, entry_node, name, writable, nodes, storages, ceph_files,
                                    snippets, cpu_models, containers, guests, restriction)
 

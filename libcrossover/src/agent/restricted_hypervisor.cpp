@@ -27,7 +27,7 @@ void RestrictedHypervisor::require_allowed(std::uint32_t vmid) const {
 }
 
 bool RestrictedHypervisor::is_stopped(std::uint32_t vmid, const std::stop_token& stop) const {
-  const ClusterInventory cluster = inner_.survey(SurveyDetail::guests, stop);
+  const ClusterInventory cluster = inner_.survey({.guests = {{vmid}}}, stop);
   const auto guest = cluster.guests.find(vmid);
   return guest != cluster.guests.end() && guest->second.power == Power::stopped;
 }
@@ -62,8 +62,8 @@ void RestrictedHypervisor::require_replica(std::uint32_t vmid, const std::string
   }
 }
 
-ClusterInventory RestrictedHypervisor::survey(SurveyDetail detail, std::stop_token stop) {
-  ClusterInventory cluster = inner_.survey(detail, std::move(stop));
+ClusterInventory RestrictedHypervisor::survey(const SurveyScope& scope, std::stop_token stop) {
+  ClusterInventory cluster = inner_.survey(scope, std::move(stop));
   const Restriction& restriction = context_.restriction;
   cluster.restriction = restriction;
   std::erase_if(cluster.storages.storages,
@@ -111,7 +111,7 @@ std::unique_ptr<ConfigHold> RestrictedHypervisor::hold_config(const std::string&
 void RestrictedHypervisor::write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes,
                                           std::stop_token stop) {
   require_allowed(vmid);
-  const ClusterInventory cluster = inner_.survey(SurveyDetail::guests, stop);
+  const ClusterInventory cluster = inner_.survey({.guests = {{vmid}}}, stop);
   const auto guest = cluster.guests.find(vmid);
   if (guest == cluster.guests.end()) throw refusal(subject_of(vmid), "there is none");
   require_replica(vmid, guest->second.config, stop);

@@ -19,7 +19,7 @@ class RestrictedHypervisor final : public Hypervisor {
  public:
   RestrictedHypervisor(Hypervisor& inner, const ReceiveContext& context) : inner_(inner), context_(context) {}
 
-  ClusterInventory survey(SurveyDetail detail, std::stop_token stop) override;
+  ClusterInventory survey(const SurveyScope& scope, std::stop_token stop) override;
   std::optional<ConfigVersion> read_config(const std::string& node, std::uint32_t vmid,
                                            std::stop_token stop) override;
   ConfigVersion write_config(const std::string& node, std::uint32_t vmid,

@@ -267,8 +267,7 @@ Json Server::hypervisor(const std::string& operation, const Json& request) {
   Hypervisor& hypervisor = side_.hypervisor;
   const std::stop_token stop = ending_.get_token();
   if (operation == "survey") {
-    return hypervisor.survey(argument<bool>(request, "versions") ? SurveyDetail::versions : SurveyDetail::guests,
-                             stop);
+    return hypervisor.survey(value_of<SurveyScope>(request, "read request"), stop);
   }
   if (operation == "release_guest") {
     const std::unique_ptr<GuestHold> hold = std::move(guest_hold_);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <future>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -35,7 +36,7 @@ class Checker {
 
   std::optional<ClusterInventory> cluster(const std::string& side, Hypervisor& hypervisor) {
     try {
-      ClusterInventory inventory = hypervisor.survey(SurveyDetail::versions, stop_);
+      ClusterInventory inventory = hypervisor.survey({.versions = true}, stop_);
       add(Result::ok, side,
           fmt::format("reached node {} of {}", inventory.entry_node,
                       inventory.name.empty() ? "no cluster" : "cluster " + inventory.name));
@@ -72,7 +73,8 @@ class Checker {
 
   void guests(const ClusterInventory& source, const ClusterInventory& destination) {
     try {
-      const Survey found = survey_guests(request_, source, destination, ports_);
+      const Survey found =
+          survey_guests(request_, source, std::async(std::launch::deferred, [&] { return destination; }), ports_);
       std::uint64_t to_come = 0;
       const ImageRef* target = nullptr;
       for (const GuestScope& scope : found.guests) {

@@ -68,7 +68,7 @@ void fail(CleanupReport& report, const Error& error) {
 
 /// What there is, and in `error` why it is not removed.
 CleanupReport look(std::uint32_t vmid, const ReplicaPorts& ports, const std::stop_token& stop) {
-  const ClusterInventory cluster = ports.hypervisor.survey(SurveyDetail::guests, stop);
+  const ClusterInventory cluster = ports.hypervisor.survey({.guests = {{vmid}}}, stop);
   const auto guest = cluster.guests.find(vmid);
   if (guest == cluster.guests.end()) {
     throw Error(ErrorCode::not_found, "clean up", fmt::format("VM {}", vmid), "this cluster has no such VM");

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -53,10 +54,13 @@ class ConfigHold {
   virtual void release() = 0;
 };
 
-/// How much a survey asks. Proxmox's commands take their time to start: what nobody looks at is not asked.
-enum class SurveyDetail {
-  guests,   ///< what a run needs
-  versions  ///< the nodes' versions as well
+/// What a survey is for. Reaching a node, and starting Proxmox's commands there, takes its time: what nobody looks
+/// at is not asked.
+struct SurveyScope {
+  bool versions = false;  ///< the nodes' versions and processors as well
+  /// Only the nodes of these guests are asked, and the one the cluster is entered by. What only a node itself can
+  /// say of others, and of guests there, stays unknown. Nothing: all nodes.
+  std::optional<std::set<std::uint32_t>> guests = {};
 };
 
 /// One cluster. Thread-safe. Every call throws Error, or Cancelled once its stop token is triggered.
@@ -65,7 +69,7 @@ class Hypervisor {
   virtual ~Hypervisor() = default;
 
   /// Asks everything there is to know, with one command per node.
-  virtual ClusterInventory survey(SurveyDetail detail, std::stop_token stop) = 0;
+  virtual ClusterInventory survey(const SurveyScope& scope, std::stop_token stop) = 0;
 
   /// A guest's configuration now, from the node that owns it; nothing if that node does not own it (any more).
   virtual std::optional<ConfigVersion> read_config(const std::string& node, std::uint32_t vmid,

@@ -13,7 +13,9 @@ namespace crossover {
 ReplicaSurvey survey_replicas(const std::set<std::uint32_t>& vmids, const ReplicaPorts& ports,
                               std::stop_token stop) {
   ReplicaLook look;
-  look.cluster = ports.hypervisor.survey(SurveyDetail::guests, stop);
+  SurveyScope scope;
+  if (!vmids.empty()) scope.guests = vmids;
+  look.cluster = ports.hypervisor.survey(scope, stop);
   std::set<std::uint32_t> meant = vmids;
   for (const std::uint32_t vmid : vmids) {
     if (look.cluster.guests.contains(vmid)) continue;

@@ -123,30 +123,33 @@ bool wait_until_closed(const Ports& ports, const Survey& found, const std::stop_
 
 }  // namespace
 
-Survey survey_guests(const MirrorRequest& request, ClusterInventory source, ClusterInventory destination,
-                     const Ports& ports) {
+Survey survey_guests(const MirrorRequest& request, ClusterInventory source,
+                     std::future<ClusterInventory> destination, const Ports& ports) {
   Survey result;
-  source.ceph_user = request.source_user;
-  destination.ceph_user = request.destination_user;
-  result.guests = scope_guests(request, source, destination);
   Inventory& inventory = result.inventory;
   inventory.source = std::move(source);
-  inventory.destination = std::move(destination);
-
+  inventory.source.ceph_user = request.source_user;
+  result.guests = scope_guests(request, inventory.source);
   std::set<ImageRef> source_images;
-  std::set<ImageRef> replica_images;
   for (const GuestScope& guest : result.guests) {
     for (const GuestDisk& disk : guest.disks.replicated) source_images.insert(disk.image);
+  }
+  auto looked = std::async(std::launch::async, [&] {
+    look_at(source_images, ports.source.images, inventory.source_images, inventory.source_problems,
+            inventory.source_fsids);
+  });
+
+  inventory.destination = destination.get();
+  inventory.destination.ceph_user = request.destination_user;
+  place_replicas(result.guests, request, inventory.destination);
+  std::set<ImageRef> replica_images;
+  for (const GuestScope& guest : result.guests) {
     replica_images.insert(guest.replicas.begin(), guest.replicas.end());
     replica_images.insert(guest.target_images.begin(), guest.target_images.end());
     for (const std::vector<ImageRef>& spares : guest.spares) replica_images.insert(spares.begin(), spares.end());
   }
-  auto looked = std::async(std::launch::async, [&] {
-    look_at(replica_images, ports.destination.images, inventory.replica_images, inventory.replica_problems,
-            inventory.replica_fsids);
-  });
-  look_at(source_images, ports.source.images, inventory.source_images, inventory.source_problems,
-          inventory.source_fsids);
+  look_at(replica_images, ports.destination.images, inventory.replica_images, inventory.replica_problems,
+          inventory.replica_fsids);
   looked.get();
 
   for (GuestScope& guest : result.guests) choose_replicas(guest, request, inventory);
@@ -157,11 +160,11 @@ Survey survey_guests(const MirrorRequest& request, ClusterInventory source, Clus
 }
 
 Survey survey(const MirrorRequest& request, const Ports& ports, std::stop_token stop) {
-  auto destination = std::async(std::launch::async,
-                                [&] { return ports.destination.hypervisor.survey(SurveyDetail::guests, stop); });
-  ClusterInventory source = ports.source.hypervisor.survey(SurveyDetail::guests, stop);
-  Survey found = survey_guests(request, std::move(source), destination.get(), ports);
-  return found;
+  const NamedGuests named = named_guests(request);
+  auto destination = std::async(
+      std::launch::async, [&] { return ports.destination.hypervisor.survey({.guests = named.targets}, stop); });
+  ClusterInventory source = ports.source.hypervisor.survey({.guests = named.sources}, stop);
+  return survey_guests(request, std::move(source), std::move(destination), ports);
 }
 
 Survey survey_often(const MirrorRequest& request, const Ports& ports, const std::stop_token& stop) {

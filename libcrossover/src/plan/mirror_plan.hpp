@@ -29,7 +29,8 @@ struct Problem {
   bool operator==(const Problem&) const = default;
 };
 
-/// A guest that was asked for, and the images its run is about. Made before the images are looked at.
+/// A guest that was asked for, and the images its run is about. Made before the images are looked at, in two steps:
+/// the guest itself by scope_guests(), and from `replicas` on by place_replicas().
 struct GuestScope {
   std::uint32_t vmid = 0;
   std::uint32_t target_vmid = 0;
@@ -47,11 +48,22 @@ struct GuestScope {
   std::optional<Problem> problem;
 };
 
-/// The guests a request means, in the order of their VMIDs. ErrorCode::not_found or usage if the request as a whole
-/// cannot be carried out: an unknown VMID, a destination storage that is missing or not RBD, two guests for one
-/// target.
-std::vector<GuestScope> scope_guests(const MirrorRequest& request, const ClusterInventory& source,
-                                     const ClusterInventory& destination);
+/// The VMIDs a request names; nothing if it means all guests, or those with a tag.
+struct NamedGuests {
+  std::optional<std::set<std::uint32_t>> sources;
+  std::optional<std::set<std::uint32_t>> targets;
+};
+NamedGuests named_guests(const MirrorRequest& request);
+
+/// The guests a request means, in the order of their VMIDs, without what the destination has to do with it.
+/// ErrorCode::not_found or usage if the request as a whole cannot be carried out: an unknown VMID, two guests for
+/// one target.
+std::vector<GuestScope> scope_guests(const MirrorRequest& request, const ClusterInventory& source);
+
+/// Adds where the replicas are to be, and what is there in their place. ErrorCode::not_found or usage if the
+/// destination's storage is missing or not RBD.
+void place_replicas(std::vector<GuestScope>& scopes, const MirrorRequest& request,
+                    const ClusterInventory& destination);
 
 /// One disk of a guest in a plan.
 struct DiskPlan {

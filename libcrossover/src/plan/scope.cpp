@@ -214,10 +214,19 @@ void choose_replicas(GuestScope& scope, const MirrorRequest& request, const Inve
   ReplicaChooser(scope, request, inventory).choose();
 }
 
-std::vector<GuestScope> scope_guests(const MirrorRequest& request, const ClusterInventory& source,
-                                     const ClusterInventory& destination) {
-  const RbdStorage storage = target_storage(request, destination);
-  const CephAccess access = storage_access(destination, storage);
+NamedGuests named_guests(const MirrorRequest& request) {
+  NamedGuests named;
+  if (request.vmids.all) return named;
+  named.sources.emplace();
+  named.targets.emplace();
+  for (const VmidPair& guest : assign_targets(request.vmids, {}, request.excluded, request.prefix)) {
+    named.sources->insert(guest.source);
+    named.targets->insert(guest.target.value_or(guest.source));
+  }
+  return named;
+}
+
+std::vector<GuestScope> scope_guests(const MirrorRequest& request, const ClusterInventory& source) {
   std::vector<GuestScope> scopes;
   check_named(request, source);
   std::set<Vmid> named;
@@ -233,6 +242,16 @@ std::vector<GuestScope> scope_guests(const MirrorRequest& request, const Cluster
     scope.name = scope.config.display_name(vmid);
     scope.target_vmid = guest.target.value_or(vmid);
     scope.disks = guest_disks(scope.config, source, request.options.all_disks);
+    scopes.push_back(std::move(scope));
+  }
+  return scopes;
+}
+
+void place_replicas(std::vector<GuestScope>& scopes, const MirrorRequest& request,
+                    const ClusterInventory& destination) {
+  const RbdStorage storage = target_storage(request, destination);
+  const CephAccess access = storage_access(destination, storage);
+  for (GuestScope& scope : scopes) {
     for (const GuestDisk& disk : scope.disks.replicated) {
       const std::string name = replica_image_name(disk.image.spec.name, disk.storage, scope.target_vmid);
       scope.replicas.push_back({access, image_spec(storage, name)});
@@ -246,10 +265,8 @@ std::vector<GuestScope> scope_guests(const MirrorRequest& request, const Cluster
     if (present != destination.guests.end()) {
       scope.target_images = images_of(parse_vm_config(present->second.config), destination);
     }
-    scopes.push_back(std::move(scope));
   }
   find_collisions(scopes);
-  return scopes;
 }
 
 }  // namespace crossover

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "crossover/cluster_files.hpp"
 #include "crossover/error.hpp"
 #include "pve/scripts.hpp"
 #include "pve/survey_answer.hpp"
@@ -287,17 +288,22 @@ class NodeConfigHold final : public ConfigHold {
 
 PveCluster::PveCluster(Shell& entry, OpenShell open_shell) : entry_(entry), open_shell_(std::move(open_shell)) {}
 
-void PveCluster::look_for_nodes(const std::stop_token& stop) {
+std::map<std::uint32_t, std::string> PveCluster::look_for_nodes(const std::stop_token& stop) {
   const CommandResult result = entry_.run(perl(scripts::survey, {"nodes"}), "", file_limit, stop);
   const SurveyAnswer answer = parse_survey_answer(checked(result, "look for nodes", entry_.host()), entry_.host());
   ClusterInventory inventory = cluster_inventory(answer, entry_.host());
   entry_node_ = inventory.entry_node;
   nodes_ = std::move(inventory.nodes);
+  std::map<std::uint32_t, std::string> owners;
+  if (const auto vmlist = answer.files.find(".vmlist"); vmlist != answer.files.end()) {
+    for (const auto& [vmid, guest] : parse_vmlist(vmlist->second)) owners.emplace(vmid, guest.node);
+  }
+  return owners;
 }
 
 Shell& PveCluster::shell(const std::string& node, const std::stop_token& stop) {
   const std::scoped_lock lock(mutex_);
-  if (nodes_.empty()) look_for_nodes(stop);
+  if (nodes_.empty()) (void)look_for_nodes(stop);
   if (node == entry_node_) return entry_;
   const auto known = nodes_.find(node);
   if (known == nodes_.end()) {
@@ -308,33 +314,47 @@ Shell& PveCluster::shell(const std::string& node, const std::stop_token& stop) {
   return *shell;
 }
 
-ClusterInventory PveCluster::survey(SurveyDetail detail, std::stop_token stop) {
+ClusterInventory PveCluster::survey(const SurveyScope& scope, std::stop_token stop) {
   const auto ask = [&](Shell& shell, std::vector<std::string> words) {
-    if (detail == SurveyDetail::versions) words.emplace_back("versions");
+    if (scope.versions) words.emplace_back("versions");
     const CommandResult result = shell.run(perl(scripts::survey, words), "", survey_limit, stop);
     return parse_survey_answer(checked(result, "survey", shell.host()), shell.host());
   };
+  std::map<std::uint32_t, std::string> owners;
   std::map<std::string, NodeState> nodes;
   std::string entry_node;
   {
     const std::scoped_lock lock(mutex_);
-    look_for_nodes(stop);
+    owners = look_for_nodes(stop);
     nodes = nodes_;
     entry_node = entry_node_;
   }
+  const auto is_meant = [&](const std::string& node) {
+    return !scope.guests || std::any_of(scope.guests->begin(), scope.guests->end(), [&](std::uint32_t vmid) {
+      const auto owner = owners.find(vmid);
+      return owner != owners.end() && owner->second == node;
+    });
+  };
   // All nodes at once: most of the time Proxmox's commands start.
   std::map<std::string, std::future<SurveyAnswer>> asked;
-  for (const auto& [name, node] : nodes) {
-    if (name == entry_node || !node.online) continue;
-    asked.emplace(name, std::async(std::launch::async,
-                                   [this, &ask, &stop, name = name] { return ask(shell(name, stop), {"node"}); }));
-  }
+  const auto ask_those_meant = [&](const std::map<std::string, NodeState>& among) {
+    for (const auto& [name, node] : among) {
+      if (name == entry_node || !node.online || asked.contains(name) || !is_meant(name)) continue;
+      asked.emplace(name, std::async(std::launch::async, [this, &ask, &stop, name = name] {
+                      return ask(shell(name, stop), {"node"});
+                    }));
+    }
+  };
+  ask_those_meant(nodes);
   ClusterInventory inventory = cluster_inventory(ask(entry_, {"cluster"}), entry_.host());
+  // A guest may have come to another node meanwhile.
+  for (const auto& [vmid, guest] : inventory.guests) owners[vmid] = guest.node;
+  ask_those_meant(nodes);
   for (auto& [name, node] : inventory.nodes) {
     if (name == inventory.entry_node) continue;
     const auto answer = asked.find(name);
     if (answer == asked.end()) {
-      node.unreachable = "the cluster says that it is offline";
+      if (is_meant(name)) node.unreachable = "the cluster says that it is offline";
       continue;
     }
     try {

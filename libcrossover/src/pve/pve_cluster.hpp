@@ -22,7 +22,7 @@ class PveCluster final : public Hypervisor, public GuestPower {
   /// `entry` leads to the node the cluster is entered by and has to outlive this object.
   PveCluster(Shell& entry, OpenShell open_shell);
 
-  ClusterInventory survey(SurveyDetail detail, std::stop_token stop) override;
+  ClusterInventory survey(const SurveyScope& scope, std::stop_token stop) override;
   std::optional<ConfigVersion> read_config(const std::string& node, std::uint32_t vmid,
                                            std::stop_token stop) override;
   ConfigVersion write_config(const std::string& node, std::uint32_t vmid,
@@ -49,8 +49,8 @@ class PveCluster final : public Hypervisor, public GuestPower {
   /// One `qm shutdown`.
   Asked ask_to_shut_down(const std::string& node, std::uint32_t vmid, std::chrono::seconds timeout, bool force,
                          const std::stop_token& stop);
-  /// Asks the entry node which nodes there are. With mutex_ held.
-  void look_for_nodes(const std::stop_token& stop);
+  /// Asks the entry node which nodes there are, and returns which one each guest is on. With mutex_ held.
+  std::map<std::uint32_t, std::string> look_for_nodes(const std::stop_token& stop);
   /// Asks which nodes there are if that was not done yet.
   Shell& shell(const std::string& node, const std::stop_token& stop);
 

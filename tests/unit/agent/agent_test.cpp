@@ -769,7 +769,7 @@ class OneGuest final : public Hypervisor, public GuestPower {
     return found;
   }
 
-  ClusterInventory survey(SurveyDetail, std::stop_token) override { return inventory(); }
+  ClusterInventory survey(const SurveyScope&, std::stop_token) override { return inventory(); }
   std::optional<ConfigVersion> read_config(const std::string&, std::uint32_t vmid, std::stop_token) override {
     if (vmid == 999) return std::nullopt;
     return ConfigVersion{"a\xffz", "12.5"};
@@ -861,7 +861,7 @@ TEST_CASE("a hypervisor behind an agent is the same, byte for byte") {
     agent::Server(in, out, {guest, guest, stores}).serve({});
   });
   AgentHypervisor hypervisor(pool_of(shell));
-  const ClusterInventory found = hypervisor.survey(SurveyDetail::guests, {});
+  const ClusterInventory found = hypervisor.survey({}, {});
   const ClusterInventory expected = OneGuest::inventory();
   CHECK(agent::Json(found) == agent::Json(expected));
   CHECK(found.guests.at(100).config == expected.guests.at(100).config);
@@ -885,7 +885,7 @@ TEST_CASE("a hypervisor behind an agent is the same, byte for byte") {
     auto one = hold_guest(way, 100);
     CHECK(one->already().empty());
     CHECK(held == 1);
-    (void)hypervisor.survey(SurveyDetail::guests, {});
+    (void)hypervisor.survey({}, {});
     CHECK(one->release() == std::chrono::milliseconds(123));
     CHECK(held == 0);
     one.reset();
@@ -898,7 +898,7 @@ TEST_CASE("a hypervisor behind an agent is the same, byte for byte") {
 
   auto hold = hypervisor.hold_config("pve04", 100, {"old", ""}, "lock: backup\n");
   CHECK(guest.held == 1);
-  (void)hypervisor.survey(SurveyDetail::guests, {});
+  (void)hypervisor.survey({}, {});
   hold->release();
   CHECK(guest.held == 0);
   hold.reset();

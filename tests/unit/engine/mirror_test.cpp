@@ -2,6 +2,8 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include <condition_variable>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <tuple>
 
@@ -30,6 +32,27 @@ bool contains(const std::string& text, const std::string& part) {
 std::string joined(const std::vector<std::string>& lines) {
   return fmt::format("{}\n", fmt::join(lines, "\n"));
 }
+
+/// Calls that have to be under way at the same time: each waits for the others, for a minute.
+class Meeting {
+ public:
+  explicit Meeting(int expected) : missing_(expected) {}
+
+  void attend() {
+    std::unique_lock lock(mutex_);
+    if (--missing_ == 0) came_.notify_all();
+    came_.wait_for(lock, minutes(1), [this] { return missing_ <= 0; });
+  }
+  [[nodiscard]] bool held() const {
+    const std::scoped_lock lock(mutex_);
+    return missing_ == 0;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable came_;
+  int missing_;
+};
 
 }  // namespace
 
@@ -865,6 +888,18 @@ TEST_CASE("several guests and disks at once come out as one after the other") {
     CHECK(report.totals.freeze_ok == 5);
     clusters.clock.time += minutes(10);
   }
+}
+
+TEST_CASE("the source's images are looked at while the destination is still being asked") {
+  TwoClusters clusters;
+  clusters.add_guest(100);
+  clusters.options.dry_run = true;
+  Meeting meeting(2);
+  clusters.faults.at = [&](const std::string& call) {
+    if (call == "destination survey" || call == "source find fast/vm-100-disk-0") meeting.attend();
+  };
+  CHECK(only(clusters.run()).outcome == Outcome::planned);
+  CHECK(meeting.held());
 }
 
 TEST_CASE("zeroes are not written to a new image, and are to one that has something there") {

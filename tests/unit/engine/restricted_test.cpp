@@ -574,7 +574,7 @@ TEST_CASE_FIXTURE(Abuse, "other guests are only known to be there") {
   clusters.destination.put_guest(500, "w2", "name: secret\ncipassword: x\n", Power::running);
   clusters.destination.inventory.snippets.insert("local:snippets/a");
   clusters.destination.inventory.ceph_files = {"copy.keyring", "other.keyring"};
-  const ClusterInventory seen = hypervisor.survey(SurveyDetail::guests, {});
+  const ClusterInventory seen = hypervisor.survey({}, {});
   CHECK(seen.guests.at(500).config.empty());
   CHECK(seen.guests.at(500).node == "w2");
   CHECK(seen.guests.at(500).power == Power::unknown);

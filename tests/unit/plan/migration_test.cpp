@@ -132,7 +132,7 @@ TEST_CASE("what a guest that is suspended needs besides") {
     MigrateOptions options;
     options.mode = site.mode;
     const MigrateRequest request = parse_options(stage.options, options);
-    const auto scopes = scope_guests(request.mirror, stage.inventory.source, stage.inventory.destination);
+    const auto scopes = scope_both(request.mirror, stage.inventory.source, stage.inventory.destination);
     return migration_findings(request, stage.inventory, scopes.at(0), stage.plan(), site.free);
   };
   constexpr std::uint64_t much = std::uint64_t{1} << 40;
@@ -173,7 +173,7 @@ TEST_CASE("machine, processor, network and space are looked at") {
     node.qemu_version = "9.2.0";
     stage.inventory.destination.cpu_models = {"fast"};
     const MigrateRequest request = parse_options(stage.options, MigrateOptions{});
-    const auto scopes = scope_guests(request.mirror, stage.inventory.source, stage.inventory.destination);
+    const auto scopes = scope_both(request.mirror, stage.inventory.source, stage.inventory.destination);
     const GuestPlan plan = stage.plan();
     return migration_findings(request, stage.inventory, scopes.at(0), plan, {.target = free, .source = {}});
   };

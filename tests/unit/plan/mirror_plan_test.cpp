@@ -434,7 +434,7 @@ TEST_CASE("a guest is not mirrored onto itself") {
     stage.inventory.source.guests.at(100).power = Power::stopped;
     stage.inventory.destination.guests.at(100).power = Power::stopped;
     const MirrorRequest request = parse_options(stage.options);
-    const auto scopes = scope_guests(request, stage.inventory.source, stage.inventory.destination);
+    const auto scopes = scope_both(request, stage.inventory.source, stage.inventory.destination);
     stage.inventory.source_fsids[scopes[0].disks.replicated[0].image.access] = east_fsid;
     stage.inventory.replica_fsids[scopes[0].replicas[0].access] = east_fsid;
     check_problem(plan_guest(request, stage.inventory, scopes.front(), noon), ErrorCode::usage,

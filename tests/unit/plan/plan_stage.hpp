@@ -24,6 +24,14 @@ inline std::string point_name(std::chrono::sys_seconds time, const std::string& 
   return to_string(SnapshotName{label, time});
 }
 
+/// What a run is about, before the images are looked at.
+inline std::vector<GuestScope> scope_both(const MirrorRequest& request, const ClusterInventory& source,
+                                          const ClusterInventory& destination) {
+  std::vector<GuestScope> scopes = scope_guests(request, source);
+  place_replicas(scopes, request, destination);
+  return scopes;
+}
+
 /// VM 100 "web" with the disks scsi0 on ssd and scsi1 on hdd runs on e1; the job "Nightly" mirrors it to VM 99100
 /// in the storage copy of the cluster west, node w1. Nothing was mirrored yet.
 class PlanStage {
@@ -230,7 +238,7 @@ class PlanStage {
 
   GuestPlan plan(std::chrono::sys_seconds now = noon) {
     const MirrorRequest request = parse_options(options);
-    const auto scopes = scope_guests(request, inventory.source, inventory.destination);
+    const auto scopes = scope_both(request, inventory.source, inventory.destination);
     REQUIRE(scopes.size() == 1);
     for (const GuestDisk& disk : scopes.front().disks.replicated) {
       inventory.source_fsids[disk.image.access] = east_fsid;

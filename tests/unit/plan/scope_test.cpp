@@ -2,10 +2,14 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include <set>
+
 #include "crossover/error.hpp"
 #include "plan/mirror_plan.hpp"
+#include "unit/plan/plan_stage.hpp"
 
 using namespace crossover;
+using test::scope_both;
 
 namespace {
 
@@ -37,7 +41,7 @@ struct Stage {
                            .power = Power::stopped};
   }
 
-  std::vector<GuestScope> scopes() const { return scope_guests(parse_options(options), source, destination); }
+  std::vector<GuestScope> scopes() const { return scope_both(parse_options(options), source, destination); }
 
   /// "100>99100 102>99102"
   std::string text() const {
@@ -105,6 +109,28 @@ TEST_CASE("guests that are meant") {
     stage.options.prefix_id = one.prefix;
     CHECK(stage.text() == one.expected);
   }
+}
+
+TEST_CASE("guests that are named, on both sides") {
+  using Vmids = std::optional<std::set<std::uint32_t>>;
+  MirrorOptions options;
+  options.destination = "w1";
+  options.pool = "copy";
+  options.prefix_id = "99";
+  const auto named = [&options](const std::string& vmid, const std::string& exclude = "") {
+    options.vmid = vmid;
+    options.exclude_vmids = exclude;
+    return named_guests(parse_options(options));
+  };
+  CHECK(named("100,101:500").sources == Vmids({100, 101}));
+  CHECK(named("100,101:500").targets == Vmids({99100, 500}));
+  CHECK(named("100,101", "101").sources == Vmids({100}));
+  CHECK(named("100", "100").targets == Vmids(std::set<std::uint32_t>{}));
+  CHECK(named("all").sources == Vmids());
+  CHECK(named("all,100").targets == Vmids());
+  options.tag = "prod";
+  CHECK(named("").sources == Vmids());
+  CHECK(named("100").sources == Vmids({100}));
 }
 
 TEST_CASE("a guest's scope") {

@@ -278,7 +278,7 @@ TEST_CASE_FIXTURE(Stage, "a survey tells of bridges, CPU models, high availabili
   node.write("/sys/class/net/eno1/mtu", "1500\n");
   node.write("/etc/network/interfaces", "auto lo\niface lo inet loopback\n");
   node.write("/etc/network/interfaces.d/ovs", "auto vmbr7\niface vmbr7 inet manual\n\tovs_type OVSBridge\n");
-  ClusterInventory found = cluster.survey(SurveyDetail::guests, {});
+  ClusterInventory found = cluster.survey({}, {});
   CHECK(found.guests.at(100).ha_state == "started");
   CHECK(found.guests.at(101).ha_state == "ignored");
   CHECK(found.guests.at(102).ha_state.empty());
@@ -287,7 +287,7 @@ TEST_CASE_FIXTURE(Stage, "a survey tells of bridges, CPU models, high availabili
   CHECK(found.nodes.at("pve1").qemu_version.empty());
 
   node.add_command("kvm", "echo 'QEMU emulator version 10.1.2 (pve-qemu-kvm_10.1.2-3)'\necho Copyright");
-  found = cluster.survey(SurveyDetail::versions, {});
+  found = cluster.survey({.versions = true}, {});
   CHECK(found.nodes.at("pve1").qemu_version == "10.1.2");
   CHECK(found.nodes.at("pve1").pve_version.starts_with("pve-manager/"));
   std::ifstream processors("/proc/cpuinfo");

@@ -1,5 +1,5 @@
 # Prints what a survey has to know of a cluster ("cluster") or of one node ("node"), in one go; or only which nodes
-# there are ("nodes"). With a second argument, "versions", those too.
+# and guests there are ("nodes"). With a second argument, "versions", those too.
 # Each thing is a line "KIND NAME LENGTH", then LENGTH bytes, then a newline.
 use strict;
 use warnings;
@@ -55,7 +55,7 @@ sub put_commands {
 my ($what, $detail) = @ARGV;
 
 if ($what eq 'nodes') {
-    put_file('.members');
+    put_file($_) for '.members', '.vmlist';
     put_file("nodes/$_/ssh_known_hosts") for entries('/etc/pve/nodes');
     put('end', 'survey', '');
     exit;
