@@ -22,11 +22,16 @@ class RemovalRun {
   RemovalRun(const std::vector<Removal>& removals, const RemovalWork& work) : removals_(removals), work_(work) {}
 
   std::vector<std::string> run() {
-    // A point stops being one before its first snapshot goes; the source follows the destination.
+    // A point stops being one before its first snapshot goes.
     end_points();
-    remove_those([](const Removal& removal) { return !removal.on_source; });
-    remove_those([](const Removal& removal) { return removal.on_source; });
-    return std::move(removed_);
+    // Each cluster works on its own: neither side has to wait for the other.
+    in_parallel(2, work_.parallel, [this](std::size_t side) { remove_on(side == 1); });
+    std::vector<std::string> removed;
+    for (const Removal& removal : removals_) {
+      if (!removed_.contains(&removal)) continue;
+      removed.push_back((removal.on_source ? "source " : "destination ") + name_of(removal));
+    }
+    return removed;
   }
 
  private:
@@ -43,11 +48,11 @@ class RemovalRun {
     }
   }
 
-  /// Images side by side, the snapshots of each in their order.
-  void remove_those(bool (*wanted)(const Removal&)) {
+  /// Images of one side at once, the snapshots of each in their order.
+  void remove_on(bool source) {
     std::vector<std::vector<const Removal*>> images;
     for (const Removal& removal : removals_) {
-      if (!wanted(removal)) continue;
+      if (removal.on_source != source) continue;
       const auto same = std::find_if(images.begin(), images.end(), [&removal](const auto& of_image) {
         return of_image.front()->image == removal.image;
       });
@@ -76,7 +81,7 @@ class RemovalRun {
       store.remove_snapshot(removal.image.spec, removal.snapshot);
       {
         const std::scoped_lock lock(mutex_);
-        removed_.push_back((removal.on_source ? "source " : "destination ") + name_of(removal));
+        removed_.insert(&removal);
       }
       work_.tell({.kind = EventKind::snapshot_removed,
                   .subject = name_of(removal),
@@ -108,9 +113,9 @@ class RemovalRun {
 
   const std::vector<Removal>& removals_;
   const RemovalWork& work_;
-  std::mutex mutex_;            // guards what follows, where images are worked on side by side
+  std::mutex mutex_;            // guards what follows
   std::set<std::string> kept_;  // points of which something could not be removed
-  std::vector<std::string> removed_;
+  std::set<const Removal*> removed_;
 };
 
 }  // namespace

@@ -24,16 +24,16 @@ struct RemovalSide {
 struct RemovalWork {
   RemovalSide source;  ///< without images if no removal is on the source
   RemovalSide destination;
-  std::size_t parallel = 1;  ///< images at once
+  std::size_t parallel = 1;  ///< images at once, on each side; with more than one both sides at once
   // Both are called from several threads at once.
   std::function<void(Event event)> tell;
   std::function<void(const std::string& warning)> note;
 };
 
-/// Removes what is listed: on the destination first, and there what makes a point one before any snapshot. What
-/// cannot be removed is noted, and left with what else there is of its point, as far as that is there still: a
-/// later run can remove it, and it costs space, not a recovery point. Returns what was removed, "side
-/// pool/image@snapshot".
+/// Removes what is listed, and on the destination what makes a point one before any snapshot.
+/// What cannot be removed is noted, and left with what else there is of its point, as far as that is there still: a
+/// later run can remove it, and it costs space, not a recovery point. Returns what was removed, in
+/// the order of `removals`, "side pool/image@snapshot".
 std::vector<std::string> carry_out(const std::vector<Removal>& removals, const RemovalWork& work);
 
 }  // namespace crossover

@@ -902,6 +902,24 @@ TEST_CASE("the source's images are looked at while the destination is still bein
   CHECK(meeting.held());
 }
 
+TEST_CASE("both sides remove a point's snapshots at once, and are told of in the order of the plan") {
+  TwoClusters clusters;
+  clusters.add_guest(100);
+  clusters.options.parallel = "2";
+  clusters.run();
+  clusters.clock.time += minutes(10);
+  Meeting meeting(4);
+  clusters.faults.at = [&](const std::string& call) {
+    if (contains(call, " remove_snapshot ")) meeting.attend();
+  };
+  const GuestReport guest = only(clusters.run());
+  CHECK(meeting.held());
+  CHECK(guest.removed == std::vector<std::string>{"destination backup/vm-99100-disk-0-ssd@" + first_point,
+                                                  "destination backup/vm-99100-disk-1-hdd@" + first_point,
+                                                  "source fast/vm-100-disk-0@" + first_point,
+                                                  "source slow/vm-100-disk-1@" + first_point});
+}
+
 TEST_CASE("zeroes are not written to a new image, and are to one that has something there") {
   TwoClusters clusters;
   clusters.add_guest(100, 1);
