@@ -233,7 +233,7 @@ class Requests {
         "fsid available_bytes find_all create remove trash create_snapshot remove_snapshot set_metadata "
         "remove_metadata head_unchanged_since read_diff read_ranges hash_blocks hold hold hold hold");
     static const std::vector<std::string> about_the_rest = words(
-        "release ping held_state held_remove_metadata held_head_unchanged_since held_set_metadata "
+        "release ping prepare held_state held_remove_metadata held_head_unchanged_since held_set_metadata "
         "held_set_metadata "
         "held_set_metadata held_set_metadata held_set_metadata held_set_metadata held_roll_back held_roll_back "
         "held_write_diff held_write_diff held_write_diff held_create_snapshot held_create_snapshot survey "
@@ -280,11 +280,13 @@ class Requests {
                         {"bytes", config(vmid)},
                         {"expected", expected(vmid)},
                         {"versions", below(2) == 0},
+                        {"guests", one_of<Json>({nullptr, Json::array({99100, 500}), Json::array()})},
                         {"pause", below(2) == 0},
                         {"deadline_ms", number()},
                         {"timeout_seconds", number()},
                         {"force", below(2) == 0},
                         {"storage", "copy"},
+                        {"user", one_of<Json>({nullptr, {{"name", "x"}, {"keyring", "/k"}}})},
                         {"volume", one_of<std::string>({"copy:vm-500-disk-0", "copy:vm-99100-disk-0-ssd", ":"})},
                         {"state", one_of<std::string>({"started", "stopped", ""})}});
     if (operation == "held_write_diff") {
