@@ -62,21 +62,12 @@ void look_at(const std::set<ImageRef>& images, ImageStores& stores, ImageStates&
 
 namespace {
 
-/// A record that cannot be read is the plan's to complain of: it fails its guest, not the run.
-ImageRecord readable_record(const ImageState& image) {
-  try {
-    return image_record(image);
-  } catch (const Error&) {
-    return {};
-  }
-}
-
 bool is_replica(const GuestScope& scope, const ImageStates& images) {
   return std::any_of(scope.disks.replicated.begin(), scope.disks.replicated.end(), [&](const GuestDisk& disk) {
     const auto found = images.find(disk.image);
     if (found == images.end() || !found->second) return false;
-    const ImageRecord record = readable_record(*found->second);
-    return record.replica && record.replica->target_vmid == scope.vmid && !record.replica->promoted;
+    const auto record = readable_record(*found->second).replica;
+    return record && record->target_vmid == scope.vmid && !record->promoted;
   });
 }
 

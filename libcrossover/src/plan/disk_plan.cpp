@@ -89,7 +89,7 @@ void plan_disk(const GuestFacts& facts, const PointNames& names, std::size_t ind
   } else if (is_to_take_back(scope, index)) {
     check_unwatched(scope.vmid, disk.replica, *replica);
     plan_way_back(facts, names, source, *replica, disk);
-  } else if (was_just_created(facts, disk, *replica)) {
+  } else if (was_just_created(disk.source_record, facts.request.job_label, disk.replica, *replica)) {
     check_unwatched(scope.vmid, disk.replica, *replica);
     plan_again(facts, names, *replica, disk);
   } else {

@@ -20,12 +20,12 @@ bool has_only_our_snapshots(const ImageState& image, const std::string& label) {
 
 }  // namespace
 
-bool was_just_created(const GuestFacts& facts, const DiskPlan& disk, const ImageState& image) {
-  const std::string& label = facts.request.job_label;
-  const auto& record = disk.source_record.source;
-  if (!record || !record->jobs.contains(label)) return false;
-  return record->jobs.at(label).creating == to_string(disk.replica.spec) && image.metadata.empty() &&
-         has_only_our_snapshots(image, label);
+bool was_just_created(const ImageRecord& source_record, const std::string& job_label, const ImageRef& ref,
+                      const ImageState& image) {
+  const auto& record = source_record.source;
+  if (!record || !record->jobs.contains(job_label)) return false;
+  return record->jobs.at(job_label).creating == to_string(ref.spec) && image.metadata.empty() &&
+         has_only_our_snapshots(image, job_label);
 }
 
 void plan_again(const GuestFacts& facts, const PointNames& names, const ImageState& replica, DiskPlan& disk) {

@@ -8,8 +8,10 @@
 namespace crossover {
 
 /// A run that is cut right after it created an image leaves one that says nothing. Only the source's record says
-/// then that it is ours; the run that replaces it proves as well that it is empty.
-bool was_just_created(const GuestFacts& facts, const DiskPlan& disk, const ImageState& image);
+/// then that it is ours; the run that replaces it proves as well that it is empty. `source_record` is what is
+/// recorded on the source's image, `image` what is at `ref`.
+bool was_just_created(const ImageRecord& source_record, const std::string& job_label, const ImageRef& ref,
+                      const ImageState& image);
 
 /// A first copy that never became a recovery point: nothing in it is worth keeping, if it is only ours. Throws Stop
 /// if it is not.

@@ -13,15 +13,6 @@ namespace crossover {
 
 namespace {
 
-/// A record that cannot be read is the plan's to complain of.
-std::optional<ReplicaRecord> replica_record(const ImageState& image) {
-  try {
-    return image_record(image).replica;
-  } catch (const Error&) {
-    return std::nullopt;
-  }
-}
-
 /// Whether the disk was promoted after its origin was. Both records name snapshots of the origin, whose ids only
 /// grow: no two clocks have to agree.
 bool is_newer(const ReplicaRecord& of_disk, const ReplicaRecord& of_origin) {
@@ -60,7 +51,7 @@ class OriginFinder {
   [[nodiscard]] std::optional<ReplicaRecord> promoted(std::size_t index) const {
     const ImageState* image = find_image(inventory_.source_images, scope_.disks.replicated[index].image);
     if (image == nullptr) return std::nullopt;
-    auto record = replica_record(*image);
+    auto record = readable_record(*image).replica;
     if (record && (!record->promoted || record->target_vmid != scope_.vmid)) record.reset();
     return record;
   }
@@ -75,7 +66,7 @@ class OriginFinder {
   }
 
   [[nodiscard]] bool is_promoted_since(std::size_t index, const ImageRef& ref) const {
-    const auto record = replica_record(*find_image(inventory_.replica_images, ref));
+    const auto record = readable_record(*find_image(inventory_.replica_images, ref)).replica;
     return record && record->promoted && !is_newer(promoted(index).value(), *record);
   }
 
@@ -84,7 +75,7 @@ class OriginFinder {
                                                 const GuestDisk& candidate) const {
     const ImageRef& disk = scope_.disks.replicated[index].image;
     const ImageState& source = *find_image(inventory_.source_images, disk);
-    const auto record = replica_record(*find_image(inventory_.replica_images, candidate.image));
+    const auto record = readable_record(*find_image(inventory_.replica_images, candidate.image)).replica;
     const bool is_replica = record && !record->promoted;
     const SourceIdentity identity{inventory_.source_fsids.at(disk.access), source.pool_id, source.id, scope_.vmid};
     if (is_replica && (record->source != identity || record->target_vmid != scope_.target_vmid)) {

@@ -269,6 +269,14 @@ ImageRecord image_record(const ImageState& image) {
   }
 }
 
+ImageRecord readable_record(const ImageState& image) {
+  try {
+    return image_record(image);
+  } catch (const Error&) {
+    return {};
+  }
+}
+
 PointConfig parse_point(std::string_view text) {
   const json value = parse_versioned(text, point_key_prefix);
   try {

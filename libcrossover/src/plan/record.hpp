@@ -143,6 +143,8 @@ std::string transfer_id(const ReplicaRecord& replica, const std::optional<Snapsh
 /// ErrorCode::format if there is a record that cannot be read, ErrorCode::unsupported if a newer version wrote it:
 /// neither may be taken for "no record".
 ImageRecord image_record(const ImageState& image);
+/// The same where a record that cannot be read is another's to complain of; it counts as none then.
+ImageRecord readable_record(const ImageState& image);
 PointConfig parse_point(std::string_view json);
 
 }  // namespace crossover

@@ -4,7 +4,6 @@
 #include <map>
 
 #include "plan/mirror_plan.hpp"
-#include "plan/points.hpp"
 #include "plan/replica_config.hpp"
 
 namespace crossover {
@@ -87,132 +86,7 @@ void find_collisions(std::vector<GuestScope>& scopes) {
 constexpr int first_spare = 2;
 constexpr int last_spare = 9;
 
-/// A record that cannot be read is the plan's to complain of.
-std::optional<ReplicaRecord> replica_record(const ImageState& image) {
-  try {
-    return image_record(image).replica;
-  } catch (const Error&) {
-    return std::nullopt;
-  }
-}
-
-/// Chooses the images of one guest's replica.
-class ReplicaChooser {
- public:
-  ReplicaChooser(GuestScope& scope, const MirrorRequest& request, const Inventory& inventory)
-      : scope_(scope), request_(request), inventory_(inventory) {}
-
-  void choose() {
-    const std::size_t count = scope_.replicas.size();
-    scope_.replaced.assign(count, std::nullopt);
-    scope_.origins = find_origins(scope_, inventory_);
-    for (std::size_t i = 0; i < count; ++i) {
-      if (const auto& origin = scope_.origins[i]) {
-        scope_.replicas[i] = origin->image;
-        scope_.volumes[i] = origin->volume;
-      } else {
-        take_named(i);
-      }
-    }
-    if (!request_.options.reseed || scope_.going_on) return;
-    for (std::size_t i = 0; i < count && !scope_.problem; ++i) {
-      if (find_image(inventory_.replica_images, scope_.replicas[i]) != nullptr) take_spare(i);
-    }
-  }
-
- private:
-  const ImageState* source(std::size_t index) const {
-    return find_image(inventory_.source_images, scope_.disks.replicated[index].image);
-  }
-
-  /// True if the record says that its image is the replica of this very disk.
-  bool is_of(std::size_t index, const ReplicaRecord& record) const {
-    const ImageState* image = source(index);
-    const auto fsid = inventory_.source_fsids.find(scope_.disks.replicated[index].image.access);
-    if (image == nullptr || fsid == inventory_.source_fsids.end()) return false;
-    return record.target_vmid == scope_.target_vmid &&
-           record.source == SourceIdentity{fsid->second, image->pool_id, image->id, scope_.vmid};
-  }
-
-  void take(std::size_t index, const ImageRef& ref) {
-    scope_.replicas[index] = ref;
-    scope_.volumes[index] = request_.pool + ":" + ref.spec.name;
-  }
-
-  /// One in another storage was made for another --pool.
-  void take_named(std::size_t index) {
-    for (const ImageRef& ref : scope_.target_images) {
-      const ImageRef& usual = scope_.replicas[index];
-      const ImageState* image = find_image(inventory_.replica_images, ref);
-      if (image == nullptr || ref.access != usual.access || ref.spec.pool != usual.spec.pool ||
-          ref.spec.rados_namespace != usual.spec.rados_namespace) {
-        continue;
-      }
-      const auto record = replica_record(*image);
-      if (!record || !is_of(index, *record)) continue;
-      take(index, ref);
-      if (record->replaces) scope_.going_on = true;
-      return;
-    }
-  }
-
-  void take_spare(std::size_t index) {
-    const ImageRef old = scope_.replicas[index];
-    for (const ImageRef& spare : scope_.spares[index]) {
-      if (!is_usable(index, spare)) continue;
-      scope_.replaced[index] = old;
-      take(index, spare);
-      return;
-    }
-    scope_.problem = Problem{ErrorCode::conflict,
-                             fmt::format("VM {}: {}: there is no free name for a new copy of {}, up to {}; remove "
-                                         "what is not needed",
-                                         scope_.vmid, to_string(Conflict::image_name_taken), to_string(old.spec),
-                                         to_string(scope_.spares[index].back().spec)),
-                             Conflict::image_name_taken};
-  }
-
-  bool is_usable(std::size_t index, const ImageRef& spare) const {
-    const auto is_spare = [&spare](const ImageRef& ref) { return ref == spare; };
-    if (std::any_of(scope_.replicas.begin(), scope_.replicas.end(), is_spare)) return false;
-    if (std::any_of(scope_.target_images.begin(), scope_.target_images.end(), is_spare)) return false;
-    if (inventory_.replica_problems.contains(spare)) return false;
-    const ImageState* image = find_image(inventory_.replica_images, spare);
-    if (image == nullptr) return true;
-    const ImageState* here = source(index);
-    if (here == nullptr) return false;
-    const auto record = replica_record(*image);
-    if (!record) return is_being_created(*here, *image, spare);
-    if (!is_of(index, *record) || record->job != request_.job_name) return false;
-    // A copy that was complete once, and is of no use any more, is in the way of nothing.
-    return record->points.empty() ||
-           std::any_of(record->points.begin(), record->points.end(), [&](const PointIds& point) {
-             return find_snapshot(*here, point.name, point.source_id) != nullptr &&
-                    find_snapshot(*image, point.name, point.replica_id) != nullptr;
-           });
-  }
-
-  /// A run that is cut right after it created an image leaves one that says nothing.
-  bool is_being_created(const ImageState& source, const ImageState& image, const ImageRef& ref) const {
-    try {
-      const auto record = image_record(source).source;
-      return image.metadata.empty() && record && record->jobs.contains(request_.job_label) &&
-             record->jobs.at(request_.job_label).creating == to_string(ref.spec);
-    } catch (const Error&) {
-      return false;
-    }
-  }
-
-  GuestScope& scope_;
-  const MirrorRequest& request_;
-  const Inventory& inventory_;
-};
-
 }  // namespace
-
-void choose_replicas(GuestScope& scope, const MirrorRequest& request, const Inventory& inventory) {
-  ReplicaChooser(scope, request, inventory).choose();
-}
 
 NamedGuests named_guests(const MirrorRequest& request) {
   NamedGuests named;

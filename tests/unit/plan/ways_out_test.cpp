@@ -268,6 +268,16 @@ TEST_CASE("a new copy is made beside the replica, whose configuration is not tou
     put_copy(stage.beside(first_copy), record);
     CHECK(stage.plan().disks[0].replica.spec.name == "vm-99100-disk-0-ssd-r3");
   }
+  SUBCASE("one that was just created is gone on with, if it has no snapshots of somebody else's") {
+    for (const char* key : {"scsi0", "scsi1"}) {
+      const std::string image = "backup/" + (key == std::string("scsi0") ? first_copy : second_copy);
+      stage.source_record(key, {{"nightly", {"Nightly", west_fsid, 99100, image}}});
+    }
+    stage.beside(first_copy) = PlanStage::image("c0", 5, 32 << 20);
+    CHECK(stage.plan().disks[0].replica.spec.name == first_copy);
+    stage.snapshot(*stage.beside(first_copy), "keep");
+    CHECK(stage.plan().disks[0].replica.spec.name == "vm-99100-disk-0-ssd-r3");
+  }
   SUBCASE("no name is free") {
     for (int number = 2; number <= 9; ++number) {
       stage.beside(fmt::format("vm-99100-disk-0-ssd-r{}", number)) = PlanStage::image("x", 5, 1 << 20);
