@@ -14,7 +14,8 @@ void stop_at_taken_name(const GuestFacts& facts, const std::string& image) {
 
 void stop_at_other_source(const GuestFacts& facts, const std::string& image, const ReplicaRecord& record,
                           const SourceIdentity& identity) {
-  const bool ours = record.source.guest == facts.scope.vmid && record.source.fsid == identity.fsid;
+  const bool ours = record.source.guest == facts.scope.vmid && record.source.fsid == identity.fsid &&
+                    record.target_vmid == facts.scope.target_vmid;
   stop_at_conflict(
       facts.scope.vmid, Conflict::another_source,
       "{} on the destination is the replica of another source: {} (image id {}) of VM {} in the cluster {}, not "

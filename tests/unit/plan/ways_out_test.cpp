@@ -94,6 +94,17 @@ TEST_CASE("each conflict has its name") {
     stage.save("scsi0", record);
     check_conflict(stage, Conflict::another_source, {west_fsid, "choose another target VMID"});
   }
+  SUBCASE("another source of the same guest's, for another target VMID: --reseed would not take it either") {
+    stage.add_point(noon - hours(1));
+    ReplicaRecord record = stage.record("scsi0");
+    record.source.image_id = "before";
+    record.target_vmid = 555;
+    stage.save("scsi0", record);
+    for (const bool reseed : {false, true}) {
+      stage.options.reseed = reseed;
+      check_conflict(stage, Conflict::another_source, {"image id before", "choose another target VMID"});
+    }
+  }
   SUBCASE("target VMID taken") {
     stage.put_target("name: other\nvmgenid: 11111111-3f65-4d0a-9f6b-0a6d1a2b3c4d\n");
     check_conflict(stage, Conflict::target_vmid_taken, {"VM 99100 (other)", "--prefixid"});
