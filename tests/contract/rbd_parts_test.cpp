@@ -1,10 +1,16 @@
 // The parts of the rbd room that need no cluster.
 #include <doctest/doctest.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstring>
+#include <future>
+#include <latch>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "crossover/error.hpp"
@@ -16,6 +22,7 @@
 #include "rbd/rbd_error.hpp"
 #include "rbd/rbd_json.hpp"
 #include "rbd/rbd_survey.hpp"
+#include "rbd/shared_attempt.hpp"
 
 using namespace crossover;
 using nlohmann::json;
@@ -247,4 +254,38 @@ TEST_CASE("commands are called with what is known of the cluster") {
   access.cluster_name = "west";
   access.settings = {{"rbd_cache", "false"}};
   CHECK(rbd::access_options(access) == std::vector<std::string>{"--cluster", "west", "--rbd_cache", "false"});
+}
+
+TEST_CASE("whoever asks for what is being made has what comes of that, and the next one tries again") {
+  rbd::SharedAttempt<int> shared;
+  std::atomic<int> made = 0;
+  // The second one can come too late for the first one's attempt, and makes its own then.
+  for (int round = 0; round < 1000 && made != 1; ++round) {
+    made = 0;
+    std::latch both(2);
+    const auto ask = [&] {
+      return std::async(std::launch::async, [&] {
+        both.arrive_and_wait();
+        return shared.get([&]() -> std::shared_ptr<int> {
+          ++made;
+          std::this_thread::sleep_for(std::chrono::milliseconds(1));
+          throw Error(ErrorCode::unreachable, "connect", "cluster", "no answer", true);
+        });
+      });
+    };
+    auto first = ask();
+    auto second = ask();
+    CHECK_THROWS_WITH_AS((void)first.get(), doctest::Contains("no answer"), Error);
+    CHECK_THROWS_WITH_AS((void)second.get(), doctest::Contains("no answer"), Error);
+  }
+  CHECK(made == 1);
+  made = 0;
+  const auto seven = [&made] {
+    ++made;
+    return std::make_shared<int>(7);
+  };
+  const std::shared_ptr<int> first = shared.get(seven);
+  CHECK(*first == 7);
+  CHECK(shared.get(seven) == first);
+  CHECK(made == 1);
 }

@@ -95,9 +95,7 @@ void LibrbdStore::set_write_bytes(std::uint64_t bytes) {
 }
 
 std::shared_ptr<rbd::Cluster> LibrbdStore::cluster() {
-  const std::lock_guard lock(mutex_);
-  if (!cluster_) cluster_ = std::make_shared<rbd::Cluster>(access_);
-  return cluster_;
+  return cluster_.get([this] { return std::make_shared<rbd::Cluster>(access_); });
 }
 
 rbd::IoContext LibrbdStore::context(const ImageSpec& image) {

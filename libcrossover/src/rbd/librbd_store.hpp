@@ -15,6 +15,7 @@
 #include "rbd/librbd_handles.hpp"
 #include "rbd/librbd_reader.hpp"
 #include "rbd/librbd_writer.hpp"
+#include "rbd/shared_attempt.hpp"
 
 namespace crossover {
 
@@ -79,9 +80,9 @@ class LibrbdStore : public ImageStore, public FastListing {
 
   CephAccess access_;
   rbd::ReadWindow reads_;
+  rbd::SharedAttempt<rbd::Cluster> cluster_;
   std::mutex mutex_;  // guards what follows
   rbd::WriteWindow writes_;
-  std::shared_ptr<rbd::Cluster> cluster_;
 };
 
 }  // namespace crossover
