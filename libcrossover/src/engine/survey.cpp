@@ -112,6 +112,18 @@ bool wait_until_closed(const Ports& ports, const Survey& found, const std::stop_
   return waited;
 }
 
+/// Connects to the images' clusters. What goes wrong is for whoever looks at them to meet.
+void connect_ahead(const std::set<ImageRef>& images, ImageStores& stores) {
+  std::set<CephAccess> accesses;
+  for (const ImageRef& image : images) accesses.insert(image.access);
+  for (const CephAccess& access : accesses) {
+    try {
+      (void)stores.open(access).fsid();
+    } catch (const Error&) {  // NOLINT(bugprone-empty-catch): see above
+    }
+  }
+}
+
 }  // namespace
 
 Survey survey_guests(const MirrorRequest& request, ClusterInventory source,
@@ -125,12 +137,11 @@ Survey survey_guests(const MirrorRequest& request, ClusterInventory source,
   for (const GuestScope& guest : result.guests) {
     for (const GuestDisk& disk : guest.disks.replicated) source_images.insert(disk.image);
   }
-  auto looked = std::async(std::launch::async, [&] {
-    look_at(source_images, ports.source.images, inventory.source_images, inventory.source_problems,
-            inventory.source_fsids);
-  });
-
-  inventory.destination = destination.get();
+  {
+    const auto connected =
+        std::async(std::launch::async, [&] { connect_ahead(source_images, ports.source.images); });
+    inventory.destination = destination.get();
+  }
   inventory.destination.ceph_user = request.destination_user;
   place_replicas(result.guests, request, inventory.destination);
   std::set<ImageRef> replica_images;
@@ -139,8 +150,13 @@ Survey survey_guests(const MirrorRequest& request, ClusterInventory source,
     replica_images.insert(guest.target_images.begin(), guest.target_images.end());
     for (const std::vector<ImageRef>& spares : guest.spares) replica_images.insert(spares.begin(), spares.end());
   }
-  look_at(replica_images, ports.destination.images, inventory.replica_images, inventory.replica_problems,
-          inventory.replica_fsids);
+  // Both sides at one moment: another run may be at work.
+  auto looked = std::async(std::launch::async, [&] {
+    look_at(replica_images, ports.destination.images, inventory.replica_images, inventory.replica_problems,
+            inventory.replica_fsids);
+  });
+  look_at(source_images, ports.source.images, inventory.source_images, inventory.source_problems,
+          inventory.source_fsids);
   looked.get();
 
   for (GuestScope& guest : result.guests) choose_replicas(guest, request, inventory);

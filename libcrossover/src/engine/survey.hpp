@@ -35,9 +35,8 @@ Survey survey_often(const MirrorRequest& request, const Ports& ports, const std:
 /// image open until its node, or Ceph, has noticed. Who runs a replica is not waited for.
 Survey settled_survey(const MirrorRequest& request, const Ports& ports, std::stop_token stop);
 
-/// Looks at the images of the guests that are meant, and at no others: at the source's while the destination is
-/// still being asked what it has. Guests that "all" or a tag swept in but that are themselves replicas of ours are
-/// left out, so that two clusters can mirror to each other.
+/// Looks at the images of the guests that are meant, and at no others. Guests that "all" or a tag swept in but that
+/// are themselves replicas of ours are left out, so that two clusters can mirror to each other.
 Survey survey_guests(const MirrorRequest& request, ClusterInventory source,
                      std::future<ClusterInventory> destination, const Ports& ports);
 

@@ -45,7 +45,7 @@ class Meeting {
   }
   [[nodiscard]] bool held() const {
     const std::scoped_lock lock(mutex_);
-    return missing_ == 0;
+    return missing_ <= 0;
   }
 
  private:
@@ -890,16 +890,21 @@ TEST_CASE("several guests and disks at once come out as one after the other") {
   }
 }
 
-TEST_CASE("the source's images are looked at while the destination is still being asked") {
+TEST_CASE(
+    "the source's Ceph is connected while the destination is still being asked, and its images are looked at "
+    "after") {
   TwoClusters clusters;
   clusters.add_guest(100);
   clusters.options.dry_run = true;
   Meeting meeting(2);
   clusters.faults.at = [&](const std::string& call) {
-    if (call == "destination survey" || call == "source find fast/vm-100-disk-0") meeting.attend();
+    if (call == "destination survey" || call == "source fsid") meeting.attend();
   };
   CHECK(only(clusters.run()).outcome == Outcome::planned);
   CHECK(meeting.held());
+  const std::vector<std::string> calls = clusters.faults.calls();
+  const auto at = [&calls](const std::string& call) { return std::find(calls.begin(), calls.end(), call); };
+  CHECK(at("destination survey #1") < at("source find fast/vm-100-disk-0 #1"));
 }
 
 TEST_CASE("both sides remove a point's snapshots at once, and are told of in the order of the plan") {
