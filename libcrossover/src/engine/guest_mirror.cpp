@@ -84,14 +84,23 @@ class GuestMirror {
     return report;
   }
 
-  /// Whoever has a replica open may be another run, or what is left of one.
-  [[nodiscard]] bool may_pass() const { return plan_.problem && plan_.problem->code == ErrorCode::in_use; }
+  /// Whoever has a replica open may be another run, or what is left of one; and what one did since the survey can
+  /// look like a conflict of any kind.
+  [[nodiscard]] bool may_pass() const {
+    if (!plan_.problem) return false;
+    if (plan_.problem->code == ErrorCode::in_use) return true;
+    try {
+      return !are_as_surveyed();
+    } catch (const Error&) {
+      return false;
+    }
+  }
 
   GuestReport run_leased() {
     std::optional<GuestLease> lease;
     try {
       lease.emplace(ports_, plan_.vmid, leased_images(disks_), request_.lock_wait, stop_);
-      if (lease->waited() || may_pass() || !are_as_surveyed()) look_again();
+      if (lease->waited() || plan_.problem || !are_as_surveyed()) look_again();
     } catch (const Error& error) {
       return failed(error);
     }

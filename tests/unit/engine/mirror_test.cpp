@@ -907,6 +907,30 @@ TEST_CASE(
   CHECK(at("destination survey #1") < at("source find fast/vm-100-disk-0 #1"));
 }
 
+TEST_CASE("a conflict that the survey saw is looked at again if the guest changed since") {
+  for (const bool changed : {true, false}) {
+    CAPTURE(changed);
+    TwoClusters clusters;
+    clusters.add_guest(100, 1);
+    REQUIRE(only(clusters.run()).outcome == Outcome::ok);
+    clusters.clock.time += minutes(1);
+    const ImageSpec source = clusters.image_of(100, "scsi0");
+    const ImageSpec replica = clusters.replica_of(source, 99100);
+    const std::string key(record_key);
+    const std::string record = clusters.replica_images.find(replica)->metadata.at(key);
+    ReplicaRecord of_another = image_record(*clusters.replica_images.find(replica)).replica.value();
+    of_another.source.image_id = "another";
+    clusters.replica_images.set_metadata(replica, key, render_record({of_another, std::nullopt}));
+    clusters.events.at = [&](const Event& event) {
+      if (event.kind != EventKind::guest_started) return;
+      clusters.replica_images.set_metadata(replica, key, record);
+      if (changed) (void)clusters.source_images.create_snapshot(source, "by-hand");
+    };
+    const GuestReport guest = only(clusters.run());
+    CHECK_MESSAGE(guest.outcome == (changed ? Outcome::ok : Outcome::conflict), guest.error);
+  }
+}
+
 TEST_CASE("both sides remove a point's snapshots at once, and are told of in the order of the plan") {
   TwoClusters clusters;
   clusters.add_guest(100);
