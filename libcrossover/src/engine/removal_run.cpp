@@ -22,9 +22,9 @@ class RemovalRun {
   RemovalRun(const std::vector<Removal>& removals, const RemovalWork& work) : removals_(removals), work_(work) {}
 
   std::vector<std::string> run() {
-    // A point stops being one before its first snapshot goes.
+    // A point stops being one before its first snapshot goes, on either side.
     end_points();
-    // Each cluster works on its own: neither side has to wait for the other.
+    still_points_ = kept_;
     in_parallel(2, work_.parallel, [this](std::size_t side) { remove_on(side == 1); });
     std::vector<std::string> removed;
     for (const Removal& removal : removals_) {
@@ -75,7 +75,7 @@ class RemovalRun {
   void remove_one(const Removal& removal) {
     {
       const std::scoped_lock lock(mutex_);
-      if (!removal.on_source && kept_.contains(removal.snapshot.name)) return;
+      if ((removal.on_source ? still_points_ : kept_).contains(removal.snapshot.name)) return;
     }
     const auto remove = [&](ImageStore& store) {
       store.remove_snapshot(removal.image.spec, removal.snapshot);
@@ -113,8 +113,9 @@ class RemovalRun {
 
   const std::vector<Removal>& removals_;
   const RemovalWork& work_;
-  std::mutex mutex_;            // guards what follows
-  std::set<std::string> kept_;  // points of which something could not be removed
+  std::mutex mutex_;                    // guards what follows
+  std::set<std::string> kept_;          // points of which something could not be removed from the destination
+  std::set<std::string> still_points_;  // those of them that the destination did not confirm to be none any more
   std::set<const Removal*> removed_;
 };
 

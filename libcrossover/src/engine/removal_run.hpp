@@ -30,10 +30,10 @@ struct RemovalWork {
   std::function<void(const std::string& warning)> note;
 };
 
-/// Removes what is listed, and on the destination what makes a point one before any snapshot.
-/// What cannot be removed is noted, and left with what else there is of its point, as far as that is there still: a
-/// later run can remove it, and it costs space, not a recovery point. Returns what was removed, in
-/// the order of `removals`, "side pool/image@snapshot".
+/// Removes what is listed, and before any snapshot, on the destination, what makes a point one: the source's
+/// snapshots of a point that stays one stay, too. What cannot be removed is noted, and left with what else there is
+/// of its point, as far as that is there still: a later run can remove it, and it costs space, not a recovery
+/// point. Returns what was removed, in the order of `removals`, "side pool/image@snapshot".
 std::vector<std::string> carry_out(const std::vector<Removal>& removals, const RemovalWork& work);
 
 }  // namespace crossover

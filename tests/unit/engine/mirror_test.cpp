@@ -931,6 +931,24 @@ TEST_CASE("a conflict that the survey saw is looked at again if the guest change
   }
 }
 
+TEST_CASE("the source keeps its snapshots of a point that the destination could not end") {
+  TwoClusters clusters;
+  clusters.add_guest(100, 1);
+  clusters.run();
+  clusters.clock.time += minutes(10);
+  const std::string end = "destination remove_metadata backup/vm-99100-disk-0-ssd";
+  clusters.faults.arm(end + " #1");
+  const GuestReport guest = only(clusters.run());
+  CHECK(clusters.faults.happened());
+  CHECK(guest.outcome == Outcome::ok);
+  CHECK(guest.removed.empty());
+  REQUIRE(guest.warnings.size() == 1);
+  CHECK(contains(guest.warnings[0], "could not be removed"));
+  clusters.faults.arm();
+  clusters.clock.time += minutes(10);
+  CHECK(only(clusters.run()).removed.size() == 4);
+}
+
 TEST_CASE("both sides remove a point's snapshots at once, and are told of in the order of the plan") {
   TwoClusters clusters;
   clusters.add_guest(100);
