@@ -31,8 +31,8 @@ std::optional<std::uint64_t> free_bytes(MigrationWork& work, const Side& side, c
 std::vector<std::string> preflight(MigrationWork& work) {
   Inventory& inventory = work.found.inventory;
   const Ports& ports = work.ports;
-  const auto node_versions = [&work](const Side& side, std::uint32_t vmid) {
-    return side.hypervisor.survey({.versions = true, .guests = {{vmid}}}, work.stop).nodes;
+  const auto node_versions = [&work](const Side& side) {
+    return side.hypervisor.survey({.versions = true}, work.stop).nodes;
   };
   FreeSpace free;
   if (!work.scope.replicas.empty()) {
@@ -40,10 +40,10 @@ std::vector<std::string> preflight(MigrationWork& work) {
                              work.scope.replicas.front());
   }
   // What QEMU is there is nothing that the runs ask.
-  inventory.destination.nodes = node_versions(ports.destination, work.target_vmid);
+  inventory.destination.nodes = node_versions(ports.destination);
   if (is_suspended(work.request, work.plan) && !work.scope.disks.replicated.empty()) {
     free.source = free_bytes(work, ports.source, inventory.source, work.state_storage(), work.record_image);
-    inventory.source.nodes = node_versions(ports.source, work.vmid);
+    inventory.source.nodes = node_versions(ports.source);
   }
   return migration_findings(work.request, inventory, work.scope, work.plan, free);
 }
