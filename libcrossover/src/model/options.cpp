@@ -59,7 +59,8 @@ constexpr auto descriptions = std::to_array<OptionDescription>({
     {"retries", "retries", &O::retries, "N",
      "how often to try again where a connection breaks or cannot be made, with growing pauses"},
     {"stall-timeout", "stall_timeout", &O::stall_timeout, "n[s|m|h|d|w]",
-     "cut a transfer in which nothing moves for so long and go on with it; 0s: never"},
+     "cut a transfer in which nothing moves for so long, longer where --bwlimit needs it, and go on with it; 0s: "
+     "never"},
     {"online", "online", &O::online, "", "mirror running guests too"},
     {"require-freeze", "require_freeze", &O::require_freeze, "",
      "a running guest that cannot be frozen fails, as with --no-agent=fail"},
