@@ -169,7 +169,8 @@ std::vector<std::string> plan_removals(const std::vector<RetentionPoint>& points
   for (std::size_t i = 0; i < points.size(); ++i) {
     const RetentionPoint& point = points[i];
     const bool newest = i + 1 == points.size() || point.time == latest;
-    const bool young = point.time > now || now - point.time <= policy.window.length;
+    const bool is_within_window = policy.window.length.count() > 0 && now - point.time <= policy.window.length;
+    const bool young = point.time > now || is_within_window;
     if (newest || young || uses[point.name] > 1 || protected_names.contains(point.name)) kept[i] = 1;
     if (point.time <= now) newest_first.emplace_back(point.time, i);
   }

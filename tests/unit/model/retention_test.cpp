@@ -134,6 +134,7 @@ TEST_CASE("points older than the window go, and never what must stay") {
       {"nothing there", {}, 0s, {}, {}},
       {"only one", {at("a", 24h)}, 0s, {}, {}},
       {"zero keeps the newest", {at("a", 3h), at("b", 2h), at("c", 1h)}, 0s, {}, {"a", "b"}},
+      {"zero keeps none of this very second", {at("a", 0s), at("b", -1s)}, 0s, {}, {"a"}},
       {"zero keeps the base too", {at("a", 3h), at("b", 2h), at("c", 1h)}, 0s, {"b"}, {"a"}},
       {"inside the window", {at("a", 3h), at("b", 2h), at("c", 1h)}, 4h, {}, {}},
       {"at the edge", {at("a", 7201s), at("b", 7200s), at("c", 7199s), at("d", 0s)}, 2h, {}, {"a"}},
