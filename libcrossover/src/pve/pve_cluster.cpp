@@ -337,19 +337,19 @@ ClusterInventory PveCluster::survey(const SurveyScope& scope, std::stop_token st
   };
   // All nodes at once: most of the time Proxmox's commands start.
   std::map<std::string, std::future<SurveyAnswer>> asked;
-  const auto ask_those_meant = [&](const std::map<std::string, NodeState>& among) {
-    for (const auto& [name, node] : among) {
+  const auto ask_those_meant = [&] {
+    for (const auto& [name, node] : nodes) {
       if (name == entry_node || !node.online || asked.contains(name) || !is_meant(name)) continue;
       asked.emplace(name, std::async(std::launch::async, [this, &ask, &stop, name = name] {
                       return ask(shell(name, stop), {"node"});
                     }));
     }
   };
-  ask_those_meant(nodes);
+  ask_those_meant();
   ClusterInventory inventory = cluster_inventory(ask(entry_, {"cluster"}), entry_.host());
   // A guest may have come to another node meanwhile.
   for (const auto& [vmid, guest] : inventory.guests) owners[vmid] = guest.node;
-  ask_those_meant(nodes);
+  ask_those_meant();
   for (auto& [name, node] : inventory.nodes) {
     if (name == inventory.entry_node) continue;
     const auto answer = asked.find(name);
