@@ -11,6 +11,7 @@
 #include <map>
 #include <mutex>
 #include <random>
+#include <set>
 #include <thread>
 
 #include "agent/agent_hypervisor.hpp"
@@ -742,6 +743,7 @@ namespace {
 /// A cluster with one of everything, a guest to freeze and a configuration to hold.
 class OneGuest final : public Hypervisor, public GuestPower {
  public:
+  SurveyScope surveyed;  ///< what the last survey was for
   std::atomic<int> frozen = 0;
   std::atomic<int> paused = 0;
   std::atomic<int> held = 0;
@@ -769,7 +771,10 @@ class OneGuest final : public Hypervisor, public GuestPower {
     return found;
   }
 
-  ClusterInventory survey(const SurveyScope&, std::stop_token) override { return inventory(); }
+  ClusterInventory survey(const SurveyScope& scope, std::stop_token) override {
+    surveyed = scope;
+    return inventory();
+  }
   std::optional<ConfigVersion> read_config(const std::string&, std::uint32_t vmid, std::stop_token) override {
     if (vmid == 999) return std::nullopt;
     return ConfigVersion{"a\xffz", "12.5"};
@@ -861,7 +866,12 @@ TEST_CASE("a hypervisor behind an agent is the same, byte for byte") {
     agent::Server(in, out, {guest, guest, stores}).serve({});
   });
   AgentHypervisor hypervisor(pool_of(shell));
+  (void)hypervisor.survey({.versions = true, .guests = {{100, 999}}}, {});
+  CHECK(guest.surveyed.versions);
+  CHECK(guest.surveyed.guests == std::set<std::uint32_t>{100, 999});
   const ClusterInventory found = hypervisor.survey({}, {});
+  CHECK_FALSE(guest.surveyed.versions);
+  CHECK_FALSE(guest.surveyed.guests);
   const ClusterInventory expected = OneGuest::inventory();
   CHECK(agent::Json(found) == agent::Json(expected));
   CHECK(found.guests.at(100).config == expected.guests.at(100).config);
