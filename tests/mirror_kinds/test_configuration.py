@@ -219,6 +219,8 @@ def test_firewall(kinds):
     source, replica = f"/etc/pve/firewall/{vmid}.fw", f"/etc/pve/firewall/{target(vmid)}.fw"
     kinds.images(create(image, 4 * MIB))
     kinds.configure(vmid, f"scsi0: ceph-ssd:vm-{vmid}-disk-0")
+    # As Proxmox VE does with the first rules of a cluster; over there nobody has done so yet.
+    kinds.lab.run("pve01", "mkdir", "-p", "/etc/pve/firewall")
     for rules in ("[OPTIONS]\n\nenable: 1\n\n[RULES]\n\nIN SSH(ACCEPT) -i net0 # ü\n", "[OPTIONS]\nenable: 0\n"):
         kinds.write("pve01", source, rules)
         kinds.mirror(vmid)

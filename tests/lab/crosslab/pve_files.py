@@ -100,7 +100,8 @@ def write(state, cluster, ceph, ec):
     folder = state.pmxcfs(cluster)
     SharedTree.prepare(folder, cluster.name, [(node.name, node.number, node.address) for node in cluster.nodes])
     root = folder / "tree"
-    for name in ("firewall", "ha", "sdn", "mapping", "virtual-guest", "priv/ceph", "priv/lock", "priv/acme"):
+    # No `firewall`: Proxmox VE makes it when the first rules are written (a fresh cluster has none).
+    for name in ("ha", "sdn", "mapping", "virtual-guest", "priv/ceph", "priv/lock", "priv/acme"):
         (root / name).mkdir(parents=True)
     files = {
         "ceph.conf": CEPH_CONF.format(network=cluster.network, address=cluster.storage, fsid=ceph["fsid"]),

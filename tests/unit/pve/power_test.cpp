@@ -258,6 +258,17 @@ TEST_CASE_FIXTURE(Stage, "a guest that is destroyed is gone, with what refers to
   CHECK(resources() == "vm: 1000\n\tstate ignored\n\n");
 }
 
+TEST_CASE_FIXTURE(Stage, "firewall rules are written on a cluster that has had none, replaced and removed") {
+  CHECK_FALSE(node.read("/etc/pve/firewall/100.fw"));
+  cluster.write_firewall(100, std::nullopt, {});
+  cluster.write_firewall(100, "[OPTIONS]\nenable: 1\n", {});
+  CHECK(node.read("/etc/pve/firewall/100.fw") == "[OPTIONS]\nenable: 1\n");
+  cluster.write_firewall(100, "[RULES]\n", {});
+  CHECK(node.read("/etc/pve/firewall/100.fw") == "[RULES]\n");
+  cluster.write_firewall(100, std::nullopt, {});
+  CHECK_FALSE(node.read("/etc/pve/firewall/100.fw"));
+}
+
 TEST_CASE_FIXTURE(Stage, "what destroying a guest left over is told of though 'qm destroy' ends with 0") {
   node.put_guest(100, "memory: 512\nscsi0: gone:vm-100-disk-0,size=1G\n");
   refused([&] { cluster.destroy("pve1", 100, {}); }, ErrorCode::command, "gone:vm-100-disk-0");

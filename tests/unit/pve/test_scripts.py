@@ -462,10 +462,20 @@ def test_pves_lock_is_waited_for_and_respected(tmp_path):
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path):
-    process = perl("replace_file", "-", tmp_path / "missing/100.conf", "absent", 0, 0)
+    (tmp_path / "locks").mkdir()
+    process = perl("replace_file", tmp_path / "locks/100", tmp_path / "missing/100.conf", "absent", 0, 0)
     _, errors = process.communicate(b"x", timeout=30)
     assert process.returncode != 0 and b"cannot create" in errors
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["locks"], "a guest's folder is its node's"
+
+
+def test_the_folder_of_what_is_no_guest_is_made(tmp_path):
+    for rules in (b"first", b"second"):
+        process = perl("replace_file", "-", tmp_path / "firewall/100.fw", "any", 0, 0)
+        said, _ = process.communicate(rules, timeout=30)
+        assert process.returncode == 0 and said.startswith(b"written ")
+        assert (tmp_path / "firewall/100.fw").read_bytes() == rules
+    assert [path.name for path in (tmp_path / "firewall").iterdir()] == ["100.fw"]
 
 
 def test_a_file_is_read_with_its_time(tmp_path):

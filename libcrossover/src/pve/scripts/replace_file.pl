@@ -1,5 +1,5 @@
 # replace_file.pl LOCK PATH EXPECT LENGTH WAIT [HOLD]: puts a new file in the place of PATH in one step, while holding PVE's
-# own flock on LOCK ("-": none), if the file still is what the caller saw.
+# own flock on LOCK ("-": none, and PATH's folder is made if it is not there), if the file still is what the caller saw.
 #   EXPECT  "absent", "any", "bytes", or a modification time that has to be the same as well
 #   LENGTH  how many bytes of standard input are the expected content; the rest is the new one
 #   WAIT    seconds to wait for the flock
@@ -60,6 +60,8 @@ sub replace {
         }
     }
     return 'changed' if !is_expected($expected, $from);
+    # A guest's folder is its node's; the folder of firewall rules is made when the first are written.
+    mkdir dirname($path) if $lock_path eq '-';
     my $temporary = "$path.tmp.$$";
     sysopen my $file, $temporary, O_WRONLY | O_CREAT | O_EXCL, 0640 or die "cannot create $temporary: $!\n";
     binmode $file;
