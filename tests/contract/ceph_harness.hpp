@@ -3,8 +3,11 @@
 #pragma once
 
 #include <atomic>
+#include <cstdlib>
 #include <memory>
 #include <string>
+
+#include <doctest/doctest.h>
 
 #include "contract/store_harness.hpp"
 #include "rbd/librbd_handles.hpp"
@@ -45,6 +48,12 @@ class LabCluster {
 
 /// The cluster of CROSSOVER_TEST_CEPH; null without one.
 LabCluster* lab_cluster();
+
+/// Of a case that is nothing without a cluster: it is counted as skipped there, not as passed.
+inline doctest::skip needs_ceph() {
+  const char* folder = std::getenv("CROSSOVER_TEST_CEPH");
+  return doctest::skip(folder == nullptr || *folder == '\0');
+}
 
 std::unique_ptr<StoreHarness> make_librbd_harness(LabCluster& cluster);
 std::unique_ptr<StoreHarness> make_rbd_command_harness(LabCluster& cluster);

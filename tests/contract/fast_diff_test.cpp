@@ -101,8 +101,7 @@ const std::string suspect = "a rollback to older cannot be ruled out";
 
 }  // namespace
 
-TEST_CASE("by the object maps a diff is what it is as a whole") {
-  if (lab_cluster() == nullptr) return;
+TEST_CASE("by the object maps a diff is what it is as a whole" * needs_ceph()) {
   Mapped at(*lab_cluster());
   CHECK(at.refused() == "");
   CHECK(at.listed == 0);
@@ -141,8 +140,7 @@ TEST_CASE("by the object maps a diff is what it is as a whole") {
   }
 }
 
-TEST_CASE("a diff by the object maps is refused after a rollback past its base") {
-  if (lab_cluster() == nullptr) return;
+TEST_CASE("a diff by the object maps is refused after a rollback past its base" * needs_ceph()) {
   Mapped at(*lab_cluster());
   at.write(7);
   const auto roll_back = [&] {
@@ -170,8 +168,7 @@ TEST_CASE("a diff by the object maps is refused after a rollback past its base")
   CHECK(at.listed > 0);
 }
 
-TEST_CASE("a diff by the object maps is refused after a rollback of a group") {
-  if (lab_cluster() == nullptr) return;
+TEST_CASE("a diff by the object maps is refused after a rollback of a group" * needs_ceph()) {
   Mapped at(*lab_cluster());
   const std::string pool = at.image.pool;
   const std::string group = "g-" + at.image.name;
@@ -191,8 +188,7 @@ TEST_CASE("a diff by the object maps is refused after a rollback of a group") {
   at.stock.must(at.image, {"group", "rm", "--group", group});
 }
 
-TEST_CASE("a diff by the object maps is refused where they do not count") {
-  if (lab_cluster() == nullptr) return;
+TEST_CASE("a diff by the object maps is refused where they do not count" * needs_ceph()) {
   SUBCASE("around a snapshot that is smaller than both ends") {
     Mapped at(*lab_cluster());
     at.cluster.resize(at.image, 6 * object);

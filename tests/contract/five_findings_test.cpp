@@ -116,8 +116,7 @@ std::string code_of(Action&& action) {
 
 }  // namespace
 
-TEST_CASE("finding 1: fast-diff loses what a rollback changed, our listing does not") {
-  if (lab_cluster() == nullptr) return;
+TEST_CASE("finding 1: fast-diff loses what a rollback changed, our listing does not" * needs_ceph()) {
   Findings at(*lab_cluster());
   at.cluster.write(at.image, 0, pattern(4 * mib, 1));
   const Snapshot s0 = at.ours.create_snapshot(at.image, "s0");
@@ -138,8 +137,7 @@ TEST_CASE("finding 1: fast-diff loses what a rollback changed, our listing does 
   CHECK(at.is_same(s3));
 }
 
-TEST_CASE("finding 1: fast-diff loses what shrinking and growing again deleted, our listing does not") {
-  if (lab_cluster() == nullptr) return;
+TEST_CASE("finding 1: fast-diff loses what shrinking and growing again deleted, our listing does not" * needs_ceph()) {
   Findings at(*lab_cluster());
   at.cluster.write(at.image, 0, pattern(32 * mib, 1));
   const Snapshot a = at.ours.create_snapshot(at.image, "a");
@@ -159,8 +157,7 @@ TEST_CASE("finding 1: fast-diff loses what shrinking and growing again deleted, 
   CHECK(at.is_same(c));
 }
 
-TEST_CASE("finding 2: import-diff takes a head that is not its base, we notice it") {
-  if (lab_cluster() == nullptr) return;
+TEST_CASE("finding 2: import-diff takes a head that is not its base, we notice it" * needs_ceph()) {
   Findings at(*lab_cluster());
   at.cluster.write(at.image, 0, pattern(mib, 1));
   const Snapshot a = at.ours.create_snapshot(at.image, "a");
@@ -185,8 +182,7 @@ TEST_CASE("finding 2: import-diff takes a head that is not its base, we notice i
   CHECK(at.is_same(b));
 }
 
-TEST_CASE("finding 3: another diff onto a half-applied one corrupts, rolling back or continuing does not") {
-  if (lab_cluster() == nullptr) return;
+TEST_CASE("finding 3: another diff onto a half-applied one corrupts, rolling back or continuing does not" * needs_ceph()) {
   Findings at(*lab_cluster());
   at.cluster.write(at.image, 0, pattern(mib, 1));
   const Snapshot a = at.ours.create_snapshot(at.image, "a");
@@ -238,8 +234,7 @@ TEST_CASE("finding 3: another diff onto a half-applied one corrupts, rolling bac
   }
 }
 
-TEST_CASE("finding 4: import-diff reads on after garbage in a stream, we refuse it") {
-  if (lab_cluster() == nullptr) return;
+TEST_CASE("finding 4: import-diff reads on after garbage in a stream, we refuse it" * needs_ceph()) {
   Findings at(*lab_cluster());
   at.cluster.write(at.image, 0, pattern(mib, 1));
   const Snapshot a = at.ours.create_snapshot(at.image, "a");
@@ -273,8 +268,7 @@ TEST_CASE("finding 4: import-diff reads on after garbage in a stream, we refuse 
   CHECK(at.is_same(a) == is_complete);
 }
 
-TEST_CASE("finding 5: an automatic lock is given away to who writes, ours is not") {
-  if (lab_cluster() == nullptr) return;
+TEST_CASE("finding 5: an automatic lock is given away to who writes, ours is not" * needs_ceph()) {
   Findings at(*lab_cluster());
   at.cluster.write(at.image, 0, pattern(mib, 1));
   const Snapshot a = at.ours.create_snapshot(at.image, "a");

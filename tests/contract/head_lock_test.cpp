@@ -74,8 +74,7 @@ struct Sealed {
 
 }  // namespace
 
-TEST_CASE("a hold that ends with the head at a snapshot tells so to the next one") {
-  if (lab_cluster() == nullptr) return;
+TEST_CASE("a hold that ends with the head at a snapshot tells so to the next one" * needs_ceph()) {
   Sealed at(*lab_cluster());
   CHECK(at.stands());
   // It is there as long as nobody breaks it, whoever looks.
@@ -123,8 +122,7 @@ TEST_CASE("a hold that ends with the head at a snapshot tells so to the next one
   }
 }
 
-TEST_CASE("whatever somebody else does to a head breaks the seal on it") {
-  if (lab_cluster() == nullptr) return;
+TEST_CASE("whatever somebody else does to a head breaks the seal on it" * needs_ceph()) {
   Sealed at(*lab_cluster());
   const auto broken = [&](const std::string& what, bool changed, const auto& action) {
     CAPTURE(what);
@@ -167,8 +165,7 @@ TEST_CASE("whatever somebody else does to a head breaks the seal on it") {
   });
 }
 
-TEST_CASE("a seal counts only if nobody had the lock between the look and the lock") {
-  if (lab_cluster() == nullptr) return;
+TEST_CASE("a seal counts only if nobody had the lock between the look and the lock" * needs_ceph()) {
   Sealed at(*lab_cluster());
   const rbd::Image ours = at.cluster.open(at.image, rbd::Image::Mode::write);
   const auto seal = rbd::find_seal(ours);
@@ -197,8 +194,7 @@ TEST_CASE("a seal counts only if nobody had the lock between the look and the lo
   CHECK(rbd::find_seal(ours).has_value() == at.is_listed_unchanged());
 }
 
-TEST_CASE("what the lock's holder resizes for another client breaks the seal") {
-  if (lab_cluster() == nullptr) return;
+TEST_CASE("what the lock's holder resizes for another client breaks the seal" * needs_ceph()) {
   Sealed at(*lab_cluster());
   {
     const auto hold = at.store.hold(at.image, {});
@@ -211,8 +207,7 @@ TEST_CASE("what the lock's holder resizes for another client breaks the seal") {
   CHECK_FALSE(at.is_listed_unchanged());
 }
 
-TEST_CASE("what was resized while the head was listed is not sealed") {
-  if (lab_cluster() == nullptr) return;
+TEST_CASE("what was resized while the head was listed is not sealed" * needs_ceph()) {
   Sealed at(*lab_cluster());
   at.write(0, 2);
   {
@@ -228,8 +223,7 @@ TEST_CASE("what was resized while the head was listed is not sealed") {
   CHECK_FALSE(at.is_listed_unchanged());
 }
 
-TEST_CASE("our own changes beside the head leave the seal on it") {
-  if (lab_cluster() == nullptr) return;
+TEST_CASE("our own changes beside the head leave the seal on it" * needs_ceph()) {
   Sealed at(*lab_cluster());
   at.store.set_metadata(at.image, "crossover.test", "a value");
   CHECK(at.stands());
@@ -246,9 +240,9 @@ TEST_CASE("our own changes beside the head leave the seal on it") {
   CHECK_FALSE(at.stands());
 }
 
-TEST_CASE("a hold through the agent leaves the seal and finds it") {
+TEST_CASE("a hold through the agent leaves the seal and finds it" * needs_ceph()) {
   const char* folder = std::getenv("CROSSOVER_TEST_COMMAND");
-  if (lab_cluster() == nullptr || folder == nullptr) return;
+  REQUIRE(folder != nullptr);
   Sealed at(*lab_cluster());
   const auto far_end = make_agent_process_harness(*lab_cluster(), folder);
   {
@@ -264,8 +258,7 @@ TEST_CASE("a hold through the agent leaves the seal and finds it") {
   CHECK_FALSE(far_end->store().hold(at.image, {})->head_unchanged_since(at.base, {}));
 }
 
-TEST_CASE("an image whose head cannot be watched is not sealed") {
-  if (lab_cluster() == nullptr) return;
+TEST_CASE("an image whose head cannot be watched is not sealed" * needs_ceph()) {
   for (const std::uint64_t features :
        {image_feature::layering, image_feature::layering | image_feature::exclusive_lock}) {
     Sealed at(*lab_cluster(), features);

@@ -1,4 +1,5 @@
-// seeds FOLDER: writes what the fuzzers begin with, FOLDER/diff_stream/* and FOLDER/agent_protocol/*.
+// seeds FOLDER: writes what the fuzzers begin with, FOLDER/diff_stream/*, FOLDER/agent_protocol/* and
+// FOLDER/storage_config/*; configurations of VMs are in tests/data.
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
@@ -72,6 +73,11 @@ int main(int argc, char** argv) {
       save(folder / "diff_stream" / std::to_string(number++), '\x1f', encode(diff(format, is_full)));
     }
   }
+  save(folder / "storage_config" / "all", '#',
+       " storages\ndir: local\n\tpath /var/lib/vz\n\tcontent iso,vztmpl,backup\n\n"
+       "rbd: ceph-ssd\n\tcontent images,rootdir\n\tkrbd 0\n\tpool ssdpool\n\tnamespace nsa\n\n"
+       "rbd: ext_1.x\n\tcontent images\n\tdisable\n\tmonhost 10.0.0.1;10.0.0.2:6789 [fd00::1]:3300\n\tnodes pve1,pve2\n"
+       "\tpool hddpool\n\tdata-pool ecdata\n\tusername backup\nrbd: swallowed\n\tpool other\n");
   // Small pieces and large ones; as they are, and to be repaired.
   for (const char first : {'\x1f', '\x5f', '\x9f', '\xdf'}) {
     const auto save_next = [&](const std::string& stream) {
