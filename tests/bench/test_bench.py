@@ -69,4 +69,6 @@ def test_quick_rows_work_and_copy_right(tmp_path):
     first = measured["first-copy"]
     assert all(first["competitors"][letter]["medians"]["destination_cpu_seconds"] > 0 for letter in "abx")
     assert all(each["medians"]["wire_bytes"] >= first["bytes"] for each in first["competitors"].values())
-    assert {judged["met"] for row in measured.values() for judged in row["targets"]} <= {True, False}
+    # Whether a target is met is a matter of the machine; that each was judged, by a figure, is not.
+    for row in measured.values():
+        assert row["targets"] and all(isinstance(judged["met"], bool) and judged["measured"] > 0 for judged in row["targets"]), row

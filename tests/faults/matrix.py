@@ -12,17 +12,15 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from mirrortest import EAST, REPOSITORY, WEST, running_lab, wait_for
+from mirrortest import BUILD, EAST, REAL_WATCH_TIMEOUT, WATCH_TIMEOUTS, WEST, running_lab, seed, wait_for
 
 VMID, TARGET, JOB = 100, 9100, "faults"
-STOP_AT = REPOSITORY / "build" / "dev" / "tests" / "faults" / "libcrossover-stop-at.so"
+STOP_AT = BUILD / "tests" / "faults" / "libcrossover-stop-at.so"
 KINDS = ("first", "incremental")
 # How long a fault lasts that goes away by itself.
 WHILE = 6
 # A guest must go on by then, whatever happened.
 THAWED_WITHIN = 15
-WATCH_TIMEOUT = 5
-REAL_WATCH_TIMEOUT = 30
 RUN = ("mirror", f"--vmid={VMID}:{TARGET}", f"--destination={WEST}", "--pool=ceph-ssd", f"--jobname={JOB}", "--online",
        "--stall-timeout=15s")
 
@@ -55,18 +53,16 @@ class Stage:
         self.guest = None
         self.config = None
         self.added = False
+        self.held = {}
 
     def prepare(self):
         self.guest = self.site.counting(self.site.create_counting(VMID, "--name", "counter", "--onboot", "1"))
         self.config = self.guest.config()
-        # Not on the source: a guest that a busy machine keeps waiting for so long would be taken for dead.
-        self.watch_timeout(WEST, WATCH_TIMEOUT)
-
-    def watch_timeout(self, node, seconds):
-        self.site.run(node, "ceph", "config", "set", "osd", "osd_client_watch_timeout", str(seconds))
+        self.site.short_watch_timeouts()
 
     def reset(self):
         """No replica, no snapshots, no records, the guest as it was."""
+        self.held.clear()
         wait_for(lambda: not agents(self.site), 90, "the agents are gone")
         self.site.destroy(WEST, TARGET)
         if self.added:
@@ -110,10 +106,21 @@ class Stage:
             for image in images:
                 check(point in self.site.snapshots(WEST, image), f"{image} has no part in the point {point}")
                 source = next((name for name in sources if self.is_replica(image, name)), None)
-                if source is None or point not in self.site.snapshots(EAST, source):
-                    continue
-                check(self.site.digest(EAST, source, point) == self.site.digest(WEST, image, point),
+                check(source, f"{image} of the point {point} is a replica of none of {sources}")
+                self.hold(source, point)
+                check((source, point) in self.held, f"{source} never had a snapshot {point}")
+                check(self.held[source, point] == self.site.digest(WEST, image, point),
                       f"{image}@{point} differs from {source}")
+
+    def hold(self, source, point):
+        """Remembers what a snapshot of the source holds: a point outlives the source's snapshot of it."""
+        if (source, point) not in self.held and point in self.site.snapshots(EAST, source):
+            self.held[source, point] = self.site.digest(EAST, source, point)
+
+    def hold_all(self):
+        for source in self.images_of_source():
+            for point in self.site.snapshots(EAST, source):
+                self.hold(source, point)
 
     @staticmethod
     def is_replica(replica, source):
@@ -232,6 +239,7 @@ class RemoveSnapshot(Fault):
         image = stage.guest.images[1]
         ours = [name for name in stage.site.snapshots(EAST, image) if name.startswith(f"mirror-{JOB}-")]
         check(ours, "there was no snapshot")
+        stage.hold(image, ours[-1])
         stage.site.run(EAST, "rbd", "snap", "rm", "--no-progress", f"{image}@{ours[-1]}")
         run.signal(signal.SIGCONT)
 
@@ -315,7 +323,7 @@ def told_steps(text):
     return len(re.findall(r"(?m)^.* - debug: ", text))
 
 
-def run_cell(stage, cell, watch_timeout=WATCH_TIMEOUT):
+def run_cell(stage, cell):
     """Raises CellError for whatever must not happen. Returns how it ended: "complete", or the conflict's text."""
     site = stage.site
     fault = next(fault for fault in FAULTS if fault.name == cell.fault)
@@ -325,6 +333,7 @@ def run_cell(stage, cell, watch_timeout=WATCH_TIMEOUT):
         stage.guest.writes_on()
     steps = stage.steps()
     before, base = set(stage.points()), stage.base()
+    stage.hold_all()
     run = stage.start(cell.number, *fault.options)
     try:
         return see_through(stage, cell, fault, run, steps, before, base)
@@ -348,6 +357,8 @@ def see_through(stage, cell, fault, run, steps, before, base):
     wait_for(lambda: not stage.guest.frozen(), max(1.0, THAWED_WITHIN - (time.monotonic() - begin)), "the guest is thawed")
     done = run.wait(180)
     check(done.status in (0, 1, 3, 130, 137), f"it ended with {done.status}: {done.err}")
+    # The run that follows may complete a point and then remove its snapshot from the source.
+    stage.hold_all()
     stage.check_points()
     # A run that went on to its end may have replaced it, by a newer one.
     check(done.status == 0 or not before - set(stage.points()), "a recovery point is gone")
@@ -401,7 +412,7 @@ def parser():
     options = argparse.ArgumentParser(prog="tests/faults/run", description="Runs crossover in a lab of its own, and lets "
                                       "something go wrong at each of its steps. See tests/faults/README.md.")
     options.add_argument("--shard", metavar="I/N", help="only every Nth cell, from the Ith on")
-    options.add_argument("--seed", type=int, default=0, help="chooses the cells of --cells")
+    options.add_argument("--seed", type=seed, default=0, help="chooses the cells of --cells: a number, or `commit`")
     options.add_argument("--cells", type=int, metavar="K", help="only K cells")
     options.add_argument("--cell", metavar="TEXT", help="only cells whose line contains this")
     options.add_argument("--state", metavar="FILE", type=Path, help="leave out the cells that this file says were good, and "
@@ -431,7 +442,7 @@ def main(words=None):
         for cell in todo:
             begin = time.monotonic()
             if cell is real:
-                stage.watch_timeout(WEST, REAL_WATCH_TIMEOUT)
+                site.watch_timeout(WEST, REAL_WATCH_TIMEOUT)
             try:
                 ended = run_cell(stage, cell)
                 good.add(cell)
@@ -442,7 +453,7 @@ def main(words=None):
                     traceback.print_exc()
             finally:
                 if cell is real:
-                    stage.watch_timeout(WEST, WATCH_TIMEOUT)
+                    site.watch_timeout(WEST, WATCH_TIMEOUTS[WEST])
             print(f"{cell}  {time.monotonic() - begin:.0f} s  {ended}", flush=True)
     print(f"{len(todo)} cells, {failed} failed", flush=True)
     return 1 if failed else 0

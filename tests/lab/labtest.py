@@ -5,6 +5,9 @@ import subprocess
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+# The build that is tried: ctest says which, by hand it is the preset dev.
+BUILD = Path(os.environ.get("CROSSOVER_BUILD", HERE.parents[1] / "build" / "dev"))
+CROSSOVER = BUILD / "cli" / "crossover"
 
 # The options with which a mirror run has the rights it needs on each side, and no more: see docs/access.md.
 KEYRING = "/etc/pve/priv/ceph.client.crossover.keyring"

@@ -14,6 +14,7 @@ from mirrortest import running_lab  # noqa: E402
 @pytest.fixture(scope="session")
 def lab_site(tmp_path_factory):
     with running_lab(tmp_path_factory.mktemp("lab") / "state") as made:
+        made.short_watch_timeouts()
         Migrations(made).open_the_way_back()
         yield made
 

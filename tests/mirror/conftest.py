@@ -13,6 +13,7 @@ from mirrortest import EAST, WEST, running_lab  # noqa: E402
 def site(tmp_path_factory):
     """The two clusters. Who breaks something in them mends it."""
     with running_lab(tmp_path_factory.mktemp("lab") / "state") as made:
+        made.short_watch_timeouts()
         yield made
 
 
@@ -36,19 +37,29 @@ def counting_guests(site):
     guests = [site.create_counting(100, "--name", "counter", "--args", setting("interval", 40)),
               site.create_counting(102, "--name", "slow", "--args", setting("interval", 250) + setting("slow-freeze", 4),
                                    node="pve02")]
-    return [site.counting(guest) for guest in guests]
+    for guest in guests:
+        site.counting(guest)
+        site.run(guest.node, "qm", "suspend", str(guest.vmid))
+    return guests
+
+
+def awake(guest):
+    """The guest runs while a test has it: an emulated processor that counts for nobody costs the others a quarter of one."""
+    guest.site.run(guest.node, "qm", "resume", str(guest.vmid))
+    yield guest
+    guest.site.run(guest.node, "qm", "suspend", str(guest.vmid))
 
 
 @pytest.fixture
 def counter(counting_guests):
     """A guest on pve01 that writes all the time."""
-    return counting_guests[0]
+    yield from awake(counting_guests[0])
 
 
 @pytest.fixture
 def slow(counting_guests):
     """A guest on pve02 that writes all the time and takes four seconds to freeze."""
-    return counting_guests[1]
+    yield from awake(counting_guests[1])
 
 
 @pytest.fixture

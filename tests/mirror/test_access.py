@@ -60,13 +60,16 @@ def test_destination_user_reaches_its_pools_only(site):
 
 
 def test_user_without_rights_is_told(site, guest):
-    """The source's rights are not enough on the destination, and the run says who lacks them where."""
+    """Rights to read are not enough on the destination: the run says what it was not permitted, and leaves nothing."""
     site.run(WEST, "sh", "-c", "ceph auth get-or-create client.weak mon 'profile rbd-read-only' "
              "osd 'profile rbd-read-only pool=ssdpool' > /etc/pve/priv/weak.keyring")
     users = (*SOURCE_USER, "--destination-user=weak", "--destination-keyring=/etc/pve/priv/weak.keyring")
     done = site.mirror(f"{VMID}:{TARGET}", "--json", job="caps", users=users)
     assert done.status == 1
-    assert done.guest(VMID)["error_code"] == "permission", done.out
+    failed = done.guest(VMID)
+    assert failed["error_code"] == "permission", done.out
+    assert f"create image ssdpool/vm-{TARGET}-disk-0-ceph-ssd: Operation not permitted" in failed["error"], failed["error"]
+    assert not any(f"-{TARGET}-" in name for name in site.images(WEST)), "nothing was made there"
 
 
 @contextlib.contextmanager
@@ -119,9 +122,10 @@ def test_restricted_agent(site, guest):
                 done = site.crossover("mirror", *SOURCE_USER, *(f"{name}={value}" for name, value in words.items()))
                 assert done.status in (1, 4) and said in done.err, (options, done)
         # Whatever the client asks sshd to run.
-        for command in ("rm -rf /", "crossover agent --memory=1K; id", "sh"):
-            done = site.lab("exec", EAST, "ssh", "-o", "BatchMode=yes", WEST, command, check=False, input="")
-            assert "uid=" not in done.stdout
+        for command in ("touch /root/was-here", "crossover agent --memory=1K; touch /root/was-here", "sh"):
+            done = site.lab("exec", EAST, "ssh", "-o", "BatchMode=yes", WEST, command, check=False,
+                            input="touch /root/was-here\nid\n")
+            assert "uid=" not in done.stdout and "was-here" not in site.run(WEST, "ls", "/root"), (command, done)
     # The same key, unrestricted again, removes what was left.
     site.mirrored(pair, "--keepremote=0s", job="limit")
     assert len(replica_points(site, replica)) == 1

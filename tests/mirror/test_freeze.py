@@ -3,7 +3,6 @@ on soon, whatever becomes of the run."""
 
 import contextlib
 import signal
-import time
 
 import pytest
 from conftest import setting
@@ -274,10 +273,8 @@ def test_signal_while_frozen(site, slow, job, dead_ceph, which):
     config, before = slow.config(), thawed(slow)
     run = held_long(site, slow, job, dead_ceph, freezing(slow), "--freeze-timeout=5m")
     wait_for(lambda: agent_says(slow, "frozen"), 30, "it is frozen")
-    began = time.monotonic()
     run.signal(which)
     wait_for(lambda: thawed(slow) > before and agent_says(slow, "thawed"), HELD_AT_MOST, "it is thawed")
-    assert time.monotonic() - began < HELD_AT_MOST
     dead_ceph.end()
     run.wait(60)
     wait_for(lambda: slow.config() == config, 30, "it is unlocked")
@@ -289,10 +286,8 @@ def test_signal_while_paused(site, silent, job, dead_ceph, slow_commands, which)
     config = silent.config()
     run = held_long(site, silent, job, dead_ceph, being_paused(site), "--freeze-timeout=5m")
     wait_for(lambda: status(silent) == "paused", 20, "it is paused")
-    began = time.monotonic()
     run.signal(which)
     wait_for(lambda: status(silent) == "running", HELD_AT_MOST, "it runs again")
-    assert time.monotonic() - began < HELD_AT_MOST
     dead_ceph.end()
     run.wait(60)
     wait_for(lambda: silent.config() == config, 30, "it is unlocked")

@@ -104,8 +104,10 @@ def replaced(site, node, path, text):
     """A file of a node that reads otherwise for a while."""
     before = site.run(node, "cat", path)
     site.run(node, "tee", path, input=text)
-    yield
-    site.run(node, "tee", path, input=before)
+    try:
+        yield
+    finally:
+        site.run(node, "tee", path, input=before)
 
 
 def test_changed_host_key(site, guests):

@@ -4,7 +4,7 @@ import signal
 import time
 
 import pytest
-from mirrortest import EAST, WEST, wait_for
+from mirrortest import EAST, REAL_WATCH_TIMEOUT, WEST, wait_for
 from test_resume import CONTENT, MIB, TARGET, agent_pids, fill, guest, job, progress, wire_bytes  # noqa: F401
 
 
@@ -46,7 +46,8 @@ def test_a_link_that_is_cut_for_a_while(site, guest, job):  # noqa: F811
 
 
 def test_an_agent_that_stands_still(site, guest, job):  # noqa: F811
-    """It is not waited for, and what it holds is taken from it once Ceph has noticed."""
+    """It is not waited for, and what it holds is taken from it once Ceph has noticed: by its own default, this once."""
+    site.watch_timeout(WEST, REAL_WATCH_TIMEOUT)
     run = in_the_middle(site, guest, job, "--stall-timeout=3s", "--retries=8")
     stopped = agent_pids(site)
     assert stopped
@@ -56,6 +57,7 @@ def test_an_agent_that_stands_still(site, guest, job):  # noqa: F811
         site.lab("net", "unlimit")
         check_went_on(site, run, 200, "nothing moved for 3 s")
     finally:
+        site.short_watch_timeouts()
         for pid in stopped:
             site.try_run(WEST, "kill", "-9", pid)
 
@@ -82,8 +84,10 @@ def test_two_runs_on_one_guest(site, guest, job):  # noqa: F811
     hasty = site.mirror(f"{guest.vmid}:{TARGET}", "--lock-wait=0s", job=job)
     assert hasty.status == 1 and "another run is at it: process" in hasty.complaint(), hasty
     assert f"on {EAST}" in hasty.complaint()
+    alone = set(agent_pids(site))
     second = site.start_mirror(f"{guest.vmid}:{TARGET}", "--json", job=job)
-    wait_for(second.running, 5, "it waits")
+    wait_for(lambda: set(agent_pids(site)) - alone, 60, "the second has come as far as the destination")
+    assert run.running() and second.running()
     site.lab("net", "unlimit")
     first = run.wait(90)
     assert first.status == 0, first
@@ -99,7 +103,8 @@ def test_a_run_that_is_gone_keeps_nobody_waiting(site, guest, job, which):  # no
     run = in_the_middle(site, guest, job)
     run.signal(which)
     run.wait(30)
-    assert progress(site) >= 0
+    begun = progress(site)
+    assert begun > 0, "it was gone in the middle"
     site.lab("net", "unlimit")
     report = site.mirrored(f"{guest.vmid}:{TARGET}", "--lock-wait=0s", job=job)
     site.check_equal(report)

@@ -155,7 +155,8 @@ def test_lesson_15_no_secret_is_seen(site, still, secrets):
         for name, (status, words) in runs.items():
             site.run(EAST, "rbd", "bench", "--io-type", "write", "--io-size", "4K", "--io-total", "64K", guest.images[0])
             done = site.crossover(*words)
-            assert (done.status == 0) == (status == 0), (name, done)
+            # A key that is wrong here keeps all of it from being done (4), one over there each guest (1).
+            assert done.status in ((0,) if status == 0 else (1, 4)), (name, done)
             said[f"output of {name}"] = done.out + done.err
     assert sampler.seen["looks"] / sampler.seconds > 10, (sampler.seen["looks"], sampler.seconds)
     seen = sampler.texts()

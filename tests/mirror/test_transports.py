@@ -44,9 +44,15 @@ def test_every_transport(site, guest, west_conf, transport):
 
 
 def test_bandwidth_limit(site, guest):
-    begin = time.monotonic()
-    report = site.mirrored(f"{guest.vmid}:{TARGET}", "--bwlimit=4M", "--compress=none", job="limit")
-    sent = sum(disk["stream_bytes"] for disk in report["disks"])
-    assert sent >= 16 * MIB, json.dumps(report)
-    assert time.monotonic() - begin >= sent / (4 * MIB) - 0.5
-    site.check_equal(report)
+    """Both ways: no faster than the limit, and what it allows is used. Without one the same takes a fraction of that."""
+    took = {}
+    for limit in ("4M", None):
+        report = site.mirrored(f"{guest.vmid}:{TARGET}", *([f"--bwlimit={limit}"] if limit else []), "--compress=none",
+                               "--reseed", job="limit")
+        (disk,) = report["disks"]
+        assert disk["full"] and disk["stream_bytes"] >= 16 * MIB, json.dumps(report)
+        took[limit] = disk["duration_ms"] / 1000
+        site.check_equal(report)
+    expected = 16 * MIB / (4 * MIB)
+    assert expected - 0.5 <= took["4M"] <= 3 * expected, took
+    assert took[None] < took["4M"], took

@@ -1,16 +1,14 @@
 """What these tests share: guests of east with disks of any kind, mirrored to west, and looked at there."""
 
 import json
-import os
 import subprocess
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from labtest import USERS
+from labtest import CROSSOVER, USERS
 
 HERE = Path(__file__).resolve().parent
-CROSSOVER = Path(os.environ.get("CROSSOVER", HERE.parents[1] / "build/dev/cli/crossover"))
 MIB = 1 << 20
 
 # Storages the lab does not come with: ids with everything PVE allows in one, ids whose end looks like the end of an

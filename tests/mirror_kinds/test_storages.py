@@ -72,9 +72,10 @@ def test_unusable_sources(kinds):
         kinds.configure(other, f"scsi0: {storage}:vm-{other}-disk-0")
     status, guests = kinds.attempt(*lost, vmid)
     assert status == 1
-    for guest in guests:
-        if guest["vmid"] in lost:
-            assert (guest["outcome"], guest["error_code"]) == ("failed", lost[guest["vmid"]][1])
-            assert f"vm-{guest['vmid']}-disk-0" in guest["error"]
-    kinds.check_content([guest for guest in guests if guest["vmid"] == vmid])
-    assert [guest["outcome"] for guest in guests if guest["vmid"] == vmid] == ["ok"]
+    of = {guest["vmid"]: guest for guest in guests}
+    assert of.keys() == {*lost, vmid}
+    for other, (_, code) in lost.items():
+        assert (of[other]["outcome"], of[other]["error_code"]) == ("failed", code)
+        assert f"vm-{other}-disk-0" in of[other]["error"]
+    assert of[vmid]["outcome"] == "ok"
+    kinds.check_content([of[vmid]])

@@ -1,7 +1,6 @@
 """Cycles of mirroring guests that write all the time, with faults between."""
 
 import argparse
-import contextlib
 import json
 import os
 import random
@@ -10,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from mirrortest import EAST, WEST, running_lab
+from mirrortest import EAST, WEST, running_lab, seed
 
 JOB = "soak"
 FROZEN, PAUSED = (100, 9100), (103, 9103)
@@ -24,10 +23,10 @@ class Soak:
     def __init__(self, site, seed):
         self.site, self.random, self.seed = site, random.Random(seed), seed
         self.counted = {}
+        self.faults = {"hit": 0, "missed": 0}
 
     def prepare(self):
-        # Not on the source: a guest that a busy machine keeps waiting for so long would be taken for dead.
-        self.site.run(WEST, "ceph", "config", "set", "osd", "osd_client_watch_timeout", "5")
+        self.site.short_watch_timeouts()
         for (vmid, _), words in ((FROZEN, ()), (PAUSED, ("--agent", "0"))):
             if not self.site.try_run(EAST, "cat", f"/etc/pve/qemu-server/{vmid}.conf"):
                 guest = self.site.create_counting(vmid, "--name", f"soak{vmid}", *words)
@@ -45,31 +44,40 @@ class Soak:
         run = self.start("--retries=1")
         time.sleep(moment)  # the fault comes at any moment
         try:
-            getattr(self, fault)(run)
+            hit = getattr(self, fault)(run)
         finally:
             self.site.lab("net", "unlimit")
         done = run.wait(200)
-        return f"{fault} after {moment:.1f} s ({done.status})"
+        self.faults["hit" if hit else "missed"] += 1
+        return f"{fault} after {moment:.1f} s ({done.status}{'' if hit else ', it was over before'})"
 
     def tool(self, run):
-        with contextlib.suppress(AssertionError):  # it may end this very moment
+        try:
             run.signal(signal.SIGKILL)
+        except AssertionError:  # it had ended this very moment
+            return False
+        return True
 
     def agents(self, run):
         pids = self.site.try_run(WEST, "pgrep", "-x", "crossover").split()
-        if pids:
-            self.site.try_run(WEST, "kill", "-9", *pids)
+        if not pids:
+            return False
+        return self.site.lab("exec", WEST, "kill", "-9", *pids, check=False).returncode == 0
 
     def link(self, run):
         self.site.lab("net", "cut")
+        hit = run.running()
         time.sleep(self.random.uniform(1, 6))  # the fault's length
         self.site.lab("net", "restore")
+        return hit
 
     def osd(self, run):
         pids = self.site.run("storage-west", "pgrep", "-x", "ceph-osd").split()
         self.site.run("storage-west", "kill", "-STOP", *pids)
+        hit = bool(pids) and run.running()
         time.sleep(self.random.uniform(1, 6))  # the fault's length
         self.site.run("storage-west", "kill", "-CONT", *pids)
+        return hit
 
     # --- what has to hold
 
@@ -123,7 +131,10 @@ class Soak:
         before = {target: self.points(target) for _, target in (FROZEN, PAUSED)}
         done = self.start().wait(300)
         assert done.status == 0, done
-        for guest in done.report()["guests"]:
+        guests = done.report()["guests"]
+        assert sorted(guest["vmid"] for guest in guests) == [FROZEN[0], PAUSED[0]], guests
+        for guest in guests:
+            assert len(guest["disks"]) == 2, guest
             self.check(guest, before[guest["target_vmid"]])
         return said
 
@@ -132,7 +143,7 @@ def main(words=None):
     parser = argparse.ArgumentParser(prog="tests/soak/run", description="Mirrors two guests that write all the time, again "
                                      "and again, with faults between. See tests/soak/README.md.")
     parser.add_argument("--cycles", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed, default=0, help="a number, or `commit`")
     parser.add_argument("--state", type=Path, help="remember how far it came, in this file")
     options = parser.parse_args(words)
     if options.state and "CROSSOVER_LAB_STATE" not in os.environ:
@@ -151,5 +162,9 @@ def main(words=None):
                   f"counted {soak.counted}", flush=True)
             if options.state:
                 options.state.write_text(json.dumps({"done": number, "counted": soak.counted}))
-    print(f"{options.cycles} cycles done", flush=True)
+    faults = soak.faults
+    print(f"{options.cycles} cycles done, {faults['hit']} faults hit a run, {faults['missed']} came too late", flush=True)
+    if faults["missed"] > faults["hit"]:
+        print("most faults came too late: what this was to show it has not shown", flush=True)
+        return 1
     return 0

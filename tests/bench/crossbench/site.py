@@ -12,12 +12,13 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests" / "mirror"))
 import mirrortest  # noqa: E402
+from labtest import BUILD  # noqa: E402
 from mirrortest import EAST, WEST  # noqa: E402
 
 SOURCE_NODES = ("pve01", "pve02")
 DESTINATION_NODES = ("pve04", "pve05")
 STORAGES = ("storage-east", "storage-west")
-COPY_LIMIT = REPOSITORY / "build/dev/tests/bench/copy-limit"
+COPY_LIMIT = BUILD / "tests" / "bench" / "copy-limit"
 WEST_CONF = "/root/west.conf"
 POOL = "ssdpool"
 STORAGE = "ceph-ssd"

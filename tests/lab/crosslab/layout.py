@@ -3,6 +3,7 @@
 The addresses exist only inside a lab's namespaces, so every lab uses the same ones.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ LAB = REPOSITORY / "tests" / "lab"
 STAND_INS = LAB / "pve" / "bin"
 GUEST_BUILD = LAB / "guest" / "build"
 GUEST_CACHE = REPOSITORY / "build" / "lab-guest"
+# What was built: another preset's tests try that preset's command.
+BUILD = Path(os.environ.get("CROSSOVER_BUILD", REPOSITORY / "build" / "dev"))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import keys, network, process, sandbox
 from .environment import ENVIRONMENT, PATH
-from .layout import BY_NAME, EAST, GUEST_CACHE, LAB, NODES, REPOSITORY, STAND_INS
+from .layout import BUILD, BY_NAME, EAST, GUEST_CACHE, LAB, NODES, REPOSITORY, STAND_INS
 from .namespaces import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REMOUNT, mount, pivot_root
 from .process import LabError, wait_until
 
@@ -91,7 +91,7 @@ def prepare(state, node):
         "etc/ssh/ssh_known_hosts": "/etc/pve/priv/known_hosts",
         "root/.ssh/authorized_keys": "/etc/pve/priv/authorized_keys",
         # Where a package would have put it: the agent is started by its name.
-        "usr/local/bin/crossover": REPOSITORY / "build/dev/cli/crossover",
+        "usr/local/bin/crossover": BUILD / "cli" / "crossover",
         **{path: STAND_INS / name for name, path in COMMANDS.items()},
     }
     for name, target in links.items():
