@@ -1,6 +1,6 @@
 # One program for all stores. Without a cluster it tests the one in memory; with-ceph gives it a throw-away cluster.
 crossover_test(NAME image-store-contract
-  SOURCES image_store_contract.cpp fast_diff_test.cpp five_findings_test.cpp head_lock_test.cpp rbd_crossed_test.cpp rbd_parts_test.cpp resume_contract.cpp harnesses.cpp memory_harness.cpp ceph_harness.cpp
+  SOURCES image_store_contract.cpp fast_diff_test.cpp five_findings_test.cpp head_lock_test.cpp leases_test.cpp rbd_crossed_test.cpp rbd_parts_test.cpp resume_contract.cpp harnesses.cpp memory_harness.cpp ceph_harness.cpp
     agent_harness.cpp agent_process_test.cpp ${PROJECT_SOURCE_DIR}/tests/support/socket_shell.cpp
     ${PROJECT_SOURCE_DIR}/tests/support/memory_image_store.cpp
   LIBRARIES crossover Rbd::rbd PkgConfig::XXHASH Threads::Threads LABELS contract)

@@ -31,8 +31,6 @@ using std::chrono::seconds;
 using std::chrono::steady_clock;
 
 constexpr const char* lock_name = "crossover.run";
-constexpr seconds duration{30};
-constexpr seconds renewal{10};
 
 timeval timeval_of(seconds time) {
   timeval out{};
@@ -97,12 +95,13 @@ struct Locker {
 /// A lease on one image.
 class ImageLease {
  public:
-  ImageLease(rbd::IoContext context, const LeasedImage& image, std::string cookie, std::string holder)
+  ImageLease(rbd::IoContext context, const LeasedImage& image, std::string cookie, std::string holder, seconds duration)
       : context_(std::move(context)),
         object_("rbd_header." + image.id),
         subject_(to_string(image.image.spec)),
         cookie_(std::move(cookie)),
-        holder_(std::move(holder)) {
+        holder_(std::move(holder)),
+        duration_(duration) {
     int result = lock(0);
     if (result == -EBUSY && break_dead()) result = lock(0);
     if (result == -EBUSY) throw_locked();
@@ -114,11 +113,18 @@ class ImageLease {
   ImageLease(const ImageLease&) = delete;
   ImageLease& operator=(const ImageLease&) = delete;
 
-  [[nodiscard]] bool renew() const { return lock(LIBRADOS_LOCK_FLAG_MUST_RENEW) == 0; }
+  enum class Renewal { renewed, failed, gone };
+
+  [[nodiscard]] Renewal renew() const {
+    const int result = lock(LIBRADOS_LOCK_FLAG_MUST_RENEW);
+    // It ran out or was broken: nobody has it, or somebody else.
+    if (result == -ENOENT || result == -EBUSY) return Renewal::gone;
+    return result == 0 ? Renewal::renewed : Renewal::failed;
+  }
 
  private:
   [[nodiscard]] int lock(std::uint8_t flags) const {
-    timeval time = timeval_of(duration);
+    timeval time = timeval_of(duration_);
     return rados_lock_exclusive(context_.get(), object_.c_str(), lock_name, cookie_.c_str(), holder_.c_str(), &time,
                                 flags);
   }
@@ -169,53 +175,93 @@ class ImageLease {
   std::string subject_;
   std::string cookie_;
   std::string holder_;
+  seconds duration_;
 };
 
 class LibrbdLease final : public Lease {
  public:
-  LibrbdLease(std::vector<std::unique_ptr<ImageLease>> images, std::function<void()> lost)
+  LibrbdLease(std::vector<std::unique_ptr<ImageLease>> images, LeaseTimes times, steady_clock::time_point taken,
+              std::function<void()> lost)
       : images_(std::move(images)),
+        times_(times),
+        renewed_(taken),
         lost_(std::move(lost)),
+        watching_([this](const std::stop_token& stop) { watch(stop); }),
         renewing_([this](const std::stop_token& stop) { renew(stop); }) {}
 
  private:
   void renew(const std::stop_token& stop) {
-    auto renewed = steady_clock::now();
-    std::mutex mutex;
-    std::condition_variable_any never;
     for (;;) {
-      std::unique_lock lock(mutex);
-      never.wait_for(lock, stop, renewal, [&stop] { return stop.stop_requested(); });
+      {
+        std::unique_lock lock(mutex_);
+        changed_.wait_for(lock, stop, times_.renewal, [] { return false; });
+      }
       if (stop.stop_requested()) return;
       const auto begin = steady_clock::now();
       bool all = true;
-      for (const auto& image : images_) all = image->renew() && all;
-      if (all) renewed = begin;
-      if (steady_clock::now() - renewed < duration) continue;
-      lost_();
-      return;
+      for (const auto& image : images_) {
+        const auto ended = image->renew();
+        if (ended == ImageLease::Renewal::gone) return lose();
+        all = all && ended == ImageLease::Renewal::renewed;
+      }
+      if (!all) continue;
+      const std::scoped_lock lock(mutex_);
+      renewed_ = begin;
+      changed_.notify_all();
     }
   }
 
+  /// A renewal can take longer than the lease lasts: whoever it is for must know by then.
+  void watch(const std::stop_token& stop) {
+    std::unique_lock lock(mutex_);
+    while (!stop.stop_requested() && !is_lost_) {
+      const auto end = renewed_ + times_.duration;
+      if (steady_clock::now() >= end) {
+        lock.unlock();
+        return lose();
+      }
+      changed_.wait_until(lock, stop, end, [&] { return is_lost_ || renewed_ + times_.duration != end; });
+    }
+  }
+
+  void lose() {
+    {
+      const std::scoped_lock lock(mutex_);
+      if (std::exchange(is_lost_, true)) return;
+      changed_.notify_all();
+    }
+    lost_();
+  }
+
   std::vector<std::unique_ptr<ImageLease>> images_;
+  LeaseTimes times_;
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  steady_clock::time_point renewed_;  // when what was renewed last was asked for
+  bool is_lost_ = false;
   std::function<void()> lost_;
-  std::jthread renewing_;  // last: it uses everything above
+  std::jthread watching_;  // these last: they use everything above
+  std::jthread renewing_;
 };
 
 }  // namespace
 
-LibrbdLeases::LibrbdLeases(Open open) : open_(std::move(open)), holder_(describe_this_process()) {}
+LibrbdLeases::LibrbdLeases(Open open, LeaseTimes times)
+    : open_(std::move(open)), times_(times), holder_(describe_this_process()) {}
 
 std::unique_ptr<Lease> LibrbdLeases::take(std::span<const LeasedImage> images, std::function<void()> lost) {
   std::random_device random;
   const std::string cookie = fmt::format("{:08x}{:08x} {}", random(), random(), holder_);
   std::vector<std::unique_ptr<ImageLease>> taken;
   taken.reserve(images.size());
+  // The first one may be due before the last one is taken.
+  const auto begin = steady_clock::now();
   for (const LeasedImage& image : images) {
     taken.push_back(
-        std::make_unique<ImageLease>(open_(image.image.access).context(image.image.spec), image, cookie, holder_));
+        std::make_unique<ImageLease>(open_(image.image.access).context(image.image.spec), image, cookie, holder_,
+                                     times_.duration));
   }
-  return std::make_unique<LibrbdLease>(std::move(taken), std::move(lost));
+  return std::make_unique<LibrbdLease>(std::move(taken), times_, begin, std::move(lost));
 }
 
 }  // namespace crossover
