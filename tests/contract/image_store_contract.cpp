@@ -276,7 +276,7 @@ TEST_CASE("metadata comes back as it was set") {
         {"crossover.space", "  two spaces around  "},
         {"crossover.unicode", "Größe 大きさ \xF0\x9F\x92\xBE"},
         {"crossover.shell", "$(touch /tmp/no) `id` 'single' \"double\" ; & | * ? \\"},
-        {"crossover.config.mirror-job-20240102T030405Z", std::string(20000, 'x') + "\n"},
+        {"crossover.config.crossover-job-20240102T030405Z", std::string(20000, 'x') + "\n"},
     };
     for (const auto& [key, value] : expected) store.set_metadata(image, key, value);
     CHECK(store.find(image)->metadata == expected);

@@ -237,7 +237,7 @@ class RemoveSnapshot(Fault):
 
     def fire(self, stage, run):
         image = stage.guest.images[1]
-        ours = [name for name in stage.site.snapshots(EAST, image) if name.startswith(f"mirror-{JOB}-")]
+        ours = [name for name in stage.site.snapshots(EAST, image) if name.startswith(f"crossover-{JOB}-")]
         check(ours, "there was no snapshot")
         stage.hold(image, ours[-1])
         stage.site.run(EAST, "rbd", "snap", "rm", "--no-progress", f"{image}@{ours[-1]}")

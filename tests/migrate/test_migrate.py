@@ -35,6 +35,7 @@ def test_there_and_back(site):
     assert site.power(WEST, TARGET) == "stopped" and "lock: migrate" in site.config(WEST, TARGET)
 
 
+@pytest.mark.long
 def test_downtime(site):
     """How long no QEMU has it is the tool's share: the rest is the guest's own shutdown and boot."""
     guest = site.counting_guest()
@@ -103,6 +104,7 @@ def test_lesson_06_a_guest_that_does_not_shut_down_stays(site):
     site.check_there(guest, config)
 
 
+@pytest.mark.long
 def test_from_another_node_to_another_node(site):
     """The guest is not on the node the tool runs on, and its replica was moved from the one it is told of."""
     guest = site.counting_guest(node="pve02")
@@ -116,6 +118,7 @@ def test_from_another_node_to_another_node(site):
     assert site.last_boot(site.target("pve05")).found == site.last_boot(guest).stopped()
 
 
+@pytest.mark.long
 def test_guest_without_an_agent(site):
     guest = site.counting_guest()
     site.run(EAST, "qm", "set", str(VMID), "--agent", "0")
@@ -153,7 +156,7 @@ def test_paused_guest(site):
     site.last_boot(site.target())
 
 
-@pytest.mark.parametrize("when", ["shut", "start"])
+@pytest.mark.parametrize("when", ["shut", pytest.param("start", marks=pytest.mark.long)])
 def test_killed(site, when):
     """The tool is killed, before and after the guest is the target's; the same command ends it."""
     guest = site.counting_guest()

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from migratetest import EAST_ADDRESS, TARGET, VMID
 from mirrortest import EAST, WEST, wait_for
 
@@ -58,6 +59,7 @@ def test_there_and_back(site):
     print(f"and back: {back['migration']}")
 
 
+@pytest.mark.long
 def test_target_that_cannot_go_on_from_it(site):
     """Over there it has another amount of memory: what was saved does not fit. It goes on here, and is moved at last."""
     guest = site.counting_guest()

@@ -3,7 +3,6 @@ destroy_guest.py NODE VMID. Run with the node's own python3; one process instead
 
 import contextlib
 import os
-import re
 import subprocess
 import sys
 import time
@@ -14,12 +13,26 @@ import rbd
 GIVE_UP_SECONDS = 90
 
 
-def remove(image_of, name):
-    with image_of(name) as image:
-        for snap in list(image.list_snaps()):
-            with contextlib.suppress(rbd.InvalidArgument):
-                image.unprotect_snap(snap["name"])
-            image.remove_snap(snap["name"])
+def remove(ioctx, name):
+    """The image with its snapshots. A client that was killed has it open until Ceph notices by its watch timeout, and a run
+    that is being ended may make a last snapshot."""
+    deadline = time.monotonic() + GIVE_UP_SECONDS
+    while True:
+        try:
+            with rbd.Image(ioctx, name) as image:
+                for snap in list(image.list_snaps()):
+                    if image.is_protected_snap(snap["name"]):
+                        image.unprotect_snap(snap["name"])
+                    image.remove_snap(snap["name"])
+            rbd.RBD().remove(ioctx, name)
+        except rbd.ImageNotFound:
+            pass
+        except (rbd.ImageBusy, rbd.ImageHasSnapshots, rbd.ReadOnlyImage):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+            continue
+        return
 
 
 def main():
@@ -31,19 +44,11 @@ def main():
     with rados.Rados(conffile="/etc/pve/ceph.conf") as cluster:
         for pool in cluster.list_pools():
             with cluster.open_ioctx(pool) as ioctx:
-                for name in rbd.RBD().list(ioctx):
-                    if not re.match(rf"vm-{vmid}-", name):
-                        continue
-                    remove(lambda name: rbd.Image(ioctx, name), name)  # noqa: B023: called at once
-                    deadline = time.monotonic() + GIVE_UP_SECONDS
-                    while True:
-                        try:
-                            rbd.RBD().remove(ioctx, name)
-                            break
-                        except rbd.ImageBusy:  # a client that was killed: Ceph notices by its watch timeout
-                            if time.monotonic() > deadline:
-                                raise
-                            time.sleep(0.2)
+                for namespace in ["", *rbd.RBD().namespace_list(ioctx)]:
+                    ioctx.set_namespace(namespace)
+                    for name in rbd.RBD().list(ioctx):
+                        if name.startswith(f"vm-{vmid}-"):
+                            remove(ioctx, name)
     for path in (conf, f"/etc/pve/firewall/{vmid}.fw"):
         with contextlib.suppress(FileNotFoundError):
             os.remove(path)

@@ -125,7 +125,7 @@ def shell_tool(site, still):
     return tool
 
 
-@pytest.mark.parametrize("transport", ["agent", "rbd"])
+@pytest.mark.parametrize("transport", ["agent", pytest.param("rbd", marks=pytest.mark.long)])
 def test_replica_of_the_shell_tool(site, shell_tool, transport):
     vmid = f"{shell_tool.guest.vmid}:{SHELL_TOOL_TARGET}"
     old, base = shell_tool.names

@@ -15,7 +15,7 @@ def no_replica(site):
     site.destroy(WEST, TARGET)
 
 
-@pytest.mark.parametrize("transport", ["rbd", "agent"])
+@pytest.mark.parametrize("transport", [pytest.param("rbd", marks=pytest.mark.long), "agent"])
 def test_a_guest_that_writes_all_the_time(site, counter, no_replica, transport):
     config = counter.config()
     last = -1
@@ -56,7 +56,7 @@ def check_report(report, full, base):
     assert (report["source_node"], report["target_node"]) == (EAST, WEST)
     assert report["running"] and report["frozen"] and report["consistency"] == "frozen"
     assert 0 < report["frozen_for_ms"] < 10000
-    assert re.fullmatch(r"mirror-content-\d{8}T\d{6}Z", report["recovery_point"])
+    assert re.fullmatch(r"crossover-content-\d{8}T\d{6}Z", report["recovery_point"])
     assert [disk["key"] for disk in report["disks"]] == ["scsi0", "virtio0"]
     for disk in report["disks"]:
         assert (disk["full"], disk["base"], disk["size_bytes"]) == (full, base, 64 << 20)

@@ -24,6 +24,7 @@ def guest(site, still):
     return still(VMID, targets=(TARGET,), disks=("ceph-ssd", "ceph_hdd.x"), megabytes=64)
 
 
+@pytest.mark.long
 def test_a_running_guest(site, counter):
     """Its snapshots come and go, as many as retention leaves; the counter's last value is on the replica each time."""
     site.destroy(WEST, 9100)
@@ -40,6 +41,7 @@ def test_a_running_guest(site, counter):
     site.destroy(WEST, 9100)
 
 
+@pytest.mark.long
 def test_a_guest_of_which_nothing_or_little_changes(site, guest):
     write(site, guest.images[0], 24)
     first = mirrored(site)
@@ -71,6 +73,7 @@ def test_a_rollback_past_the_base(site, guest):
     assert all(disk["fast_diff"] for disk in mirrored(site)), "the next base is one again"
 
 
+@pytest.mark.long
 def test_without_it_nothing_is_kept(site, guest):
     write(site, guest.images[0], 8)
     for number in range(2):
@@ -79,5 +82,5 @@ def test_without_it_nothing_is_kept(site, guest):
         record = site.run(EAST, "rbd", "image-meta", "get", guest.images[0], "crossover.record")
         assert "older" not in record
     disks = mirrored(site)
-    assert disks[0]["fast_diff_refused"].startswith("what was there to roll back to when mirror-fast-")
+    assert disks[0]["fast_diff_refused"].startswith("what was there to roll back to when crossover-fast-")
     assert all(disk["fast_diff"] for disk in mirrored(site))

@@ -16,7 +16,7 @@ HELD_AT_MOST = 15
 
 @pytest.fixture
 def job(site, request):
-    yield request.node.name.replace("test_", "").replace("_", "")[:16]
+    yield request.node.name.replace("test_", "").replace("_", "")[:13]
     site.destroy(WEST, TARGET)
 
 
@@ -267,7 +267,8 @@ def test_the_deadline_ends_a_pause_though_snapshots_hang(site, silent, job, dead
     goes_on(silent, config)
 
 
-@pytest.mark.parametrize("which", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=["kill", "term", "int"])
+@pytest.mark.parametrize("which", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long), pytest.param(signal.SIGINT, marks=pytest.mark.long)],
+                         ids=["kill", "term", "int"])
 def test_signal_while_frozen(site, slow, job, dead_ceph, which):
     """The deadline is far away: it is the end of the run that thaws."""
     config, before = slow.config(), thawed(slow)
@@ -281,7 +282,7 @@ def test_signal_while_frozen(site, slow, job, dead_ceph, which):
     mends(site, slow, config, job)
 
 
-@pytest.mark.parametrize("which", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "term"])
+@pytest.mark.parametrize("which", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)], ids=["kill", "term"])
 def test_signal_while_paused(site, silent, job, dead_ceph, slow_commands, which):
     config = silent.config()
     run = held_long(site, silent, job, dead_ceph, being_paused(site), "--freeze-timeout=5m")

@@ -13,7 +13,7 @@ TARGET = 9102
 @pytest.fixture
 def job(site, request):
     """A job of its own for each test, whose replica goes afterwards."""
-    yield request.node.name.replace("test_", "").replace("_", "")[:16]
+    yield request.node.name.replace("test_", "").replace("_", "")[:13]
     site.destroy(WEST, TARGET)
 
 
@@ -55,8 +55,8 @@ def test_signal_during_the_freeze(site, slow, job, which, status):
 
 
 @pytest.mark.parametrize("first,which,status",
-                         [(True, signal.SIGTERM, 130), (True, signal.SIGKILL, 137), (False, signal.SIGINT, 130),
-                          (False, signal.SIGKILL, 137)], ids=["first-term", "first-kill", "later-int", "later-kill"])
+                         [(True, signal.SIGTERM, 130), pytest.param(True, signal.SIGKILL, 137, marks=pytest.mark.long),
+                          pytest.param(False, signal.SIGINT, 130, marks=pytest.mark.long), (False, signal.SIGKILL, 137)], ids=["first-term", "first-kill", "later-int", "later-kill"])
 def test_signal_during_the_transfer(site, counter, job, which, status, first):
     config = counter.config()
     if not first:

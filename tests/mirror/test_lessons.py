@@ -16,7 +16,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def job(request):
-    return re.sub(r"\W|_|test_lesson", "", request.node.name)[:16]
+    return re.sub(r"\W|_|test_lesson", "", request.node.name)[:13]
 
 
 @pytest.fixture
@@ -171,16 +171,16 @@ def test_lesson_11_names_are_exact(site, guest, still, job):
 
 def test_lesson_12_what_is_not_ours_by_its_whole_name_stays(site, guest, job):
     image = guest.images[0]
-    for name in ("mirror-before-upgrade", "mirror-20250101000000", "mirror-other-20200101T000000Z"):
+    for name in ("mirror-before-upgrade", "mirror-20250101000000", "crossover-other-20200101T000000Z"):
         site.run(EAST, "rbd", "snap", "create", "--no-progress", f"{image}@{name}")
     first = site.mirrored(f"{VMID}:{TARGET}", job="one")["recovery_point"]
     try:
         second = site.mirrored(f"{VMID}:{OTHER_TARGET}", job="two")["recovery_point"]
         for _ in range(2):
             newest = site.mirrored(f"{VMID}:{TARGET}", job="one")["recovery_point"]
-        assert re.fullmatch(r"mirror-one-\d{8}T\d{6}Z", newest)
+        assert re.fullmatch(r"crossover-one-\d{8}T\d{6}Z", newest)
         left = site.snapshots(EAST, image)
-        assert {"mirror-before-upgrade", "mirror-20250101000000", "mirror-other-20200101T000000Z", second, newest} == \
+        assert {"mirror-before-upgrade", "mirror-20250101000000", "crossover-other-20200101T000000Z", second, newest} == \
             set(left) and first not in left
         report = site.mirrored(f"{VMID}:{OTHER_TARGET}", job="two")
         assert all(disk["base"] == second for disk in report["disks"])
@@ -203,4 +203,4 @@ def test_lesson_16_a_dry_run_changes_nothing_and_jobs_do_not_wait_for_each_other
         assert done.status == 0 and "make the snapshot" in done.out, done
     # From another folder, without a job's name.
     done = site.crossover("mirror", f"--vmid={VMID}:{TARGET}", f"--destination={WEST}", "--pool=ceph-ssd", "--json")
-    assert done.status == 0 and done.report()["guests"][0]["recovery_point"].startswith("mirror-default-"), done
+    assert done.status == 0 and done.report()["guests"][0]["recovery_point"].startswith("crossover-default-"), done

@@ -37,8 +37,8 @@ def stand_still(site):
 
 
 # The last with as many disks as are worked on at once and the memory there is by default: all of it is under way then.
-@pytest.mark.parametrize("transport,disks,megabytes,cap", [("agent", 1, 320, 64), ("rbd", 1, 320, 64),
-                                                           ("agent", 4, 128, 256)])
+@pytest.mark.parametrize("transport,disks,megabytes,cap", [
+    ("agent", 1, 320, 64), pytest.param("rbd", 1, 320, 64, marks=pytest.mark.long), pytest.param("agent", 4, 128, 256, marks=pytest.mark.long)])
 def test_a_peer_that_stands_still(site, still, transport, disks, megabytes, cap):
     guest = still(VMID, targets=(TARGET,), megabytes=megabytes, disks=("ceph-ssd",) * disks)
     for disk in range(disks):

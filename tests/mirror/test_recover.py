@@ -12,7 +12,7 @@ TARGET = 9102
 
 @pytest.fixture
 def job(site, request):
-    yield re.sub(r"\W|_|test", "", request.node.name)[:16]
+    yield re.sub(r"\W|_|test", "", request.node.name)[:13]
     site.destroy(WEST, TARGET)
 
 

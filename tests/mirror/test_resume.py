@@ -16,7 +16,7 @@ AGAIN = 64 * MIB
 
 @pytest.fixture
 def job(request):
-    return re.sub(r"\W|_|test", "", request.node.name)[:16]
+    return re.sub(r"\W|_|test", "", request.node.name)[:13]
 
 
 @pytest.fixture
@@ -80,7 +80,8 @@ def run_cut(site, guest, job, how, at):
     return wire_bytes(site) - before
 
 
-@pytest.mark.parametrize("first,how", [(True, "kill"), (True, "agent"), (False, "kill"), (False, "term")],
+@pytest.mark.parametrize("first,how", [pytest.param(True, "kill", marks=pytest.mark.long), (True, "agent"), (False, "kill"),
+                                       pytest.param(False, "term", marks=pytest.mark.long)],
                          ids=["first-kill", "first-agent", "later-kill", "later-term"])
 def test_a_cut_transfer_goes_on(site, guest, job, first, how):
     config = guest.config()

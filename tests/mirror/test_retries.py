@@ -98,7 +98,7 @@ def test_two_runs_on_one_guest(site, guest, job):  # noqa: F811
     site.check_equal(last.report()["guests"][0])
 
 
-@pytest.mark.parametrize("which", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "term"])
+@pytest.mark.parametrize("which", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)], ids=["kill", "term"])
 def test_a_run_that_is_gone_keeps_nobody_waiting(site, guest, job, which):  # noqa: F811
     run = in_the_middle(site, guest, job)
     run.signal(which)

@@ -24,7 +24,7 @@ MirrorReport full_report() {
   disk.key = "scsi0";
   disk.source_image = "ssd/vm-100-disk-0";
   disk.replica_image = "data2/vm-9100-disk-0-ssd";
-  disk.base = "mirror-default-20240101T000000Z";
+  disk.base = "crossover-default-20240101T000000Z";
   disk.transferred = true;
   disk.stream_bytes = 5'000'000'000;
   disk.size_bytes = 1ULL << 40;
@@ -80,7 +80,7 @@ VerifyReport full_verify_report() {
   guest.vmid = 100;
   guest.outcome = VerifyOutcome::repaired;
   guest.error_code = ErrorCode::io;
-  guest.point = "mirror-default-20240101T000000Z";
+  guest.point = "crossover-default-20240101T000000Z";
   guest.disks = {disk, VerifiedDisk{}};
   guest.warnings = {"scsi5 is not part of it"};
   guest.repair = full_report().guests.front();
@@ -101,8 +101,8 @@ ReplicaReport full_replica_report() {
   report.lock = "migrate";
   report.source_vmid = 100;
   report.unfinished = true;
-  report.promoted = PromotedReplica{"mirror-x-20240101T000000Z", std::chrono::sys_seconds(1'700'000'000s), false};
-  report.points = {{"mirror-x-20240101T000000Z",
+  report.promoted = PromotedReplica{"crossover-x-20240101T000000Z", std::chrono::sys_seconds(1'700'000'000s), false};
+  report.points = {{"crossover-x-20240101T000000Z",
                     std::chrono::sys_seconds(1'700'000'000s),
                     90s,
                     false,
@@ -117,7 +117,7 @@ RecoverReport full_recover_report() {
   report.vmid = 99100;
   report.outcome = Outcome::conflict;
   report.error_code = ErrorCode::in_use;
-  report.point = "mirror-x-20240101T000000Z";
+  report.point = "crossover-x-20240101T000000Z";
   report.steps = {"lock", "roll back"};
   report.duration = 1500ms;
   return report;
@@ -128,7 +128,7 @@ PruneReport full_prune_report() {
   replica.vmid = 99100;
   replica.outcome = Outcome::failed;
   replica.error_code = ErrorCode::io;
-  replica.removed = {"data2/vm-99100-disk-0-ssd@mirror-x-20240101T000000Z"};
+  replica.removed = {"data2/vm-99100-disk-0-ssd@crossover-x-20240101T000000Z"};
   PruneReport report;
   report.keep_remote = "daily=7";
   report.started = std::chrono::sys_seconds(1'700'000'000s);
@@ -142,7 +142,7 @@ CleanupReport full_cleanup_report() {
   report.node = "pve01";
   report.name = "caf\xe9";
   report.target_vmid = 9100;
-  report.point = "mirror-default-20240101T000000Z";
+  report.point = "crossover-default-20240101T000000Z";
   report.images = {"ssd/vm-100-disk-0", "ssd/vm-100-disk-1"};
   report.outcome = Outcome::conflict;
   report.error_code = ErrorCode::conflict;

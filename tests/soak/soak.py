@@ -98,7 +98,7 @@ class Soak:
         points = self.points(target)
         assert sorted(points) == sorted(set(before) | made)[-KEEP_REMOTE:], (sorted(points), sorted(before), made)
         for disk in guest["disks"]:
-            ours = [name for name in self.site.snapshots(WEST, disk["replica_image"]) if name.startswith(f"mirror-{JOB}-")]
+            ours = [name for name in self.site.snapshots(WEST, disk["replica_image"]) if name.startswith(f"crossover-{JOB}-")]
             assert ours == sorted(points), (disk["replica_image"], ours)
         self.check_source(guest, points)
         assert guest["frozen"] == (vmid == FROZEN[0]) and guest["paused"] == (vmid == PAUSED[0]), guest["consistency"]
@@ -113,7 +113,7 @@ class Soak:
 
     def check_source(self, guest, points):
         """The newest moments that all disks have, one among them perhaps that a killed run made and never sent."""
-        kept = [[name for name in self.site.snapshots(EAST, disk["source_image"]) if name.startswith(f"mirror-{JOB}-")]
+        kept = [[name for name in self.site.snapshots(EAST, disk["source_image"]) if name.startswith(f"crossover-{JOB}-")]
                 for disk in guest["disks"]]
         assert all(of_disk == kept[0] for of_disk in kept), kept
         assert min(KEEP_LOCAL, len(points)) <= len(kept[0]) <= KEEP_LOCAL, kept[0]

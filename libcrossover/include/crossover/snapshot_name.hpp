@@ -12,9 +12,10 @@
 namespace crossover {
 
 /// The job part of a snapshot's name is at most this long, so that the whole name fits PVE's 40 characters.
-inline constexpr std::size_t max_job_length = 16;
+inline constexpr std::size_t max_job_length = 13;
 
-/// `mirror-<job>-<yyyymmddTHHMMSSZ>`: the job in its normal form, and the moment in UTC.
+/// `crossover-<job>-<yyyymmddTHHMMSSZ>`: the job in its normal form, and the moment in UTC. No name that the shell tool
+/// would take for its own: it removes every `mirror-*` it finds.
 struct SnapshotName {
   std::string job = "default";
   std::chrono::sys_seconds time;
@@ -22,7 +23,7 @@ struct SnapshotName {
   auto operator<=>(const SnapshotName&) const = default;
 };
 
-/// The form a job's name has in snapshots: its ASCII letters and digits in lower case, at most 16 of them;
+/// The form a job's name has in snapshots: its ASCII letters and digits in lower case, at most 13 of them;
 /// "default" if there is none. Two jobs of one guest whose names come out the same are a conflict.
 std::string normalize_job(std::string_view name);
 
@@ -30,7 +31,7 @@ std::string normalize_job(std::string_view name);
 std::string to_string(const SnapshotName& name);
 
 /// Reads a complete name of ours; nothing for any other. Impossible dates and a user's names such as
-/// `mirror-before-upgrade` are none of ours. Names of other jobs are read, with their job: compare it.
+/// `crossover-before-upgrade` are none of ours. Names of other jobs are read, with their job: compare it.
 std::optional<SnapshotName> parse_snapshot_name(std::string_view text);
 
 /// The moment in a plain `mirror-<14 digits>` of the shell tool, in the local time of the node that made it. For

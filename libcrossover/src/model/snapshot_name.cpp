@@ -16,7 +16,8 @@ using std::chrono::local_seconds;
 using std::chrono::sys_days;
 using std::chrono::sys_seconds;
 
-constexpr std::string_view prefix = "mirror-";
+constexpr std::string_view prefix = "crossover-";
+constexpr std::string_view shell_tool_prefix = "mirror-";
 
 bool is_job(std::string_view job) noexcept {
   return !job.empty() && job.size() <= max_job_length &&
@@ -88,10 +89,11 @@ std::optional<SnapshotName> parse_snapshot_name(std::string_view name) {
 }
 
 std::optional<local_seconds> parse_shell_tool_snapshot_name(std::string_view name) noexcept {
-  if (!name.starts_with(prefix) || name.size() != prefix.size() + 14) {
+  if (!name.starts_with(shell_tool_prefix) || name.size() != shell_tool_prefix.size() + 14) {
     return std::nullopt;
   }
-  const auto moment = parse_moment(name.substr(prefix.size(), 8), name.substr(prefix.size() + 8));
+  const auto moment =
+      parse_moment(name.substr(shell_tool_prefix.size(), 8), name.substr(shell_tool_prefix.size() + 8));
   return moment ? std::optional(local_seconds(moment->time_since_epoch())) : std::nullopt;
 }
 

@@ -196,7 +196,7 @@ class RecoverPlanner {
 RecoverRequest parse_options(std::uint32_t vmid, const RecoverOptions& options) {
   if (!options.point.empty() && !parse_snapshot_name(options.point)) {
     throw Error(ErrorCode::usage, "read option", "--point=" + options.point,
-                "it is no recovery point; they are named mirror-<job>-<UTC time>");
+                "it is no recovery point; they are named crossover-<job>-<UTC time>");
   }
   return {vmid, options.point, options.start, options.dry_run};
 }

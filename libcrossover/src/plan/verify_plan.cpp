@@ -166,7 +166,7 @@ VerifyRequest parse_options(const MirrorOptions& mirror, const VerifyOptions& op
   if (!options.point.empty()) {
     const auto name = parse_snapshot_name(options.point);
     if (!name || name->job != request.mirror.job_label) {
-      refuse("--point", fmt::format("'{}' is no recovery point of this job; they are named mirror-{}-<UTC time>",
+      refuse("--point", fmt::format("'{}' is no recovery point of this job; they are named crossover-{}-<UTC time>",
                                     options.point, request.mirror.job_label));
     }
   }

@@ -40,7 +40,7 @@ namespace {
 using Random = std::mt19937_64;
 
 constexpr std::uint64_t kib = 1024;
-const std::string next_point = "mirror-default-20261123T150000Z";
+const std::string next_point = "crossover-default-20261123T150000Z";
 const ImageSpec first{"backup", "", "vm-99100-disk-0-ssd"};
 const ImageSpec second{"backup", "", "vm-99100-disk-1-hdd"};
 const ImageSpec strangers{"backup", "", "vm-500-disk-0"};

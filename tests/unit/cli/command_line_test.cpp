@@ -235,10 +235,10 @@ TEST_CASE("what is done with replicas where they are names them") {
   CHECK(points.replica == 99100);
   CHECK(points.json);
   const auto recover = std::get<Invocation>(
-      parse({"recover", "99100", "--point=mirror-x-20260101T000000Z", "--start", "--dry-run"}));
+      parse({"recover", "99100", "--point=crossover-x-20260101T000000Z", "--start", "--dry-run"}));
   CHECK(recover.command == Command::recover);
   CHECK(recover.replica == 99100);
-  CHECK(recover.recover == RecoverOptions{"mirror-x-20260101T000000Z", true, true});
+  CHECK(recover.recover == RecoverOptions{"crossover-x-20260101T000000Z", true, true});
   const auto prune = std::get<Invocation>(parse({"prune", "all", "--keepremote=daily=7", "--jobname=x"}));
   CHECK(prune.command == Command::prune);
   CHECK(prune.replicas == "all");

@@ -18,7 +18,7 @@ using std::chrono::minutes;
 
 namespace {
 
-const std::string first_point = "mirror-default-20261123T120000Z";
+const std::string first_point = "crossover-default-20261123T120000Z";
 
 const GuestReport& only(const MirrorReport& report) {
   REQUIRE(report.guests.size() == 1);
@@ -655,7 +655,7 @@ TEST_CASE("an image without a record is replaced only if a run had begun to make
   SUBCASE("a snapshot of it holds something") {
     cut();
     fill();
-    (void)clusters.replica_images.create_snapshot(replica, "mirror-default-20200101T000000Z");
+    (void)clusters.replica_images.create_snapshot(replica, "crossover-default-20200101T000000Z");
     clusters.replica_images.zero(replica, 40000, 1);
   }
   const std::string before = clusters.dump();
@@ -701,7 +701,7 @@ TEST_CASE("users' snapshots and those of other jobs stay, on both sides") {
   const ImageSpec replica{"backup", "", "vm-99100-disk-0-ssd"};
   (void)clusters.run();
   const std::vector<std::string> names = {"before-upgrade", "mirror-before-upgrade", "mirror-20200101000000",
-                                          "mirror-other-20200101T000000Z", "mirror-default-20201301T000000Z"};
+                                          "crossover-other-20200101T000000Z", "crossover-default-20201301T000000Z"};
   for (const std::string& name : names) {
     (void)clusters.source_images.create_snapshot(source, name);
     (void)clusters.replica_images.create_snapshot(replica, name);

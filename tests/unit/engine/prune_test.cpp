@@ -129,14 +129,14 @@ TEST_CASE("others' snapshots and leftovers") {
   stage.run_well();
   const std::string newest = stage.run_well();
   const ImageSpec image{"backup", "", "vm-99100-disk-0-ssd"};
-  for (const char* name : {"before-upgrade", "mirror-before-upgrade", "mirror-hourly-20200101T000000Z",
-                           "mirror-20200101000000", "mirror-default-20200230T000000Z"}) {
+  for (const char* name : {"before-upgrade", "mirror-before-upgrade", "crossover-hourly-20200101T000000Z",
+                           "mirror-20200101000000", "crossover-default-20200230T000000Z"}) {
     stage.clusters.replica_images.create_snapshot(image, name);
   }
   // Ours, and never a point.
-  stage.clusters.replica_images.create_snapshot(image, "mirror-default-20200101T000000Z");
+  stage.clusters.replica_images.create_snapshot(image, "crossover-default-20200101T000000Z");
   const PrunedReplica pruned = stage.prune("100w");
-  CHECK(pruned.removed == std::vector<std::string>{to_string(image) + "@mirror-default-20200101T000000Z"});
+  CHECK(pruned.removed == std::vector<std::string>{to_string(image) + "@crossover-default-20200101T000000Z"});
   stage.prune("0s");
   CHECK(stage.clusters.replica_images.find(image)->snapshots.size() == 6);
   CHECK(stage.keeper.points() == Names{newest});

@@ -255,7 +255,7 @@ TEST_CASE("the point that is taken is complete and good") {
   SUBCASE("but not a bad one, or one that is not whole, or not there") {
     const std::string dump = stage.clusters.dump();
     CHECK(stage.clusters.recover(99100, {.point = stage.points.at(2)}).outcome == Outcome::conflict);
-    const RecoverReport unknown = stage.clusters.recover(99100, {.point = "mirror-default-20200101T000000Z"});
+    const RecoverReport unknown = stage.clusters.recover(99100, {.point = "crossover-default-20200101T000000Z"});
     CHECK(unknown.outcome == Outcome::failed);
     CHECK(unknown.error_code == ErrorCode::not_found);
     CHECK(stage.clusters.dump() == dump);

@@ -83,7 +83,7 @@ struct Abuse : Stage {
   void begin_transfer(const ImageSpec& image) {
     ImageRecord begun = record(image);
     begun.replica->state = ReplicaState::applying;
-    begun.replica->end_snapshot = "mirror-default-20261123T150000Z";
+    begun.replica->end_snapshot = "crossover-default-20261123T150000Z";
     write_record(image, begun);
   }
 
@@ -333,7 +333,7 @@ TEST_CASE_FIXTURE(Abuse, "what is recorded of recovery points stays") {
     refused("forgotten", [&] { change(image, [](ImageRecord& r) { r.replica->points[1].replica_id = 999; }); });
     refused("not the recovery point that was sent", [&] {
       change(image, [](ImageRecord& r) {
-        r.replica->points.push_back({"mirror-default-20261123T110000Z", 1, 2, false});
+        r.replica->points.push_back({"crossover-default-20261123T110000Z", 1, 2, false});
       });
     });
     refused("another source", [&] { change(image, [](ImageRecord& r) { r.replica->source.guest = 7; }); });
@@ -347,7 +347,7 @@ TEST_CASE_FIXTURE(Abuse, "what is recorded of recovery points stays") {
       });
     });
     refused("no recovery point",
-            [&] { change(image, [](ImageRecord& r) { r.replica->end_snapshot = "mirror-x"; }); });
+            [&] { change(image, [](ImageRecord& r) { r.replica->end_snapshot = "crossover-x"; }); });
   }
   CHECK_THROWS_AS(hold(first)->set_metadata(std::string(record_key), "{"), Error);
   refused("has no crossover.progress", [&] { hold(first)->set_metadata("crossover.progress", "x"); });
@@ -358,7 +358,7 @@ TEST_CASE_FIXTURE(Abuse, "what is recorded of recovery points stays") {
 
 TEST_CASE_FIXTURE(Abuse, "new points come after those that are there, and not from the future") {
   // Retention keeps the newest of a day: a point with a time of its own choice could push a good one out.
-  for (const char* name : {"mirror-default-20261123T115959Z", "mirror-default-20251123T120000Z"}) {
+  for (const char* name : {"crossover-default-20261123T115959Z", "crossover-default-20251123T120000Z"}) {
     refused("not be newer", [&] {
       ImageRecord changed = record(first);
       changed.replica->end_snapshot = name;
@@ -367,16 +367,16 @@ TEST_CASE_FIXTURE(Abuse, "new points come after those that are there, and not fr
   }
   refused("a day ahead", [&] {
     ImageRecord changed = record(first);
-    changed.replica->end_snapshot = "mirror-default-20261130T120000Z";
+    changed.replica->end_snapshot = "crossover-default-20261130T120000Z";
     write_record(first, changed);
   });
   refused("not the recovery point that was sent",
-          [&] { hold(first)->create_snapshot("mirror-default-20261123T150000Z"); });
-  refused("whoever holds the image", [&] { store().create_snapshot(first, "mirror-default-20261123T150000Z"); });
+          [&] { hold(first)->create_snapshot("crossover-default-20261123T150000Z"); });
+  refused("whoever holds the image", [&] { store().create_snapshot(first, "crossover-default-20261123T150000Z"); });
   begin_transfer(first);
   refused("not the recovery point that was sent",
-          [&] { hold(first)->create_snapshot("mirror-default-20261123T150000Z"); });
-  refused("whoever holds the image", [&] { store().create_snapshot(first, "mirror-default-20261123T150000Z"); });
+          [&] { hold(first)->create_snapshot("crossover-default-20261123T150000Z"); });
+  refused("whoever holds the image", [&] { store().create_snapshot(first, "crossover-default-20261123T150000Z"); });
 }
 
 TEST_CASE_FIXTURE(Abuse, "a recovery point's configuration is neither replaced nor made up") {
@@ -389,7 +389,7 @@ TEST_CASE_FIXTURE(Abuse, "a recovery point's configuration is neither replaced n
   refused("is complete", [&] { complete(points[1], other); });
   refused("is complete", [&] { complete(points[0], other); });
   complete(points[1], good);  // a commit that is repeated
-  const std::string next = "mirror-default-20261123T150000Z";
+  const std::string next = "crossover-default-20261123T150000Z";
   refused("not the recovery point that was sent", [&] { complete(next, good); });
 
   begin_transfer(first);
@@ -458,7 +458,7 @@ TEST_CASE_FIXTURE(Abuse, "no other image can be reached, by any operation") {
                                  {"other", "", "vm-99100-disk-0-ssd"},
                                  {"backup", "", "x/vm-99100-disk-0-ssd"},
                                  {"backup", "", "vm-99100-disk-0-ssd@a"}}) {
-    const Snapshot any{1, "mirror-default-20261123T120000Z", 4096};
+    const Snapshot any{1, "crossover-default-20261123T120000Z", 4096};
     Nowhere sink;
     const std::string part = "no image of the VMIDs 99000-99999 on copy";
     refused(part, [&] { store().find(image); });
@@ -513,8 +513,8 @@ TEST_CASE_FIXTURE(Abuse, "somebody else's image of an allowed VMID is not claime
   refused("no first copy", [&] { store().remove(theirs); });
   refused("no transfer", [&] { hold(theirs)->write_diff({}, {}); });
   refused("no transfer", [&] { hold(theirs)->roll_back({}, {}); });
-  refused("not the recovery point", [&] { hold(theirs)->create_snapshot("mirror-default-20261123T150000Z"); });
-  const Snapshot kept = clusters.replica_images.create_snapshot(theirs, "mirror-default-20261101T000000Z");
+  refused("not the recovery point", [&] { hold(theirs)->create_snapshot("crossover-default-20261123T150000Z"); });
+  const Snapshot kept = clusters.replica_images.create_snapshot(theirs, "crossover-default-20261101T000000Z");
   clusters.replica_images.write(theirs, 0, std::vector<std::byte>(4096, std::byte{2}));
   refused("'crossover prune'", [&] { store().remove_snapshot(theirs, kept); });
   refused("already", [&] { write_record(theirs, claim); });
@@ -539,7 +539,7 @@ TEST_CASE_FIXTURE(Abuse, "a replica that was recovered is no replica any more") 
       ImageRecord promoted = mirrored;
       promoted.replica->promoted = Promotion{points[1], clusters.clock.now()};
       promoted.replica->state = how_far;
-      promoted.replica->end_snapshot = "mirror-default-20261123T150000Z";
+      promoted.replica->end_snapshot = "crossover-default-20261123T150000Z";
       write_record_there(image, promoted);
       refused("was recovered", [&] { hold(image); });
       for (const ImageRecord& wanted : {mirrored, promoted}) {
@@ -549,7 +549,7 @@ TEST_CASE_FIXTURE(Abuse, "a replica that was recovered is no replica any more") 
       refused("was recovered", [&] { held->remove_metadata(std::string(progress_key)); });
       refused("was recovered", [&] { held->roll_back(snapshot(image, 0), {}); });
       refused("was recovered", [&] { held->write_diff({}, {}); });
-      refused("was recovered", [&] { held->create_snapshot("mirror-default-20261123T150000Z"); });
+      refused("was recovered", [&] { held->create_snapshot("crossover-default-20261123T150000Z"); });
       refused("'crossover prune'", [&] { store().remove_snapshot(image, snapshot(image, 0)); });
       refused("'crossover prune'", [&] { store().remove(image); });
       // One disk that is promoted makes the guest one of its own.

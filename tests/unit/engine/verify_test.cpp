@@ -150,7 +150,7 @@ TEST_CASE("a difference at the end is named up to the end and not further") {
 
 TEST_CASE("another size differs, whatever is in it") {
   Mirrored stage;
-  const std::string name = "mirror-default-20261123T180000Z";
+  const std::string name = "crossover-default-20261123T180000Z";
   stage.clusters.replica_images.resize(stage.replica, 65 * mib);
   for (const char* key : {"scsi0", "scsi1", "virtio0"}) {
     const ImageSpec source = stage.clusters.image_of(100, key);
@@ -360,10 +360,10 @@ TEST_CASE("the point can be chosen, and has to be one") {
   CHECK(first.outcome == VerifyOutcome::equal);
   CHECK(first.point == stage.point);
 
-  const VerifiedGuest none = stage.verify({"mirror-default-20200101T000000Z", "", false});
+  const VerifiedGuest none = stage.verify({"crossover-default-20200101T000000Z", "", false});
   CHECK(none.outcome == VerifyOutcome::failed);
   CHECK(none.error_code == ErrorCode::not_found);
-  CHECK(contains(none.error, "mirror-default-20200101T000000Z"));
+  CHECK(contains(none.error, "crossover-default-20200101T000000Z"));
 
   stage.clusters.source_images.remove_snapshot(stage.big,
                                                stage.clusters.source_images.find(stage.big)->snapshots.back());
@@ -410,7 +410,7 @@ TEST_CASE("a stop ends a comparison") {
 TEST_CASE("options that make no sense are refused before anything is asked") {
   Mirrored stage;
   for (const auto& [what, option] : {std::pair{VerifyOptions{"x", "", false}, "--point"},
-                                     {VerifyOptions{"mirror-other-20261123T120000Z", "", false}, "--point"},
+                                     {VerifyOptions{"crossover-other-20261123T120000Z", "", false}, "--point"},
                                      {VerifyOptions{"", "5", false}, "--sample"},
                                      {VerifyOptions{"", "0%", false}, "--sample"},
                                      {VerifyOptions{"", "101%", false}, "--sample"},

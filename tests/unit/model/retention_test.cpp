@@ -43,7 +43,7 @@ RetentionPolicy policy(const char* text) {
 }
 
 RetentionPoint point(std::chrono::sys_seconds time) {
-  return {fmt::format("mirror-x-{:%Y%m%dT%H%M%SZ}", time), time};
+  return {fmt::format("crossover-x-{:%Y%m%dT%H%M%SZ}", time), time};
 }
 
 /// What stays of the points.

@@ -199,7 +199,7 @@ TEST_CASE("an image that is not this disk's replica is not touched") {
   }
   SUBCASE("a promoted replica, whatever else is to be said") {
     ReplicaRecord record = stage.record("scsi1");
-    record.promoted = Promotion{"mirror-nightly-20261123T110000Z", noon};
+    record.promoted = Promotion{"crossover-nightly-20261123T110000Z", noon};
     stage.save("scsi1", record);
     stage.replica_image("scsi0")->watchers = {"192.0.2.9:0/1"};
     SUBCASE("stopped") {}
@@ -207,7 +207,7 @@ TEST_CASE("an image that is not this disk's replica is not touched") {
       stage.put_target(stage.replica_config, Power::running, "w2");
     }
     check_problem(stage.plan(), ErrorCode::conflict,
-                  {"VM 100: replica promoted: VM 99100", "mirror-nightly-20261123T110000Z, on 2026-11-23T12:00:00Z",
+                  {"VM 100: replica promoted: VM 99100", "crossover-nightly-20261123T110000Z, on 2026-11-23T12:00:00Z",
                    "qm destroy 99100"});
   }
   SUBCASE("open elsewhere") {

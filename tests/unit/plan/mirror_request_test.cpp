@@ -41,7 +41,7 @@ TEST_CASE("options as they are given") {
   CHECK(request.keep_local.window.length == std::chrono::hours(48));
   CHECK(request.keep_remote.window.length == std::chrono::hours(168));
   CHECK(request.rewrite.size() == 2);
-  CHECK(request.job_label == "nachmitternacht");
+  CHECK(request.job_label == "nachmitternac");
   CHECK(request.lock_wait == std::chrono::seconds(60));
   CHECK(request.freeze_timeout == std::chrono::seconds(10));
   CHECK(request.no_agent == NoAgent::pause);

@@ -54,8 +54,8 @@ class Chaos {
 
  private:
   void meddle(ImageState& image) {
-    for (const char* name : {"before-upgrade", "mirror-before-upgrade", "mirror-hourly-20200101T000000Z",
-                             "mirror-20200101000000", "mirror-nightly-20200101T000000Z"}) {
+    for (const char* name : {"before-upgrade", "mirror-before-upgrade", "crossover-hourly-20200101T000000Z",
+                             "mirror-20200101000000", "crossover-nightly-20200101T000000Z"}) {
       if (one_in(6)) image.snapshots.push_back({1000 + random_() % 1000, name, image.layout.size_bytes});
     }
     if (!image.snapshots.empty() && one_in(5)) {

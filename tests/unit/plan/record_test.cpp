@@ -28,13 +28,13 @@ TEST_CASE("a record comes back as it was written") {
                               "77ff",
                               5,
                               ReplicaState::applied,
-                              "mirror-nightly-20261123T010203Z",
+                              "crossover-nightly-20261123T010203Z",
                               9,
                               "the diff",
                               PointConfig{99100, "\xff\n", std::nullopt, "1", {"data/a"}},
                               {{"mirror-20261120010203", 3, 1, false, true},
-                               {"mirror-nightly-20261121T010203Z", 5, 2, true},
-                               {"mirror-nightly-20261122T010203Z", 7, 4}},
+                               {"crossover-nightly-20261121T010203Z", 5, 2, true},
+                               {"crossover-nightly-20261122T010203Z", 7, 4}},
                               std::nullopt,
                               ReplacedImage{{"data", "ns", "vm-99100-disk-0-ssd"}, "66ee"}};
   const SourceRecord as_source{{"aaaa", 5, "77ff", 99100},
@@ -49,7 +49,7 @@ TEST_CASE("what a fast diff has to have comes back, too") {
   SourceRecord record{{"aaaa", 5, "77ff", 99100}, {{"nightly", {"Nightly", "bbbb", 1, ""}}}};
   record.jobs["nightly"].older = RollbackTargets{
       12,
-      {{7, "mirror-nightly-20261122T010203Z", {}, std::vector<ByteRange>{{0, 4096}, {1ULL << 40, 4096}}},
+      {{7, "crossover-nightly-20261122T010203Z", {}, std::vector<ByteRange>{{0, 4096}, {1ULL << 40, 4096}}},
        {8, "before the update", {3, 262143}, std::nullopt},
        {9, "same", {}, std::vector<ByteRange>{}}}};
   CHECK(image_record(image_with(render_record({std::nullopt, record}))).source == record);
@@ -64,7 +64,7 @@ TEST_CASE("only the record of a promoted replica is one that older readers refus
   record.pool_id = 5;
   CHECK(render_record({record, std::nullopt}).find("\"version\":1}") != std::string::npos);
   CHECK(render_point({}).find("\"version\":1}") != std::string::npos);
-  record.promoted = Promotion{"mirror-nightly-20261122T010203Z",
+  record.promoted = Promotion{"crossover-nightly-20261122T010203Z",
                               std::chrono::sys_days(std::chrono::year(2026) / 11 / 23) + std::chrono::seconds(7)};
   const std::string written = render_record({record, std::nullopt});
   CHECK(written.find("\"version\":2}") != std::string::npos);

@@ -137,14 +137,14 @@ TEST_CASE("only this job's names go, on images whose record is this guest's") {
       "before-upgrade",
       "mirror-before-upgrade",
       "mirror-20200101000000",
-      "mirror-hourly-20200101T000000Z",
-      "mirror-nightly-20200230T000000Z",
-      "mirror-nightly-20200101T000000Z2",
-      "mirror-Nightly-20200101T000000Z",
-      "xmirror-nightly-20200101T000000Z",
-      "mirror-nightly-2020010T000000Z",
-      "mirror-nightly2-20200101T000000Z",
-      "mirror-night-20200101T000000Z",
+      "crossover-hourly-20200101T000000Z",
+      "crossover-nightly-20200230T000000Z",
+      "crossover-nightly-20200101T000000Z2",
+      "crossover-Nightly-20200101T000000Z",
+      "xcrossover-nightly-20200101T000000Z",
+      "crossover-nightly-2020010T000000Z",
+      "crossover-nightly2-20200101T000000Z",
+      "crossover-night-20200101T000000Z",
   };
   for (const std::string& name : others) {
     stage.snapshot(*stage.source_image("scsi0"), name);

@@ -52,7 +52,7 @@ struct There {
       CHECK_FALSE(removal.on_source);
       const bool is_first = to_string(removal.image.spec) == first;
       text +=
-          fmt::format("{}{}@{}", text.empty() ? "" : " ", is_first ? 0 : 1, removal.snapshot.name.substr(24, 4));
+          fmt::format("{}{}@{}", text.empty() ? "" : " ", is_first ? 0 : 1, removal.snapshot.name.substr(27, 4));
     }
     return text;
   }

@@ -55,7 +55,7 @@ TEST_CASE("a cleanup as JSON") {
   report.node = "pve01";
   report.name = "caf\xe9";
   report.target_vmid = 9100;
-  report.point = "mirror-default-20240101T000000Z";
+  report.point = "crossover-default-20240101T000000Z";
   report.images = {"ssd/vm-100-disk-0", "ssd/vm-100-disk-1"};
   report.outcome = Outcome::conflict;
   report.error_code = ErrorCode::conflict;

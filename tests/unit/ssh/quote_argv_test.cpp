@@ -16,8 +16,8 @@ TEST_CASE("quote_argv: plain words stay readable, everything else is quoted") {
   const auto quoted = [](std::vector<std::string> argv) { return quote_argv(argv); };
   CHECK(quoted({"qm", "set", "100", "--lock", "backup"}) == "qm set 100 --lock backup");
   CHECK(quoted({"cat", "/etc/pve/qemu-server/100.conf"}) == "cat /etc/pve/qemu-server/100.conf");
-  CHECK(quoted({"rbd", "diff", "data/vm-100-disk-0@mirror-x-20240501T000000Z"}) ==
-        "rbd diff data/vm-100-disk-0@mirror-x-20240501T000000Z");
+  CHECK(quoted({"rbd", "diff", "data/vm-100-disk-0@crossover-x-20240501T000000Z"}) ==
+        "rbd diff data/vm-100-disk-0@crossover-x-20240501T000000Z");
   CHECK(quoted({"echo", ""}) == "echo ''");
   CHECK(quoted({"echo", "a b"}) == "echo 'a b'");
   CHECK(quoted({"echo", "it's"}) == "echo 'it'\\''s'");
