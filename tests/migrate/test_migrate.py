@@ -65,6 +65,16 @@ def test_cleanup_source(site):
     site.target().writes_on()
 
 
+def test_changes_that_wait_for_the_next_start_move(site):
+    guest = site.counting_guest()
+    site.run(EAST, "qm", "set", str(VMID), "--cores", "2")
+    assert "[PENDING]" in guest.config()
+    site.migrated()
+    there = site.config(WEST, TARGET)
+    assert "cores: 2\n" in there and "[PENDING]" not in there
+    site.last_boot(site.target())
+
+
 def test_without_a_terminal_it_wants_to_be_told(site):
     site.create(VMID)
     with site.unchanged():

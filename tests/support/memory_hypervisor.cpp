@@ -5,7 +5,9 @@
 #include <cstring>
 #include <span>
 
+#include "crossover/drive.hpp"
 #include "crossover/error.hpp"
+#include "plan/pending_changes.hpp"
 
 namespace crossover::test {
 
@@ -212,8 +214,9 @@ void MemoryHypervisor::start_here(GuestState& guest) {
   if (refuse_start.contains(vmid)) {
     throw refused("start", guest.node, vmid, "start failed: QEMU exited with code 1");
   }
+  const auto state = parse_vm_config(guest.config).get("vmstate");
+  if (!state) apply_pending(guest);
   VmConfig config = parse_vm_config(guest.config);
-  const auto state = config.get("vmstate");
   std::uint64_t memory = ++next_memory_;
   if (state) {
     if (!images->find(spec_of(*state))) throw refused("start", guest.node, vmid, "no such volume");
@@ -342,6 +345,27 @@ void MemoryHypervisor::shut_down(const std::string& node, std::uint32_t vmid, st
   }
   guest.power = Power::stopped;
   paused_by_others.erase(vmid);
+  if (!shut_themselves_down.contains(vmid)) apply_pending(guest);
+}
+
+void MemoryHypervisor::apply_pending(GuestState& guest) {
+  VmConfig config = parse_vm_config(guest.config);
+  const VmConfigSection* pending = config.section(VmSectionKind::pending, {});
+  if (pending == nullptr) return;
+  std::vector<std::string> deleted = pending_keys(config);
+  for (const VmConfigEntry& entry : pending->entries) std::erase(deleted, entry.key);
+  for (const std::string& key : deleted) {
+    if (parse_drive_key(key)) {
+      if (const auto old = config.get(key)) config.set("unused9", old->substr(0, old->find(',')));
+    }
+    config.remove(key);
+  }
+  const std::vector<VmConfigEntry> entries = config.section(VmSectionKind::pending, {})->entries;
+  for (const VmConfigEntry& entry : entries) {
+    if (entry.key != "delete") config.set(entry.key, entry.value);
+  }
+  config.remove_section(VmSectionKind::pending, {});
+  put(guest.vmid, guest.node, config.to_bytes());
 }
 
 bool MemoryHypervisor::agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
@@ -364,6 +388,22 @@ void MemoryHypervisor::set_ha_state(std::uint32_t vmid, const std::string& state
   guest->second.ha_state = state;
 }
 
+std::vector<std::string> MemoryHypervisor::volumes_to_free(const GuestState& guest) const {
+  std::vector<std::string> volumes;
+  const VmConfig config = parse_vm_config(guest.config);
+  for (const VmConfigSection& section : config.sections()) {
+    const bool is_snapshot = section.kind == VmSectionKind::snapshot;
+    for (const VmConfigEntry& entry : section.entries) {
+      if (entry.key != "vmstate" && (is_snapshot || !parse_drive_key(entry.key))) continue;
+      const std::string volume = entry.value.substr(0, entry.value.find(','));
+      const std::size_t colon = volume.find(':');
+      if (colon == std::string::npos || !inventory.storages.rbd(volume.substr(0, colon))) continue;
+      if (parse_rbd_volume_name(volume.substr(colon + 1)).owned_by(guest.vmid)) volumes.push_back(volume);
+    }
+  }
+  return volumes;
+}
+
 void MemoryHypervisor::destroy(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
   check_stop(stop);
   const std::scoped_lock lock(mutex_);
@@ -373,6 +413,9 @@ void MemoryHypervisor::destroy(const std::string& node, std::uint32_t vmid, std:
   }
   if (guest.power != Power::stopped) {
     throw refused("destroy", node, vmid, fmt::format("VM {} is running - destroy failed", vmid));
+  }
+  for (const std::string& volume : volumes_to_free(guest)) {
+    if (images->find(spec_of(volume))) remove_volume(volume);
   }
   inventory.guests.erase(vmid);
   modified_.erase(vmid);

@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "engine/hypervisor.hpp"
 #include "support/memory_image_store.hpp"
@@ -52,9 +53,11 @@ class MemoryHypervisor final : public Hypervisor, public GuestPower {
   std::unique_ptr<GuestHold> hold_guest(HoldWay way, const std::string& node, std::uint32_t vmid,
                                         std::chrono::milliseconds deadline, std::stop_token stop) override;
   Power power(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
-  /// Refuses a guest that is locked, as PVE does. One with a `vmstate` goes on from that volume, which is removed.
+  /// Refuses a guest that is locked, as PVE does, and applies what waits in [PENDING]. One with a `vmstate` goes on
+  /// from that volume, which is removed, and what waits goes on waiting.
   void start(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
-  /// Refuses a guest that runs and is locked or, without force, paused, as PVE does.
+  /// Refuses a guest that runs and is locked or, without force, paused, as PVE does, and applies what waits in
+  /// [PENDING] once it is down.
   void shut_down(const std::string& node, std::uint32_t vmid, std::chrono::seconds timeout, bool force,
                  std::stop_token stop) override;
   /// Refuses a guest that does not run, is paused, locked or high availability's; otherwise as `suspends` says.
@@ -65,7 +68,8 @@ class MemoryHypervisor final : public Hypervisor, public GuestPower {
   bool agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
   /// Changes the state in `inventory`, and nothing else: high availability itself is not there.
   void set_ha_state(std::uint32_t vmid, const std::string& state, std::stop_token stop) override;
-  /// Refuses a guest that runs or is protected, as PVE does. Its images stay: they are in another store.
+  /// Refuses a guest that runs or is protected, as PVE does, and frees every volume with its VMID in the name that the
+  /// configuration names: attached, unused, pending, saved states, those of snapshots too.
   void destroy(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
 
   /// Everything a survey answers; tests change it at will.
@@ -76,6 +80,8 @@ class MemoryHypervisor final : public Hypervisor, public GuestPower {
   std::set<std::uint32_t> paused_by_others;
   std::set<std::uint32_t> frozen_by_others;
   std::set<std::uint32_t> keep_running;   ///< guests that do not heed a request to shut down: only force ends them
+  /// Guests that are off before PVE sees to it: what waits in [PENDING] goes on waiting.
+  std::set<std::uint32_t> shut_themselves_down;
   std::set<std::uint32_t> refuse_start;   ///< guests that cannot be started
   std::set<std::uint32_t> refuse_resume;  ///< guests that cannot be started from a saved state
   std::map<std::uint32_t, Suspends> suspends;   ///< those that are not there save
@@ -111,6 +117,9 @@ class MemoryHypervisor final : public Hypervisor, public GuestPower {
   GuestState& guest_on(const std::string& node, std::uint32_t vmid, const char* operation);
   ConfigVersion put(std::uint32_t vmid, const std::string& node, const std::string& bytes);
   void start_here(GuestState& guest);
+  [[nodiscard]] std::vector<std::string> volumes_to_free(const GuestState& guest) const;
+  /// A disk that goes becomes `unused9`.
+  void apply_pending(GuestState& guest);
   [[nodiscard]] ImageSpec spec_of(const std::string& volume) const;
   void remove_volume(const std::string& volume);
 

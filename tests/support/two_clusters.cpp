@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "agent/restricted_hypervisor.hpp"
 #include "agent/restricted_power.hpp"
@@ -180,6 +181,7 @@ MirrorReport TwoClusters::migrate() {
   request.mirror.marks = marks;
   const ConfirmMigration confirm = [this](const GuestReport&) {
     ++asked;
+    if (const auto before = std::exchange(before_answer, nullptr)) before();
     return confirms;
   };
   return over_ports(events,

@@ -28,13 +28,6 @@ using std::chrono::duration_cast;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-void fail_with_findings(MigrationWork& work) {
-  const std::optional<Problem>& problem = work.plan.problem;
-  work.fail(work.failure(problem ? problem->code : ErrorCode::unsupported,
-                         fmt::format("{}", fmt::join(work.migration.findings, "; "))));
-  work.report.conflict = problem ? problem->conflict : std::nullopt;
-}
-
 void report_steps(MigrationWork& work) {
   const std::string& ha_state = work.found.inventory.source.guests.at(work.vmid).ha_state;
   const std::string storage = is_suspended(work.request, work.plan) ? work.state_storage() : "";
@@ -45,9 +38,14 @@ void report_steps(MigrationWork& work) {
 
 /// A guest that no migration is under way of.
 void begin(MigrationWork& work, const ConfirmMigration& confirm) {
+  work.checked = work.scope.config.to_bytes();
   work.migration.findings = preflight(work);
   if (!work.migration.findings.empty()) return fail_with_findings(work);
   if (work.request.mirror.options.dry_run) return report_steps(work);
+  for (const LeftOut& left_out : work.plan.left_out) {
+    if (!left_out.is_disk) continue;
+    work.note(fmt::format("{} ({}) does not move: {}; it stays here", left_out.key, left_out.value, left_out.reason));
+  }
   if (work.request.suspend && !work.plan.running) {
     work.note("it does not run, so that there is nothing to suspend: it is moved as it is, and boots there");
   }
@@ -68,6 +66,7 @@ void go_on(MigrationWork& work) {
         fmt::format("go on with the migration to VM {} that an earlier run began", work.target_vmid)};
     return;
   }
+  work.goes_on = true;
   work.say("going on with the migration that an earlier run began");
   // What is there is its own doing.
   work.report.conflict.reset();

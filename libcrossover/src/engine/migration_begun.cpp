@@ -3,32 +3,30 @@
 #include <fmt/format.h>
 
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "crossover/error.hpp"
+#include "engine/migration_ledger.hpp"
 #include "plan/guest_disks.hpp"
 
 namespace crossover {
 
 void find_record(MigrationWork& work) {
-  std::optional<MigrationRecord>& record = work.record;
   const Inventory& inventory = work.found.inventory;
-  record.reset();
-  if (work.scope.disks.replicated.empty()) return;
-  work.record_image = work.scope.disks.replicated.front().image;
-  // Which disks are mirrored, and so which is the first, depends on the options.
-  for (const ImageRef& image : images_of(work.scope.config, inventory.source)) {
+  work.record.reset();
+  // Which of them are mirrored depends on the options.
+  work.disks = images_of(work.scope.config, inventory.source);
+  std::vector<FoundMigration> found;
+  for (const ImageRef& image : work.disks) {
     const auto known = inventory.source_images.find(image);
     const std::optional<ImageState> state = known != inventory.source_images.end()
                                                 ? known->second
                                                 : work.ports.source.images.open(image.access).find(image.spec);
-    if (state) record = migration_record(*state);
-    if (!record) continue;
-    work.record_image = image;
-    break;
+    if (!state) continue;
+    if (auto one = found_migration(image.spec, *state)) found.push_back(std::move(*one));
   }
-  // One that is through and was taken back by hand, or by a recovery, says nothing any more.
-  const GuestState& guest = inventory.source.guests.at(work.vmid);
-  if (record && record->step == MigrationStep::done && !is_fenced(guest.config)) record.reset();
+  work.record = agreed_migration(found, is_fenced(inventory.source.guests.at(work.vmid).config));
 }
 
 void require_as_begun(const MigrationWork& work) {
@@ -42,9 +40,15 @@ void require_as_begun(const MigrationWork& work) {
             record.target_vmid, record.point, work.vmid));
   }
   const auto& fsids = work.found.inventory.replica_fsids;
-  const auto fsid = fsids.find(work.scope.replicas.front().access);
+  const auto fsid =
+      work.scope.replicas.empty() ? fsids.end() : fsids.find(work.scope.replicas.front().access);
+  if (fsid == fsids.end()) {
+    throw work.failure(ErrorCode::conflict, "it is on its way already, and the destination does not say whether it "
+                                            "is the cluster it is on its way to; nothing was done",
+                       true);
+  }
   if (record.job != work.request.mirror.job_name || record.target_vmid != work.target_vmid ||
-      (fsid != fsids.end() && fsid->second != record.destination_fsid)) {
+      fsid->second != record.destination_fsid) {
     throw work.failure(
         ErrorCode::conflict,
         fmt::format(

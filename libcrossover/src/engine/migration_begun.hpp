@@ -6,12 +6,11 @@
 
 namespace crossover {
 
-/// Looks for the record on all of the guest's disks. One that is through, of a guest that was taken back by hand,
-/// is none.
+/// What the records on all of the guest's disks say, as they were surveyed. ErrorCode::conflict if they do not agree.
 void find_record(MigrationWork& work);
 
 /// What was begun is gone on with only as it was begun: ErrorCode::conflict if it is through, or on its way
-/// somewhere else.
+/// somewhere else, or if that cannot be told.
 void require_as_begun(const MigrationWork& work);
 
 }  // namespace crossover

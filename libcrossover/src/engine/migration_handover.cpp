@@ -51,7 +51,7 @@ class Handover {
   /// Somebody may have been at it since.
   void fence_again() {
     here_.require_stopped(stop_);
-    down_.saved = here_.fence(*work_.record, stop_);
+    down_.saved = here_.fence(*work_.record, stop_).saved;
     here_.require_stopped(stop_);
   }
 
@@ -64,10 +64,14 @@ class Handover {
   }
 
   void bring_up() {
+    work_.require_ours();
     there_.promote(work_.record->point, stop_);
+    work_.require_ours();
     there_.configure(work_.record->onboot, down_.saved, stop_);
     if (work_.request.options.no_start) return;
     work_.say(fmt::format("starting VM {} on {}", work_.target_vmid, there_.node()));
+    here_.require_fenced(stop_);
+    work_.require_ours();
     if (there_.start(stop_)) return;
     work_.note(fmt::format("VM {} runs on {}, and its guest agent does not answer there", work_.target_vmid,
                            there_.node()));
@@ -75,10 +79,13 @@ class Handover {
 
   /// It goes on there: nothing may go on from the same here.
   void let_go() {
-    const MigrationRecord& record = *work_.record;
+    MigrationRecord& record = *work_.record;
     if (!record.source_state.empty()) here_.drop_state(record, stop_);
     there_.remove_state(stop_);
-    if (work_.request.options.ha) work_.ports.destination.power.set_ha_state(work_.target_vmid, "started", stop_);
+    if (work_.request.options.ha) {
+      work_.require_ours();
+      work_.ports.destination.power.set_ha_state(work_.target_vmid, "started", stop_);
+    }
     work_.advance(MigrationStep::done, record.point);
   }
 

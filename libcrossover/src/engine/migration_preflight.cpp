@@ -1,8 +1,10 @@
 #include "engine/migration_preflight.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <optional>
+#include <utility>
 
 #include "engine/retry.hpp"
 #include "plan/migration_check.hpp"
@@ -42,10 +44,18 @@ std::vector<std::string> preflight(MigrationWork& work) {
   // What QEMU is there is nothing that the runs ask.
   inventory.destination.nodes = node_versions(ports.destination);
   if (is_suspended(work.request, work.plan) && !work.scope.disks.replicated.empty()) {
-    free.source = free_bytes(work, ports.source, inventory.source, work.state_storage(), work.record_image);
+    free.source = free_bytes(work, ports.source, inventory.source, work.state_storage(),
+                             work.scope.disks.replicated.front().image);
     inventory.source.nodes = node_versions(ports.source);
   }
   return migration_findings(work.request, inventory, work.scope, work.plan, free);
+}
+
+void fail_with_findings(MigrationWork& work) {
+  const std::optional<Problem>& problem = work.plan.problem;
+  work.fail(work.failure(problem ? problem->code : ErrorCode::unsupported,
+                         fmt::format("{}", fmt::join(work.migration.findings, "; "))));
+  work.report.conflict = problem ? problem->conflict : std::nullopt;
 }
 
 }  // namespace crossover

@@ -13,4 +13,7 @@ namespace crossover {
 /// it. Throws Error and Cancelled.
 std::vector<std::string> preflight(MigrationWork& work);
 
+/// Reports the migration's findings as what the guest failed with.
+void fail_with_findings(MigrationWork& work);
+
 }  // namespace crossover

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "crossover/error.hpp"
 #include "engine/migration_memory.hpp"
 
@@ -60,7 +62,9 @@ DownGuest take_down(MigrationWork& work, const std::stop_token& stop) {
   if (work.plan.running && before == Suspension::none) end_running(work, stop);
   DownGuest down;
   down.since = steady_clock::now();
-  down.saved = here.fence(record, stop);
+  FencedGuest fenced = here.fence(record, stop);
+  down.config = std::move(fenced.config);
+  down.saved = std::move(fenced.saved);
   here.require_stopped(stop);
   if (record.suspends && !down.saved) {
     work.note(fmt::format("it went down on {} before its memory was saved, which is lost: it boots anew",

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <optional>
 #include <stop_token>
+#include <string>
 
 #include "engine/migration_work.hpp"
 #include "plan/saved_state.hpp"
@@ -14,7 +15,8 @@ namespace crossover {
 /// A guest that is down.
 struct DownGuest {
   std::optional<std::chrono::steady_clock::time_point> since;  ///< nothing: it was before this run
-  std::optional<SavedState> saved;                             ///< what it goes on from; nothing: it boots
+  std::string config;               ///< its bytes as they were read for the fence, without it
+  std::optional<SavedState> saved;  ///< what it goes on from; nothing: it boots
 };
 
 /// From `switching` to `fenced`; a run that comes later makes sure of it again. The guest is taken out of high

@@ -21,13 +21,10 @@ std::string MigrationSource::subject() const {
   return fmt::format("VM {} on {}", vmid_, node_);
 }
 
-void MigrationSource::save(const MigrationRecord& record) {
-  ports_.source.images.open(record_image_.access)
-      .set_metadata(record_image_.spec, std::string(migration_key), render_migration(record));
-}
-
-void MigrationSource::forget() {
-  ports_.source.images.open(record_image_.access).remove_metadata(record_image_.spec, std::string(migration_key));
+void MigrationSource::save(MigrationRecord& record) {
+  MigrationRecord next = record;
+  ledger_.write(record, next);
+  record = std::move(next);
 }
 
 ConfigVersion MigrationSource::read(const std::stop_token& stop) {
@@ -41,15 +38,18 @@ ConfigVersion MigrationSource::read(const std::stop_token& stop) {
 
 void MigrationSource::take_out_of_ha(const MigrationRecord& record, const std::stop_token& stop) {
   if (!record.ha_state.empty() && record.ha_state != ignored) {
+    still_ours_();
     ports_.source.power.set_ha_state(vmid_, ignored, stop);
   }
 }
 
 void MigrationSource::shut_down(std::chrono::seconds timeout, bool force, const std::stop_token& stop) {
+  still_ours_();
   ports_.source.power.shut_down(node_, vmid_, timeout, force, stop);
 }
 
 void MigrationSource::suspend(const std::string& storage, const std::stop_token& stop) {
+  still_ours_();
   ports_.source.power.suspend(node_, vmid_, storage, stop);
   const ConfigVersion now = read(stop);
   if (parse_vm_config(now.bytes).get("lock") == suspended_lock && saved_state(now.bytes)) return;
@@ -78,6 +78,7 @@ Suspension MigrationSource::settle(MigrationRecord& record, const std::stop_toke
     // Its node may be resuming it.
     if (lock == suspended_lock && !runs) return Suspension::saved;
     if (lock == suspended_lock) continue;
+    still_ours_();
     try {
       if (!runs) {
         forget_state(record, now, without_lock(without_saved_state(now.bytes)), stop);
@@ -97,17 +98,28 @@ Suspension MigrationSource::settle(MigrationRecord& record, const std::stop_toke
               fmt::format("it is still being suspended after {} h", longest.count()), true);
 }
 
-std::optional<SavedState> MigrationSource::fence(const MigrationRecord& record, const std::stop_token& stop) {
+FencedGuest MigrationSource::fence(MigrationRecord& record, const std::stop_token& stop) {
   const ConfigVersion now = read(stop);
   const std::optional<SavedState> state = saved_state(now.bytes);
-  if (is_fenced(now.bytes)) return state;
+  if (is_fenced(now.bytes)) {
+    // An earlier run that is about to take the fence away writes only over what it has read: its time is another one.
+    still_ours_();
+    ports_.source.hypervisor.write_config(node_, vmid_, now, now.bytes, stop);
+    return {without_fence(without_saved_state(now.bytes), record.onboot), state};
+  }
   const auto lock = parse_vm_config(now.bytes).get("lock");
   if (lock && !(record.suspends && state && *lock == suspended_lock)) {
     throw Error(ErrorCode::locked, "fence", subject(), fmt::format("somebody else locked it meanwhile ({})", *lock),
                 true);
   }
+  // Somebody may have changed it since the migration began.
+  if (const auto onboot = parse_vm_config(now.bytes).get("onboot"); onboot != record.onboot) {
+    record.onboot = onboot;
+    save(record);
+  }
+  still_ours_();
   ports_.source.hypervisor.write_config(node_, vmid_, now, with_fence(now.bytes), stop);
-  return state;
+  return {without_lock(without_saved_state(now.bytes)), state};
 }
 
 void MigrationSource::forget_state(MigrationRecord& record, const ConfigVersion& now, const std::string& wanted,
@@ -129,10 +141,10 @@ void MigrationSource::remove_volume(const MigrationRecord& record, const std::st
   ports_.source.power.free_volume(node_, record.source_state, stop);
 }
 
-void MigrationSource::drop_state(const MigrationRecord& record, const std::stop_token& stop) {
+void MigrationSource::drop_state(MigrationRecord& record, const std::stop_token& stop) {
   const ConfigVersion now = read(stop);
-  MigrationRecord known = record;
-  forget_state(known, now, without_saved_state(now.bytes), stop);
+  still_ours_();
+  forget_state(record, now, without_saved_state(now.bytes), stop);
 }
 
 void MigrationSource::require_fenced(const std::stop_token& stop) {
@@ -153,15 +165,18 @@ Suspension MigrationSource::bring_back(MigrationRecord& record) {
   if (is_fenced(now.bytes)) {
     std::string wanted = without_fence(now.bytes, record.onboot);
     if (const auto state = saved_state(now.bytes)) wanted = with_lock(wanted, suspended_lock);
+    still_ours_();
     ports_.source.hypervisor.write_config(node_, vmid_, now, wanted, {});
   }
   if (record.was_running && ports_.source.power.power(node_, vmid_, {}) == Power::stopped) {
+    still_ours_();
     ports_.source.power.start(node_, vmid_, {});
     wait_until_running(ports_.source.power, ports_.clock, node_, vmid_, {});
   }
   // Whoever goes on from it removes it.
   if (!saved_state(read({}).bytes)) remove_volume(record, {});
   if (!record.ha_state.empty() && record.ha_state != ignored) {
+    still_ours_();
     ports_.source.power.set_ha_state(vmid_, record.ha_state, {});
   }
   return suspension;

@@ -3,10 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <utility>
 
+#include "engine/migration_ledger.hpp"
 #include "engine/ports.hpp"
 #include "plan/migration_record.hpp"
 #include "plan/saved_state.hpp"
@@ -20,21 +23,28 @@ enum class Suspension {
   lost    ///< its node failed in the middle, and its memory is gone with that; it is off
 };
 
-/// A guest that is moved, where it comes from. Every change is recorded on one of its disks before it is made.
+/// A guest that was fenced.
+struct FencedGuest {
+  std::string config;               ///< the bytes that were there, without the fence: what it is from here on
+  std::optional<SavedState> saved;  ///< what was saved of it
+};
+
+/// A guest that is moved, where it comes from. Every change is recorded on its disks before it is made, and none is
+/// made unless the records say, right before, that the migration is this run's.
 class MigrationSource {
  public:
-  /// `record_image` is the disk that tells of the migration. What `ports` refers to, and `cluster`, have to outlive
-  /// this object.
+  /// `still_ours` throws Error if it is not. What `ports` refers to, and `cluster`, have to outlive this object.
   MigrationSource(const Ports& ports, const ClusterInventory& cluster, std::uint32_t vmid, std::string node,
-                  ImageRef record_image)
+                  MigrationLedger ledger, std::function<void()> still_ours)
       : ports_(ports),
         cluster_(cluster),
         vmid_(vmid),
         node_(std::move(node)),
-        record_image_(std::move(record_image)) {}
+        ledger_(std::move(ledger)),
+        still_ours_(std::move(still_ours)) {}
 
-  void save(const MigrationRecord& record);
-  void forget();
+  /// Writes a record that was changed.
+  void save(MigrationRecord& record);
 
   /// Takes the guest out of high availability's hands.
   void take_out_of_ha(const MigrationRecord& record, const std::stop_token& stop);
@@ -46,14 +56,14 @@ class MigrationSource {
   /// ErrorCode::timeout if PVE is at it for too long.
   Suspension settle(MigrationRecord& record, const std::stop_token& stop);
   /// Keeps the stopped guest from being started by anything but a human who means it, in one step also if it is
-  /// suspended. Returns what was saved of it.
-  std::optional<SavedState> fence(const MigrationRecord& record, const std::stop_token& stop);
+  /// suspended.
+  FencedGuest fence(MigrationRecord& record, const std::stop_token& stop);
   /// That it is fenced, or stopped, right now; a guest that was both stays stopped while it is fenced. Otherwise
   /// ErrorCode::conflict.
   void require_fenced(const std::stop_token& stop);
   void require_stopped(const std::stop_token& stop);
   /// Takes away what was saved of it: nothing goes on from that here any more, whoever starts it.
-  void drop_state(const MigrationRecord& record, const std::stop_token& stop);
+  void drop_state(MigrationRecord& record, const std::stop_token& stop);
   /// Everything as it was before, but for the record. A guest that was suspended goes on where it was. Returns what
   /// had become of suspending it.
   Suspension bring_back(MigrationRecord& record);
@@ -71,7 +81,8 @@ class MigrationSource {
   const ClusterInventory& cluster_;
   std::uint32_t vmid_;
   std::string node_;
-  ImageRef record_image_;
+  MigrationLedger ledger_;
+  std::function<void()> still_ours_;
 };
 
 }  // namespace crossover

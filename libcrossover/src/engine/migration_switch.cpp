@@ -9,7 +9,9 @@
 #include "crossover/error.hpp"
 #include "engine/guest_lease.hpp"
 #include "engine/migration_begun.hpp"
+#include "engine/migration_fenced.hpp"
 #include "engine/migration_handover.hpp"
+#include "engine/migration_preflight.hpp"
 #include "engine/migration_shutdown.hpp"
 #include "engine/migration_transfer.hpp"
 #include "engine/migration_undo.hpp"
@@ -36,14 +38,27 @@ class MigrationSwitch {
  private:
   void go() {
     work_.look(stop_);
-    if (work_.record) require_as_begun(work_);
+    if (work_.goes_on && !work_.record) {
+      throw work_.failure(ErrorCode::conflict,
+                          "another run has ended its migration meanwhile, and brought it back; nothing was done; run "
+                          "the same command again to move it",
+                          true);
+    }
+    if (work_.record) {
+      require_as_begun(work_);
+      work_.claim(*work_.record);
+    }
     DownGuest down;
     std::vector<Removal> removals;
     if (!is_at(MigrationStep::starting)) {
       if (is_on_its_way_back()) make_replica_again();
       if (work_.plan.problem) return work_.fail_as_planned();
-      if (!work_.record) begin();
+      if (!work_.record) {
+        if (!is_as_checked()) return fail_with_findings(work_);
+        begin();
+      }
       down = take_down(work_, stop_);
+      take_as_fenced(work_, down, stop_);
       removals = send_rest(work_, down.saved, stop_);
       if (work_.report.outcome != Outcome::ok) return;
       // There is more to come.
@@ -65,17 +80,23 @@ class MigrationSwitch {
   void make_replica_again() {
     const std::string why = work_.why_not_taken_back(stop_);
     if (!why.empty()) throw work_.failure(ErrorCode::conflict, why);
+    work_.require_ours();
     work_.target().demote(stop_);
     work_.look(stop_);
+  }
+
+  /// Whoever was asked may have taken a day: what was changed since is looked at as all of it was.
+  [[nodiscard]] bool is_as_checked() {
+    if (work_.scope.config.to_bytes() == work_.checked) return true;
+    work_.migration.findings = preflight(work_);
+    return work_.migration.findings.empty();
   }
 
   /// To `switching`: writes down what the guest was, and where it goes.
   void begin() {
     const Inventory& inventory = work_.found.inventory;
-    const ImageState& image = *inventory.source_images.at(work_.record_image);
     MigrationRecord record;
-    record.image_id = image.id;
-    record.pool_id = image.pool_id;
+    record.id = random_id();
     record.job = work_.request.mirror.job_name;
     record.destination_fsid = inventory.replica_fsids.at(work_.scope.replicas.front().access);
     record.target_vmid = work_.target_vmid;
@@ -83,8 +104,8 @@ class MigrationSwitch {
     record.onboot = work_.scope.config.get("onboot");
     record.ha_state = inventory.source.guests.at(work_.vmid).ha_state;
     record.suspends = is_suspended(work_.request, work_.plan);
-    work_.record = record;
-    work_.source().save(record);
+    work_.ledger().forget_done();
+    work_.claim(std::move(record));
   }
 
   /// The guest runs meanwhile.
@@ -109,6 +130,7 @@ void switch_over(MigrationWork& work) {
   GuestLease lease(work.ports, work.vmid,
                    leased_images(surveyed_disks(work.scope, work.found.inventory.source_images)),
                    work.request.mirror.lock_wait, work.stop);
+  work.lease = &lease;
   try {
     MigrationSwitch(work, lease.stop()).run();
   } catch (const Cancelled&) {

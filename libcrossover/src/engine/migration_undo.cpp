@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <string>
 
 #include "crossover/error.hpp"
@@ -16,30 +17,59 @@ class Undo {
   Undo(MigrationWork& work, const GuestLease& lease) : work_(work), lease_(lease) {}
 
   void run() {
-    if (!work_.record) return;
+    if (!work_.has_it) return leave_to_others();
     try {
-      if (is_theirs() || (may_have_run() && !take_back())) return;
+      if (!is_ours() || is_theirs() || (may_have_run() && !take_back())) return;
       if (work_.asked) wait_until_decided(work_);
-      // Another run that has it by now has other plans.
-      if (lease_.lost()) return leave("the lease on its disks was lost", run_again);
       // Whoever finds it half back does not take it for one that may run there.
+      work_.require_ours();
       work_.advance(MigrationStep::switching, work_.record->point);
       work_.say(fmt::format("bringing it back on {}", work_.plan.source_node));
       if (work_.source().bring_back(*work_.record) == Suspension::lost) {
         work_.note(fmt::format("it went down on {} before its memory was saved, which is lost: it booted anew",
                                work_.plan.source_node));
       }
+      work_.require_ours();
       if (may_have_run()) work_.target().demote({});
       work_.target().remove_state({});
-      work_.source().forget();
+      work_.ledger().forget(*work_.record);
       work_.migration.outcome = MigrationOutcome::undone;
       work_.say(fmt::format("it is on {} again, as it was", work_.plan.source_node));
     } catch (const Error& error) {
-      leave(error.what(), run_again);
+      leave(error.what(), run_again());
     }
   }
 
  private:
+  /// This run has done nothing yet, so that there is nothing of its own to undo.
+  void leave_to_others() {
+    if (!work_.record || work_.record->step == MigrationStep::done) return;
+    leave("this run had not begun to go on with its migration", run_again());
+  }
+
+  /// What the records say at this very moment is what is undone, and only if they say that it is this run's.
+  bool is_ours() {
+    if (lease_.lost()) {
+      leave("the lease on its disks was lost", run_again());
+      return false;
+    }
+    const auto now = work_.ledger().read();
+    if (!now) {
+      if (work_.record) leave("another run has ended its migration meanwhile", look_where_it_is(work_.target_vmid));
+      return false;
+    }
+    if (now->run != work_.run) {
+      // What an earlier run began, and this one could not write its name to.
+      const bool untouched = work_.record && work_.record->run == now->run;
+      leave(untouched ? "this run could not write down that it goes on with its migration"
+                      : "another run has gone on with its migration meanwhile",
+            untouched ? run_again() : look_where_it_is(now->target_vmid));
+      return false;
+    }
+    work_.record = now;
+    return true;
+  }
+
   /// Somebody made the replica a guest while this one was down: it is not for us to have two.
   bool is_theirs() {
     const auto conflict = work_.report.conflict;
@@ -56,11 +86,12 @@ class Undo {
   bool take_back() {
     std::string why = work_.why_not_taken_back({});
     if (why.empty()) {
+      work_.require_ours();
       work_.target().keep_down({});
       // It cannot be started from here on; it was not between the two looks either.
       why = work_.why_not_taken_back({});
     }
-    if (!why.empty()) leave(why, run_again);
+    if (!why.empty()) leave(why, run_again());
     return why.empty();
   }
 
@@ -71,7 +102,19 @@ class Undo {
     work_.warn(work_.migration.left_to_do.back());
   }
 
-  static constexpr const char* run_again = "run the same command again to end the migration";
+  [[nodiscard]] std::string run_again() const {
+    const MirrorRequest& request = work_.request.mirror;
+    return fmt::format("run the same command again to end the migration ('crossover mirror --migrate --vmid={}:{} "
+                       "--destination={} --pool={}{}', with the other options it was begun with)",
+                       work_.vmid, work_.target_vmid, request.destination, request.pool,
+                       request.job_name.empty() ? "" : fmt::format(" --jobname='{}'", request.job_name));
+  }
+
+  /// For a migration that is somebody else's.
+  [[nodiscard]] std::string look_where_it_is(std::uint32_t target_vmid) const {
+    return fmt::format("'qm status {}' on {}, and 'qm status {}' over there, say where it runs", work_.vmid,
+                       work_.plan.source_node, target_vmid);
+  }
 
   MigrationWork& work_;
   const GuestLease& lease_;

@@ -26,7 +26,7 @@ MirrorRequest MigrationWork::alone() const {
 }
 
 MigrationSource MigrationWork::source() const {
-  return {ports, found.inventory.source, vmid, plan.source_node, record_image};
+  return {ports,    found.inventory.source, vmid, plan.source_node, ledger(), [this] { require_ours(); }};
 }
 
 MigrationTarget MigrationWork::target() const {
@@ -48,18 +48,33 @@ std::optional<StateVolume> MigrationWork::state_there() const {
 }
 
 const std::string& MigrationWork::state_storage() const {
-  const std::vector<GuestDisk>& disks = scope.disks.replicated;
-  const auto carrier = std::find_if(disks.begin(), disks.end(),
-                                    [this](const GuestDisk& disk) { return disk.image == record_image; });
-  return (carrier == disks.end() ? disks.front() : *carrier).storage;
+  return scope.disks.replicated.front().storage;
 }
 
 void MigrationWork::advance(MigrationStep step, const std::string& point) {
   MigrationRecord next = *record;
   next.step = step;
   next.point = point;
-  source().save(next);
-  record = next;
+  ledger().write(record, next);
+  record = std::move(next);
+}
+
+void MigrationWork::claim(MigrationRecord wanted) {
+  // What fails may have been done.
+  has_it = true;
+  ledger().write(record, wanted);
+  record = std::move(wanted);
+}
+
+MigrationLedger MigrationWork::ledger() const {
+  return {ports.source.images, disks, run};
+}
+
+void MigrationWork::require_ours() const {
+  if (lease != nullptr && lease->lost()) {
+    throw failure(ErrorCode::locked, "the lease on its disks was lost", true);
+  }
+  ledger().require_ours();
 }
 
 void MigrationWork::tell(Event event) const {

@@ -7,8 +7,11 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "crossover/report.hpp"
+#include "engine/guest_lease.hpp"
+#include "engine/migration_ledger.hpp"
 #include "engine/migration_source.hpp"
 #include "engine/migration_target.hpp"
 #include "engine/ports.hpp"
@@ -34,7 +37,12 @@ struct MigrationWork {
   GuestScope scope = {};
   GuestPlan plan = {};
   std::optional<MigrationRecord> record = {};  ///< how far it is; nothing: none is under way
-  ImageRef record_image = {};                  ///< the disk that the record stands on, or is to
+  std::vector<ImageRef> disks = {};            ///< those that the record stands on, or is to
+  std::string run = random_id();               ///< this run's name in it
+  bool has_it = false;    ///< this run may have written its name there: only then has it anything to undo
+  bool goes_on = false;   ///< it is to end what an earlier run began, and nothing else
+  std::string checked;    ///< the configuration that was looked at for what stands in its way
+  const GuestLease* lease = nullptr;  ///< on its disks, once there is one
 
   bool asked = false;  ///< the guest was asked to shut down, and nobody knows how that ended
 
@@ -54,12 +62,18 @@ struct MigrationWork {
   [[nodiscard]] std::string why_not_taken_back(const std::stop_token& ending) const;
   /// What its memory is copied to, once that was chosen.
   [[nodiscard]] std::optional<StateVolume> state_there() const;
-  /// The storage that its memory is saved on: that of the disk that carries the record, for there is a way into its
-  /// Ceph.
+  /// The storage that its memory is saved on: that of its first disk, for there is a way into its Ceph.
   [[nodiscard]] const std::string& state_storage() const;
 
   /// Writes down how far it is. Nothing is taken for recorded before it is.
   void advance(MigrationStep step, const std::string& point = {});
+  /// Makes this run the one that has the migration: one that an earlier run began, or a new one.
+  void claim(MigrationRecord wanted);
+  /// The records of the migration; `disks` are those of the last look.
+  [[nodiscard]] MigrationLedger ledger() const;
+  /// What everything that starts a guest, ends it or changes a fence comes right after: that the lease is held, and
+  /// that the records, read now, say that this run has the migration. Otherwise ErrorCode::locked or conflict.
+  void require_ours() const;
 
   /// Gives an event with the guest's names in it. Thread-safe.
   void tell(Event event) const;

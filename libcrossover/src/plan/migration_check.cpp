@@ -10,6 +10,7 @@
 #include "crossover/byte_size.hpp"
 #include "crossover/vm_config.hpp"
 #include "plan/migration_record.hpp"
+#include "plan/pending_changes.hpp"
 #include "plan/saved_state.hpp"
 
 namespace crossover {
@@ -76,6 +77,7 @@ class Findings {
       add("the destination's agent is restricted to receiving, and starts nothing; migrate with a key that is not");
     }
     lock();
+    pending();
     if (scope_.disks.replicated.empty()) add("it has no disk that could be moved");
     for (const LeftOut& left_out : plan_.left_out) data_or_device(left_out);
     networks();
@@ -107,6 +109,21 @@ class Findings {
     }
     add("it is locked ({}) by somebody else; 'qm unlock {}' on {} if nobody is at it any more", *lock, scope_.vmid,
         plan_.source_node);
+  }
+
+  /// A guest that is shut down gets them then, and moves with them.
+  void pending() {
+    const auto pending = pending_keys(scope_.config);
+    if (pending.empty() || is_suspended(request_, plan_)) return;
+    if (!plan_.running) {
+      add("changes of {} wait for its next start, and would be lost; start it once, which applies them, or revert them "
+          "('qm set {} --revert {}' on {})",
+          fmt::join(pending, ", "), scope_.vmid, fmt::join(pending, ","), plan_.source_node);
+    } else if (changes_disks(pending)) {
+      add("changes of {} wait for its next start, and would change its disks when it is shut down; stop and start it, "
+          "which applies them, or revert them ('qm set {} --revert {}' on {})",
+          fmt::join(pending, ", "), scope_.vmid, fmt::join(pending, ","), plan_.source_node);
+    }
   }
 
   void data_or_device(const LeftOut& left_out) {
@@ -181,12 +198,11 @@ class Findings {
             key);
       }
     }
-    // PVE applies them before it goes on from what was saved, here as well.
-    for (const VmConfigSection& section : scope_.config.sections()) {
-      if (section.kind != VmSectionKind::pending || section.entries.empty()) continue;
-      add("changes of {} wait for its next start, and what is saved of its memory would not fit the machine they "
-          "make; revert them, or migrate with --migrate-mode=shutdown",
-          fmt::join(section.keys(), ", "));
+    // They are not applied when it goes on from what was saved.
+    if (const auto pending = pending_keys(scope_.config); !pending.empty()) {
+      add("changes of {} wait for its next start, and would be lost where it goes on from its memory instead; revert "
+          "them ('qm set {} --revert {}' on {}), or migrate with --migrate-mode=shutdown",
+          fmt::join(pending, ", "), scope_.vmid, fmt::join(pending, ","), plan_.source_node);
     }
     const auto here = inventory_.source.nodes.find(plan_.source_node);
     const auto there = inventory_.destination.nodes.find(plan_.target_node);

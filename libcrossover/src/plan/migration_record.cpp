@@ -1,11 +1,15 @@
 #include "plan/migration_record.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <utility>
+#include <vector>
 
 #include "crossover/error.hpp"
 #include "crossover/vm_config.hpp"
@@ -16,7 +20,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int version = 2;
+constexpr int version = 3;
 constexpr const char* fence_lock = "migrate";
 
 constexpr std::array<std::pair<MigrationStep, std::string_view>, 4> step_names{
@@ -43,6 +47,9 @@ MigrationStep step_of(std::string_view name) {
 
 std::string render_migration(const MigrationRecord& record) {
   json value{{"version", version},
+             {"id", record.id},
+             {"run", record.run},
+             {"sequence", record.sequence},
              {"image_id", record.image_id},
              {"pool_id", record.pool_id},
              {"job", record.job},
@@ -64,11 +71,18 @@ std::optional<MigrationRecord> migration_record(const ImageState& image) {
   if (found == image.metadata.end()) return std::nullopt;
   try {
     const json value = json::parse(found->second);
-    if (value.at("version").get<int>() > version) {
+    const int written = value.at("version").get<int>();
+    if (written != version) {
       throw Error(ErrorCode::unsupported, "read", std::string(migration_key),
-                  "a newer version of crossover wrote it; update this one");
+                  written > version ? "a newer version of crossover wrote it; update this one"
+                                    : "an earlier build of crossover wrote it, which does not say whose it is; end "
+                                      "the migration with that build, or make sure where the guest is, and remove "
+                                      "the key from its disks with 'rbd image-meta remove'");
     }
     MigrationRecord record;
+    record.id = value.at("id");
+    record.run = value.at("run");
+    record.sequence = value.at("sequence");
     record.image_id = value.at("image_id");
     record.pool_id = value.at("pool_id");
     record.job = value.at("job");
@@ -87,6 +101,33 @@ std::optional<MigrationRecord> migration_record(const ImageState& image) {
   } catch (const json::exception& error) {
     throw Error(ErrorCode::format, "read", std::string(migration_key), error.what());
   }
+}
+
+std::optional<MigrationRecord> agreed_migration(std::span<const FoundMigration> found, bool fenced) {
+  std::map<std::string, const MigrationRecord*> newest;
+  std::set<std::string> torn;
+  for (const FoundMigration& one : found) {
+    const MigrationRecord*& known = newest[one.record.id];
+    if (known == nullptr || one.record.sequence > known->sequence) {
+      known = &one.record;
+      torn.erase(one.record.id);
+    } else if (one.record.sequence == known->sequence && one.record.run != known->run) {
+      torn.insert(one.record.id);
+    }
+  }
+  if (!fenced) std::erase_if(newest, [](const auto& one) { return one.second->step == MigrationStep::done; });
+  if (newest.empty()) return std::nullopt;
+  if (newest.size() == 1 && !torn.contains(newest.begin()->first)) return *newest.begin()->second;
+  std::vector<std::string> said;
+  for (const FoundMigration& one : found) {
+    said.push_back(fmt::format("{} of {} to VM {} on the cluster {}, at '{}', by the run {}", to_string(one.image),
+                               one.record.id, one.record.target_vmid, one.record.destination_fsid,
+                               name_of(one.record.step), one.record.run));
+  }
+  throw Error(ErrorCode::conflict, "read", std::string(migration_key),
+              fmt::format("its disks tell of migrations that are not one: {}; make sure where the guest is, and "
+                          "remove the key where it is wrong with 'rbd image-meta remove IMAGE {}'",
+                          fmt::join(said, "; "), migration_key));
 }
 
 std::string with_fence(const std::string& config) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -12,7 +13,7 @@
 
 namespace crossover {
 
-/// Metadata key of the migration that is under way, or through, on one disk of the source guest.
+/// Metadata key of the migration that is under way, or through, on every disk of the source guest.
 inline constexpr std::string_view migration_key = "crossover.migration";
 
 /// How far a migration has come. What comes next may have been begun.
@@ -23,9 +24,12 @@ enum class MigrationStep {
   done        ///< the target has it
 };
 
-/// What the guest was before, and where it goes.
+/// What the guest was before, and where it goes. A step is recorded before what it allows is done.
 struct MigrationRecord {
-  std::string image_id;  ///< the image it stands on: metadata is copied with images
+  std::string id;              ///< of the migration, made when it begins
+  std::string run;             ///< of the run that has it: no other one may go on with it, or undo it
+  std::uint64_t sequence = 0;  ///< counts what was written of it
+  std::string image_id;        ///< the image it stands on: metadata is copied with images
   std::int64_t pool_id = 0;
   std::string job;  ///< the job's name as given
   std::string destination_fsid;
@@ -46,8 +50,21 @@ struct MigrationRecord {
 std::string render_migration(const MigrationRecord& record);
 
 /// The migration that an image tells of. Nothing if it tells of none, or of one that was copied with its metadata.
-/// ErrorCode::format if it cannot be read, ErrorCode::unsupported if a newer version wrote it.
+/// ErrorCode::format if it cannot be read, ErrorCode::unsupported if another version wrote it.
 std::optional<MigrationRecord> migration_record(const ImageState& image);
+
+/// A record, and the disk that it was read from.
+struct FoundMigration {
+  ImageSpec image;
+  MigrationRecord record;
+};
+
+/// What the records on a guest's disks say together. It is written disk by disk: the one with the highest number is
+/// what was to be done next, and nothing of that was begun unless all of them say so; a disk that lacks it, or is
+/// behind, takes nothing away. `fenced` is the guest's configuration: a migration that is through, of a guest that
+/// was taken back by hand, is none. ErrorCode::conflict, with what each disk says, if they tell of two migrations, or
+/// if two runs wrote the same number.
+std::optional<MigrationRecord> agreed_migration(std::span<const FoundMigration> found, bool fenced);
 
 /// The same configuration with the fence: `lock: migrate`, which PVE does not take away when a node boots, and
 /// `onboot: 0`. Taking it off gives the very bytes it was put on, given what `onboot` was. It takes the place of

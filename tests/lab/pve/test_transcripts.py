@@ -78,6 +78,9 @@ def test_parse_locks_and_pending(node, transcript):
     for command in ("qm config 103", "qm config 104", "qm config 105"):
         t.step(node, command)
     node.good("qm stop 100")
+    assert node.conf(100) == "memory: 1024\nscsi0: rbd:vm-100-disk-0,size=1G\n", "stopping applies what waited"
+    # In the session the guest went down by itself, which does not.
+    node.vm(100, "memory: 512\nscsi0: rbd:vm-100-disk-0,size=1G\n\n[PENDING]\nmemory: 1024\n")
     t.step(node, "qm list")
 
 

@@ -163,6 +163,7 @@ TEST_CASE_FIXTURE(SuspendStage, "somebody else's lock is not taken for PVE's own
   clusters.faults.arm();
   // Without a record that says that it was to be suspended nobody takes that away.
   clusters.source_images.remove_metadata({"fast", "", "vm-100-disk-0"}, std::string(migration_key));
+  clusters.source_images.remove_metadata({"slow", "", "vm-100-disk-1"}, std::string(migration_key));
   const std::string locked = before + "lock: suspending\n";
   clusters.source.set_config(100, locked);
   const GuestReport report = migrate();

@@ -6,7 +6,8 @@ from .errors import Die
 
 
 def apply_pending(vmid, config):
-    """What `qm set` left in [PENDING] while the guest ran."""
+    """What `qm set` left in [PENDING] while the guest ran: at a start (but not from a saved state), and when `qm
+    shutdown` or `qm stop` ended it, not when it was off by itself (qemu-server's vm_stop_cleanup)."""
     if config.pending:
         edit.apply_pending(vmid, config)
         guests.save(vmid, config)
@@ -37,7 +38,8 @@ def start_here(vmid, skiplock=0, timeout=None):
             guests.check_lock(config, "suspended")
         if running:
             raise Die(f"VM {vmid} already running")
-        apply_pending(vmid, config)
+        if not config.main.get("vmstate"):
+            apply_pending(vmid, config)
         for _, drive in drives.each(config.main):
             if volid := drives.volume_id(drive):
                 storage.usable(storage.split(volid)[0])
@@ -87,6 +89,7 @@ def stop_here(vmid, skiplock=0, timeout=None, shutdown=False, force=True):
         if timeout is None and shutdown:
             timeout = down_timeout(config.main)
         _down(vmid, config, shutdown, force, timeout)
+        apply_pending(vmid, guests.load(vmid, warn=False))
 
 
 def down_timeout(conf):

@@ -1,0 +1,108 @@
+#include "engine/migration_ledger.hpp"
+
+#include <fmt/format.h>
+
+#include <random>
+
+#include "crossover/error.hpp"
+
+namespace crossover {
+
+namespace {
+
+Error written_meanwhile() {
+  return {ErrorCode::conflict, "migrate", std::string(migration_key),
+          "another run has written to it since it was read"};
+}
+
+}  // namespace
+
+std::string random_id() {
+  std::random_device random;
+  return fmt::format("{:08x}{:08x}{:08x}{:08x}", random(), random(), random(), random());
+}
+
+std::optional<FoundMigration> found_migration(const ImageSpec& image, const ImageState& state) {
+  try {
+    auto record = migration_record(state);
+    if (!record) return std::nullopt;
+    return FoundMigration{image, std::move(*record)};
+  } catch (const Error& error) {
+    throw Error(error.code(), error.operation(), fmt::format("{} of {}", migration_key, to_string(image)),
+                error.cause(), error.retryable());
+  }
+}
+
+std::vector<MigrationLedger::Disk> MigrationLedger::look() const {
+  std::vector<Disk> disks;
+  for (const ImageRef& image : disks_) {
+    if (auto state = images_.open(image.access).find(image.spec)) disks.push_back({image, std::move(*state)});
+  }
+  return disks;
+}
+
+std::vector<FoundMigration> MigrationLedger::found_on(const std::vector<Disk>& disks) {
+  std::vector<FoundMigration> found;
+  for (const Disk& disk : disks) {
+    if (auto one = found_migration(disk.image.spec, disk.state)) found.push_back(std::move(*one));
+  }
+  return found;
+}
+
+std::optional<MigrationRecord> MigrationLedger::read() const {
+  return agreed_migration(found_on(look()), true);
+}
+
+void MigrationLedger::require_ours() const {
+  const auto now = read();
+  if (now && now->run == run_) return;
+  throw Error(ErrorCode::conflict, "migrate", std::string(migration_key),
+              now ? "another run has gone on with the migration meanwhile"
+                  : "another run has ended the migration meanwhile");
+}
+
+void MigrationLedger::require(const std::vector<Disk>& disks, const std::optional<MigrationRecord>& expected) {
+  const auto now = agreed_migration(found_on(disks), true);
+  if (!now && !expected) return;
+  if (now && expected && now->id == expected->id && now->run == expected->run &&
+      now->sequence == expected->sequence) {
+    return;
+  }
+  throw written_meanwhile();
+}
+
+void MigrationLedger::write(const std::optional<MigrationRecord>& expected, MigrationRecord& next) const {
+  const std::vector<Disk> disks = look();
+  if (disks.empty()) throw Error(ErrorCode::not_found, "migrate", std::string(migration_key), "its disks are gone");
+  require(disks, expected);
+  MigrationRecord written = next;
+  written.run = run_;
+  written.sequence = expected ? expected->sequence + 1 : 1;
+  for (const Disk& disk : disks) {
+    written.image_id = disk.state.id;
+    written.pool_id = disk.state.pool_id;
+    images_.open(disk.image.access)
+        .set_metadata(disk.image.spec, std::string(migration_key), render_migration(written));
+  }
+  next = std::move(written);
+}
+
+void MigrationLedger::remove(const Disk& disk) const {
+  images_.open(disk.image.access).remove_metadata(disk.image.spec, std::string(migration_key));
+}
+
+void MigrationLedger::forget(const MigrationRecord& expected) const {
+  const std::vector<Disk> disks = look();
+  require(disks, expected);
+  for (const Disk& disk : disks) remove(disk);
+}
+
+void MigrationLedger::forget_done() const {
+  const std::vector<Disk> disks = look();
+  const std::vector<FoundMigration> found = found_on(disks);
+  if (found.empty()) return;
+  if (agreed_migration(found, false)) throw written_meanwhile();
+  for (const Disk& disk : disks) remove(disk);
+}
+
+}  // namespace crossover
