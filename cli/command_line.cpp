@@ -80,6 +80,13 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
   }
   cleanup->add_option("VMID", vmid, "the guest's VMID on this cluster")->required();
   cleanup->add_flag("--dry-run", invocation.dry_run, "print what would be removed and change nothing");
+  cleanup
+      ->add_option("--image", invocation.images,
+                   "remove this image of the guest too, though it was not migrated; can be given several times")
+      ->type_name("pool/image")
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   prune->add_option("VMID", invocation.replicas, "the replicas' VMIDs, with commas between them, or all")
       ->required();
   for (const RecoverOptionDescription& description : recover_option_list())

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "crossover/agent.hpp"
 #include "crossover/options.hpp"
@@ -27,6 +28,7 @@ struct Invocation {
   AgentOptions agent;
   bool no_confirm = false;  ///< mirror --migrate and cleanup-source do not ask
   bool dry_run = false;     ///< cleanup-source
+  std::vector<std::string> images;  ///< cleanup-source: those that go though they were not migrated
   bool json = false;
   bool debug = false;
 };

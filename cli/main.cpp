@@ -297,11 +297,14 @@ int cleanup_source(const Invocation& invocation, std::stop_token stop) {
   NullSink null;
   const ConfirmCleanup confirm = [&](const CleanupReport& guest) {
     return invocation.no_confirm ||
-           ask(fmt::format("VM {} ({}) was migrated to VM {}; what is left of it here will be destroyed, with {}.",
-                           guest.vmid, guest.name, guest.target_vmid, fmt::join(guest.images, ", ")),
+           ask(fmt::format("VM {} ({}) was migrated to VM {}; what is left of it here will be destroyed, with {}.{}",
+                           guest.vmid, guest.name, guest.target_vmid, fmt::join(guest.images, ", "),
+                           guest.kept.empty() ? ""
+                                              : fmt::format(" Not migrated, and left here: {} (--image removes one).",
+                                                            fmt::join(guest.kept, ", "))),
                stop);
   };
-  const CleanupReport report = Sources().cleanup(invocation.replica, invocation.dry_run, confirm,
+  const CleanupReport report = Sources().cleanup(invocation.replica, invocation.images, invocation.dry_run, confirm,
                                                  invocation.json ? static_cast<EventSink&>(null) : renderer, stop);
   fmt::print("{}", invocation.json ? to_json(report) + "\n" : render_cleanup(report));
   if (!report.error.empty()) fmt::print(stderr, "crossover: {}\n", report.error);

@@ -275,6 +275,10 @@ std::string render_cleanup(const CleanupReport& report) {
     text += fmt::format("VM {} - {} {} with its snapshots\n", report.vmid,
                         report.dry_run ? "would remove" : "removed", image);
   }
+  for (const std::string& image : report.kept) {
+    text += fmt::format("VM {} - {} {}, which was not migrated\n", report.vmid,
+                        report.dry_run ? "would leave" : "left", image);
+  }
   return text + (report.dry_run ? "Dry run: nothing was changed\n"
                                 : fmt::format("VM {} is gone here; it is VM {} on the other cluster\n", report.vmid,
                                               report.target_vmid));

@@ -364,11 +364,13 @@ class ThisCluster final : public LocalConnection {
   Hypervisor& hypervisor() override { return cluster_; }
   GuestPower& power() override { return cluster_; }
   ImageStores& images() override { return stores_; }
+  Leases& leases() override { return leases_; }
 
  private:
   LocalShell shell_;
   PveCluster cluster_{shell_, [](const NodeState& node) { return std::make_unique<SshShell>(node_host(node)); }};
-  StoreCache<> stores_{[](const CephAccess& access) { return std::make_unique<LibrbdStore>(access); }};
+  StoreCache<LibrbdStore> stores_{[](const CephAccess& access) { return std::make_unique<LibrbdStore>(access); }};
+  LibrbdLeases leases_{[this](const CephAccess& access) -> LibrbdStore& { return stores_.store(access); }};
 };
 
 }  // namespace

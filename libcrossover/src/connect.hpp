@@ -32,6 +32,7 @@ class LocalConnection {
   virtual Hypervisor& hypervisor() = 0;
   virtual GuestPower& power() = 0;
   virtual ImageStores& images() = 0;
+  virtual Leases& leases() = 0;
 };
 
 std::unique_ptr<LocalConnection> connect_here();

@@ -7,13 +7,13 @@
 
 namespace crossover {
 
-CleanupReport Sources::cleanup(std::uint32_t vmid, bool dry_run, const ConfirmCleanup& confirm, EventSink& events,
-                               std::stop_token stop) {
+CleanupReport Sources::cleanup(std::uint32_t vmid, const std::vector<std::string>& images, bool dry_run,
+                               const ConfirmCleanup& confirm, EventSink& events, std::stop_token stop) {
   SerialisedSink serialised(events);
   SystemClock clock;
   const std::unique_ptr<LocalConnection> here = connect_here();
-  return cleanup_source(vmid, dry_run, confirm,
-                        {here->hypervisor(), here->power(), here->images(), clock, serialised}, stop);
+  return cleanup_source(vmid, images, dry_run, confirm,
+                        {here->hypervisor(), here->power(), here->images(), clock, serialised}, here->leases(), stop);
 }
 
 }  // namespace crossover

@@ -1,5 +1,10 @@
 #include "crossover/sources.hpp"
 
+#include <pybind11/stl.h>
+
+#include <string>
+#include <vector>
+
 #include "bindings.hpp"
 #include "run.hpp"
 
@@ -13,11 +18,12 @@ namespace {
 class PythonSources {
  public:
   [[nodiscard]] CleanupReport cleanup(std::uint32_t vmid, bool dry_run, const py::object& confirm,
-                                      const py::object& on_event, const py::object& stop) const {
+                                      const py::object& on_event, const py::object& stop,
+                                      const std::vector<std::string>& images) const {
     CleanupReport report;
     run_interruptibly(
         [&](CallingThread& caller, std::stop_token token) {
-          report = Sources().cleanup(vmid, dry_run, confirmation<CleanupReport>(caller, confirm), caller,
+          report = Sources().cleanup(vmid, images, dry_run, confirmation<CleanupReport>(caller, confirm), caller,
                                      std::move(token));
         },
         on_event, stop);
@@ -37,10 +43,11 @@ void add_sources(py::module_& module) {
       .def(
           "cleanup", &PythonSources::cleanup, py::arg("vmid"), py::arg("dry_run") = false,
           py::arg("confirm") = py::none(), py::arg("on_event") = py::none(), py::arg("stop") = py::none(),
-          "cleanup($self, vmid, dry_run=False, confirm=None, on_event=None, stop=None)\n--\n\n"
-          "Destroys a guest that was migrated: its configuration, its disks and all their snapshots. Refused "
-          "unless\n"
-          "its disks say that its migration is through, and it is stopped, fenced, closed, and no replica.\n\n"
+          py::arg("images") = std::vector<std::string>(),
+          "cleanup($self, vmid, dry_run=False, confirm=None, on_event=None, stop=None, images=())\n--\n\n"
+          "Destroys a guest that was migrated: its configuration, the disks that its migration moved and all their\n"
+          "snapshots. What was not moved stays, unless `images` names it (\"pool/image\"). Refused unless its disks\n"
+          "say that its migration is through, and it is stopped, fenced, closed, no replica, and no other guest's.\n\n"
           "`confirm(guest)` is asked before anything is removed, with the CleanupReport so far, in the thread "
           "that\n"
           "called cleanup(); it returns True, or False to leave everything as it is. What it raises comes out, "

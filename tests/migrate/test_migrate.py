@@ -65,6 +65,23 @@ def test_cleanup_source(site):
     site.target().writes_on()
 
 
+def test_cleanup_source_leaves_what_was_not_migrated(site):
+    guest = site.counting_guest()
+    unused = f"vm-{VMID}-disk-7"
+    site.run(EAST, "pvesm", "alloc", "ceph-ssd", str(VMID), unused, "64M")
+    site.run(EAST, "qm", "rescan", "--vmid", str(VMID))
+    assert f"unused0: ceph-ssd:{unused}\n" in guest.config()
+    report = site.migrated()
+    assert any(unused in warning and "stays here" in warning for warning in report["warnings"]), report
+    planned = site.crossover("cleanup-source", str(VMID), "--dry-run")
+    assert planned.status == 0 and f"{unused}, which was not migrated" in planned.out
+    done = site.crossover("cleanup-source", str(VMID), "--noconfirm")
+    assert done.status == 0, done
+    left = [name for name in site.images(EAST) if f"/vm-{VMID}-" in name]
+    assert len(left) == 1 and left[0].endswith(unused), left
+    site.target().writes_on()
+
+
 def test_changes_that_wait_for_the_next_start_move(site):
     guest = site.counting_guest()
     site.run(EAST, "qm", "set", str(VMID), "--cores", "2")

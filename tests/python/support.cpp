@@ -144,6 +144,7 @@ CleanupReport full_cleanup_report() {
   report.target_vmid = 9100;
   report.point = "crossover-default-20240101T000000Z";
   report.images = {"ssd/vm-100-disk-0", "ssd/vm-100-disk-1"};
+  report.kept = {"ssd/vm-100-disk-7"};
   report.outcome = Outcome::conflict;
   report.error_code = ErrorCode::conflict;
   report.error = "it runs";

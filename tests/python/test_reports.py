@@ -81,6 +81,7 @@ def test_a_cleanup():
     assert (report.vmid, report.target_vmid, report.name) == (100, 9100, "caf\ufffd")
     assert (report.outcome, report.error_code) == ("conflict", "conflict")
     assert report.images == ("ssd/vm-100-disk-0", "ssd/vm-100-disk-1")
+    assert report.kept == ("ssd/vm-100-disk-7",)
     assert report.duration == datetime.timedelta(milliseconds=1500)
 
 

@@ -23,7 +23,8 @@ struct CleanupReport {
   std::string name;
   std::uint32_t target_vmid = 0;    ///< what it is now, on the other cluster
   std::string point;                ///< the recovery point it was migrated at
-  std::vector<std::string> images;  ///< its disks, "pool/image"
+  std::vector<std::string> images;  ///< every image that goes: "pool/image"
+  std::vector<std::string> kept;    ///< what it names and was not migrated: "pool/image", or "storage:volume"
   bool dry_run = false;
   Outcome outcome = Outcome::failed;
   std::optional<ErrorCode> error_code;  ///< why it is not ok
@@ -44,12 +45,15 @@ using ConfirmCleanup = std::function<bool(const CleanupReport& guest)>;
 /// signal handler is installed.
 class Sources {
  public:
-  /// Destroys a guest that was migrated: its configuration, its disks and all their snapshots. Refused, with
-  /// nothing changed and Outcome::conflict in the report, unless its disks say that its migration is through, and
-  /// it is stopped, fenced, closed, and no replica. Throws Error if the cluster cannot be asked or has no such
-  /// guest, and Cancelled once the stop token is triggered.
-  CleanupReport cleanup(std::uint32_t vmid, bool dry_run, const ConfirmCleanup& confirm, EventSink& events,
-                        std::stop_token stop = {});
+  /// Destroys a guest that was migrated: its configuration, the disks that its migration moved and all their
+  /// snapshots. What was not moved stays, as an image that no configuration names: disks that are not attached or
+  /// tell of no migration, saved states; unless `images` names it ("pool/image"). Refused, with nothing changed and
+  /// Outcome::conflict in the report, unless its disks say that its migration is through, and it is stopped, fenced,
+  /// closed, no replica, and no other guest's; all of that is looked at again, under the lease on its disks, right
+  /// before. That the other cluster has it is what its disks say: that cluster is not asked. Throws Error if the
+  /// cluster cannot be asked or has no such guest, and Cancelled once the stop token is triggered.
+  CleanupReport cleanup(std::uint32_t vmid, const std::vector<std::string>& images, bool dry_run,
+                        const ConfirmCleanup& confirm, EventSink& events, std::stop_token stop = {});
 };
 
 }  // namespace crossover

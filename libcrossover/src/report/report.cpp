@@ -206,6 +206,7 @@ std::string to_json(const CleanupReport& report) {
                      {"target_vmid", report.target_vmid},
                      {"point", report.point},
                      {"images", report.images},
+                     {"kept", report.kept},
                      {"dry_run", report.dry_run},
                      {"outcome", to_string(report.outcome)},
                      {"error_code", nullptr},

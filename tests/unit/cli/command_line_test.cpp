@@ -328,6 +328,9 @@ TEST_CASE("what a migration left is removed of one guest that is named") {
   CHECK(std::get<Invocation>(parse({"cleanup-source", "100", "--dry-run"})).dry_run);
   CHECK(std::get<Invocation>(parse({"cleanup-source", "100", "--noconfirm"})).no_confirm);
   CHECK(std::get<Invocation>(parse({"cleanup-source", "100", "--json"})).json);
+  CHECK(asking.images.empty());
+  CHECK(std::get<Invocation>(parse({"cleanup-source", "100", "--image=ssd/a", "--image", "ssd/b"})).images ==
+        std::vector<std::string>{"ssd/a", "ssd/b"});
   for (const std::vector<std::string>& wrong : {std::vector<std::string>{"cleanup-source"},
                                                 {"cleanup-source", "all"},
                                                 {"cleanup-source", "12"},

@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "engine/cleanup_source.hpp"
 #include "migrate_stage.hpp"
 #include "plan/migration_record.hpp"
 #include "plan/record.hpp"
@@ -461,48 +460,4 @@ TEST_CASE("what is undone survives a fault at every call, too") {
       for (const bool starts_then : {false, true}) check(call, fault, starts_then);
     }
   }
-}
-
-TEST_CASE("what is left on the source goes when it is asked for, and only then") {
-  Stage stage;
-  const auto clean_up = [&](bool dry_run, bool confirms) {
-    OneStore stores(stage.clusters.source_images);
-    return cleanup_source(
-        100, dry_run, [confirms](const CleanupReport&) { return confirms; },
-        {stage.clusters.source, stage.clusters.source, stores, stage.clusters.clock, stage.clusters.events}, {});
-  };
-  const auto refused = [&](const std::string& part) {
-    const std::string dump = stage.clusters.dump();
-    const CleanupReport report = clean_up(false, true);
-    CHECK(report.outcome == Outcome::conflict);
-    CHECK_MESSAGE(contains(report.error, part), report.error);
-    CHECK(stage.clusters.dump() == dump);
-  };
-  refused("tell of no migration");
-  stage.clusters.faults.arm("source shut_down 100 #1", Fault::dies_after);
-  (void)stage.try_migrate();
-  stage.clusters.faults.arm();
-  refused("is not through");
-  REQUIRE(stage.migrate().outcome == Outcome::ok);
-
-  const std::string dump = stage.clusters.dump();
-  const CleanupReport planned = clean_up(true, false);
-  CHECK(planned.outcome == Outcome::planned);
-  CHECK(planned.target_vmid == 99100);
-  CHECK(planned.images == std::vector<std::string>{"fast/vm-100-disk-0", "slow/vm-100-disk-1"});
-  CHECK(clean_up(false, false).outcome == Outcome::failed);
-  CHECK(stage.clusters.dump() == dump);
-
-  const std::string fenced = stage.config();
-  stage.clusters.source.set_config(100, stage.before);
-  refused("fence");
-  stage.clusters.source.set_config(100, fenced);
-  stage.source_guest().power = Power::running;
-  refused("runs");
-  stage.source_guest().power = Power::stopped;
-  stage.clusters.source_images.set_watchers({"slow", "", "vm-100-disk-1"}, {"10.0.0.1"});
-  refused("is open");
-  stage.clusters.source_images.set_watchers({"slow", "", "vm-100-disk-1"}, {});
-  CHECK(clean_up(false, true).outcome == Outcome::ok);
-  CHECK_FALSE(stage.clusters.source.config(100));
 }
