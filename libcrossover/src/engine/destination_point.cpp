@@ -243,6 +243,7 @@ void DestinationPoint::forget_point(std::size_t index) {
 }
 
 void DestinationPoint::record_point() {
+  complete_cut_point();
   recorded_ = true;
   torn_ = true;
   PointConfig point;
@@ -342,11 +343,7 @@ void DestinationPoint::commit() {
                           fmt::format("its size is {} bytes, the source's {}", made[i].size_bytes, expected));
     }
   });
-  for (std::size_t i = 0; i < work_.plan.disks.size(); ++i) {
-    const auto& point = records_[i].replica->point;
-    if (!point) continue;
-    holds_[i]->set_metadata(std::string(point_key_prefix) + work_.plan.snapshot, render_point(*point));
-  }
+  make_point();
   work_.for_disks([&](const DiskPlan& /*disk*/, std::size_t i) {
     if (marked_[i] != 0) {
       holds_[i]->remove_metadata(std::string(progress_key));
@@ -368,6 +365,42 @@ void DestinationPoint::commit() {
     const std::optional<RollbackTargets> older = diffs_.kept(i, source_.end(i));
     if (disk.full || older) record_complete(work_, disk, older);
   });
+}
+
+void DestinationPoint::make_point() {
+  const auto holder = std::find_if(records_.begin(), records_.end(),
+                                   [](const ImageRecord& record) { return record.replica->point.has_value(); });
+  if (holder == records_.end()) return;
+  const std::string key = std::string(point_key_prefix) + work_.plan.snapshot;
+  const std::string value = render_point(*holder->replica->point);
+  // One write makes it a recovery point. The others keep it one, whichever disk leaves the guest later.
+  const auto first = static_cast<std::size_t>(holder - records_.begin());
+  holds_[first]->set_metadata(key, value);
+  work_.for_disks([&](const DiskPlan& /*disk*/, std::size_t i) {
+    if (i != first) holds_[i]->set_metadata(key, value);
+  });
+}
+
+void DestinationPoint::complete_cut_point() {
+  const auto was_cut = [](const DiskPlan& disk) {
+    const auto& record = disk.replica_record.replica;
+    return record && record->state == ReplicaState::applied;
+  };
+  const auto& disks = work_.plan.disks;
+  if (std::none_of(disks.begin(), disks.end(), was_cut)) return;
+  std::vector<std::optional<ImageState>> states(disks.size());
+  work_.for_disks([&](const DiskPlan& disk, std::size_t i) {
+    if (was_cut(disk)) states[i] = hold(i).state();
+  });
+  for (std::size_t i = 0; i < disks.size(); ++i) {
+    if (!states[i]) continue;
+    const std::string key = std::string(point_key_prefix) + disks[i].replica_record.replica->end_snapshot;
+    if (states[i]->metadata.contains(key)) continue;
+    const auto told = std::find_if(states.begin(), states.end(), [&key](const std::optional<ImageState>& state) {
+      return state && state->metadata.contains(key);
+    });
+    if (told != states.end()) holds_[i]->set_metadata(key, (*told)->metadata.at(key));
+  }
 }
 
 bool DestinationPoint::is_to_be_removed(std::size_t index, const PointIds& point) const {

@@ -74,6 +74,10 @@ class DestinationPoint {
   std::uint64_t send(std::size_t disk);
   /// Sends what was found to differ, from the new snapshot. Returns the bytes sent.
   std::uint64_t send_repair(std::size_t disk);
+  /// Writes the point's configuration on all disks, one before the others.
+  void make_point();
+  /// A run that was cut between those writes left a point whose configuration not all of its disks have.
+  void complete_cut_point();
   void count_transfer(const DiskPlan& disk, const DiskReport& disk_report);
   [[nodiscard]] bool is_to_be_removed(std::size_t disk, const PointIds& point) const;
 

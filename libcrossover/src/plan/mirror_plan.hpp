@@ -102,7 +102,7 @@ struct Removal {
   ImageRef image;
   Snapshot snapshot;
   std::chrono::seconds age{};
-  bool point_config = false;  ///< remove the point's configuration from this image's metadata as well
+  bool point_config = false;  ///< remove the point's configuration from this image's metadata first, if it has it
 };
 
 /// What is done, in this order.

@@ -19,8 +19,9 @@ namespace crossover {
 
 /// Metadata key of the identity record, on source images and on replicas.
 inline constexpr std::string_view record_key = "crossover.record";
-/// Metadata key, with the snapshot's name behind it, of a recovery point's configuration; on the replica's first
-/// disk. Its presence is what makes the point complete: it is written after every disk has its end snapshot.
+/// Metadata key, with the snapshot's name behind it, of a recovery point's configuration; on every disk of the replica,
+/// so that the point stays whole whichever of them leaves the guest later. A point is complete when it stands on any of
+/// them: the first is written after every disk has its end snapshot, and all are removed before the first snapshot is.
 inline constexpr std::string_view point_key_prefix = "crossover.config.";
 
 /// A source image that can be told from every other one: image names and even VMIDs repeat, these do not.

@@ -66,14 +66,19 @@ std::vector<Removal> plan_removals(const JobSnapshots& snapshots, const Retentio
     if (snapshots.known.contains(name)) return of_known.contains(name);
     return !snapshots.kept.contains(name);
   };
+  // A disk that lacks the point's configuration may be given it before this is carried out.
+  const auto is_point = [&](const std::string& name) {
+    return !snapshots.on_source &&
+           std::any_of(snapshots.images.begin(), snapshots.images.end(), [&name](const auto& image) {
+             return image.second->metadata.contains(std::string(point_key_prefix) + name);
+           });
+  };
   std::vector<Removal> removals;
   for (const auto& [ref, image] : snapshots.images) {
     for (const Snapshot& snapshot : image->snapshots) {
       const auto time = times.find(snapshot.name);
       if (time == times.end() || !goes(snapshot.name)) continue;
-      const bool has_config =
-          !snapshots.on_source && image->metadata.contains(std::string(point_key_prefix) + snapshot.name);
-      removals.push_back({snapshots.on_source, ref, snapshot, now - time->second, has_config});
+      removals.push_back({snapshots.on_source, ref, snapshot, now - time->second, is_point(snapshot.name)});
     }
   }
   // Half a point is never taken for a whole one.

@@ -39,7 +39,13 @@ class PointKeeper {
     for (const ImageSpec& replica : clusters_.replica_images.images()) {
       const auto state = clusters_.replica_images.find(replica);
       for (const auto& [key, value] : state->metadata) {
-        if (key.starts_with(point_key_prefix)) points.insert(key.substr(point_key_prefix.size()));
+        if (!key.starts_with(point_key_prefix)) continue;
+        // With an image that was moved to the trash went its points.
+        const PointConfig config = parse_point(value);
+        const bool is_whole = std::all_of(config.images.begin(), config.images.end(), [&](const std::string& name) {
+          return clusters_.replica_images.find({"backup", "", name.substr(name.find('/') + 1)}).has_value();
+        });
+        if (is_whole) points.insert(key.substr(point_key_prefix.size()));
       }
     }
     return points;

@@ -22,7 +22,8 @@ std::string removed(PlanStage& stage, std::chrono::sys_seconds now = noon) {
   std::string text;
   for (const Removal& removal : plan.removals) {
     const bool first = removal.image.spec.name.find("disk-0") != std::string::npos;
-    CHECK(removal.point_config == (!removal.on_source && first));
+    // From every disk, whichever had it when it was looked at.
+    CHECK(removal.point_config == !removal.on_source);
     CHECK(removal.snapshot.name != plan.snapshot);
     const std::string& name = removal.snapshot.name;
     text += fmt::format("{}{}{}@{}", text.empty() ? "" : " ", removal.on_source ? "S" : "D", first ? 0 : 1,
