@@ -18,7 +18,7 @@ void plan_freeze(const GuestFacts& facts, GuestPlan& plan) {
   if (!plan.running || !has_disks) return;
   if (!has_guest_agent(scope.config)) {
     plan.not_frozen = "no guest agent is configured";
-  } else if (guest_agent_option(scope.config, "freeze-fs", "freeze-fs-on-backup") == "0") {
+  } else if (!is_freeze_wanted(scope.config)) {
     plan.not_frozen = "the guest's agent option freeze-fs is off";
   }
   if (plan.not_frozen.empty()) return;

@@ -2,9 +2,6 @@
 /// What a guest's configuration says of its QEMU guest agent. Pure.
 #pragma once
 
-#include <string>
-#include <string_view>
-
 #include "crossover/vm_config.hpp"
 
 namespace crossover {
@@ -12,8 +9,7 @@ namespace crossover {
 /// True if there is one. Whether it answers is another question.
 bool has_guest_agent(const VmConfig& config);
 
-/// An option of the line `agent`, "1" and "0" if it is a boolean; empty if it is not there. `alias` is its other
-/// name.
-std::string guest_agent_option(const VmConfig& config, std::string_view name, std::string_view alias);
+/// True unless the line `agent` says that the guest's file systems are not to be frozen.
+bool is_freeze_wanted(const VmConfig& config);
 
 }  // namespace crossover

@@ -190,8 +190,12 @@ class Findings {
   /// What a memory that was saved on one machine cannot go on with on another.
   void state_of_hardware() {
     for (const std::string& key : scope_.config.keys()) {
-      const bool is_passed_through = key.starts_with("hostpci") || key.starts_with("usb");
-      if (is_passed_through && request_.mirror.options.keep_host_devices) {
+      // As Proxmox VE's own check: USB devices do not keep it from suspending.
+      const bool is_passed_through = key.starts_with("hostpci") || key.starts_with("virtiofs");
+      const bool is_encrypted = key == "amd-sev" || key == "intel-tdx";
+      if (is_encrypted) {
+        add("{} encrypts its memory, which cannot be saved then; migrate with --migrate-mode=shutdown", key);
+      } else if (is_passed_through && request_.mirror.options.keep_host_devices) {
         add("{} is a device that is passed through, with which a guest cannot be suspended; take it out, or "
             "migrate "
             "with --migrate-mode=shutdown",

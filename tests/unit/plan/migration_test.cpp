@@ -153,12 +153,15 @@ TEST_CASE("what a guest that is suspended needs besides") {
   CHECK(findings({.qemu_here = "9.2.0"}).empty());
   CHECK(findings({.lines = "cpu: host\n"}).empty());
   CHECK(findings({.lines = "cpu: x86-64-v2-AES\n", .processor_there = "Xeon"}).empty());
+  CHECK(findings({.lines = "usb0: host=1234:5678\n", .keep_host_devices = true}).empty());
   const std::vector<Site> bad{{.qemu_there = "10.1.1"},
                               {.qemu_there = ""},
                               {.lines = "cpu: host\n", .processor_there = "Xeon"},
                               {.lines = "cpu: host,flags=+aes\n", .processor_here = "", .processor_there = ""},
                               {.lines = "cpu: cputype=custom-fast\n", .processor_there = "Xeon"},
                               {.lines = "hostpci0: 0000:01:00.0\n", .keep_host_devices = true},
+                              {.lines = "virtiofs0: share\n", .keep_host_devices = true},
+                              {.lines = "amd-sev: type=std\n"},
                               {.lines = "\n[PENDING]\nmemory: 1024\n"},
                               {.free = {.target = 1U << 30, .source = much}},
                               {.free = {.target = much, .source = 1U << 30}}};

@@ -485,7 +485,9 @@ TEST_CASE("freezing, and what becomes of a guest that is known not to be one tha
                                    {"0,freeze-fs=1", "no guest agent"},
                                    {"type=virtio", "no guest agent"},
                                    {"1,freeze-fs=0", "freeze-fs is off"},
-                                   {"freeze-fs-on-backup=no,enabled=1", "freeze-fs is off"}}) {
+                                   {"freeze-fs-on-backup=no,enabled=1", "freeze-fs is off"},
+                                   {"enabled=1,guest-fsfreeze=0", "freeze-fs is off"},
+                                   {"1,fstrim_cloned_disks=1,guest-fsfreeze=0,type=virtio", "freeze-fs is off"}}) {
     CAPTURE(value);
     stage.options = PlanStage().options;
     const GuestPlan paused = with_agent(value);

@@ -33,9 +33,10 @@ def enabled(conf):
 
 
 def freezes(conf):
-    """freeze-fs=0 (alias freeze-fs-on-backup) keeps `qm snapshot` from freezing, `qm guest cmd` not."""
+    """freeze-fs=0, or an alias of it (PVE::QemuServer::Agent's format), keeps `qm snapshot` from freezing, `qm guest cmd` not."""
     found = options(conf) or {}
-    return enabled(conf) and bool(boolean(found.get("freeze-fs", found.get("freeze-fs-on-backup", "1"))))
+    said = [found[name] for name in ("freeze-fs", "freeze-fs-on-backup", "guest-fsfreeze") if name in found]
+    return enabled(conf) and all(bool(boolean(value)) for value in said)
 
 
 def call(vmid, execute, timeout=None, reply=True, **arguments):
