@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -16,7 +17,12 @@ void find_record(MigrationWork& work) {
   const Inventory& inventory = work.found.inventory;
   work.record.reset();
   // Which of them are mirrored depends on the options.
-  work.disks = images_of(work.scope.config, inventory.source);
+  for (ImageRef& image : images_of(work.scope.config, inventory.source)) {
+    // One that is taken away meanwhile does not take the record with it for good.
+    if (std::find(work.disks.begin(), work.disks.end(), image) == work.disks.end()) {
+      work.disks.push_back(std::move(image));
+    }
+  }
   std::vector<FoundMigration> found;
   for (const ImageRef& image : work.disks) {
     const auto known = inventory.source_images.find(image);

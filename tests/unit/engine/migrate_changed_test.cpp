@@ -51,8 +51,10 @@ struct ChangedStage : Stage {
     for (const std::string& part : said) CHECK_MESSAGE(contains(report.error, part), report.error);
     CHECK(power() == Power::running);
     CHECK(target_power() == Power::stopped);
-    CHECK_FALSE(record());
     CHECK_FALSE(is_fenced(config()));
+    for (const ImageSpec& disk : clusters.source_images.images()) {
+      CHECK_FALSE(clusters.source_images.find(disk)->metadata.contains(std::string(migration_key)));
+    }
   }
 };
 
