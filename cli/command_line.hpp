@@ -26,8 +26,8 @@ struct Invocation {
   RecoverOptions recover;
   PruneOptions prune;
   AgentOptions agent;
-  bool no_confirm = false;  ///< mirror --migrate and cleanup-source do not ask
-  bool dry_run = false;     ///< cleanup-source
+  bool no_confirm = false;          ///< mirror --migrate and cleanup-source do not ask
+  bool dry_run = false;             ///< cleanup-source
   std::vector<std::string> images;  ///< cleanup-source: those that go though they were not migrated
   bool json = false;
   bool debug = false;

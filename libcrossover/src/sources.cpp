@@ -13,7 +13,8 @@ CleanupReport Sources::cleanup(std::uint32_t vmid, const std::vector<std::string
   SystemClock clock;
   const std::unique_ptr<LocalConnection> here = connect_here();
   return cleanup_source(vmid, images, dry_run, confirm,
-                        {here->hypervisor(), here->power(), here->images(), clock, serialised}, here->leases(), stop);
+                        {here->hypervisor(), here->power(), here->images(), clock, serialised}, here->leases(),
+                        stop);
 }
 
 }  // namespace crossover

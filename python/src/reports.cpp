@@ -334,7 +334,8 @@ void add_cleanup_report(py::module_& module) {
       .field("target_vmid", &CleanupReport::target_vmid, "What it is now, on the other cluster.")
       .field("point", &CleanupReport::point, "The recovery point it was migrated at.")
       .field("images", &CleanupReport::images, "Every image that goes, each \"pool/image\".")
-      .field("kept", &CleanupReport::kept, "What it names and was not migrated: \"pool/image\", or \"storage:volume\".")
+      .field("kept", &CleanupReport::kept,
+             "What it names and was not migrated: \"pool/image\", or \"storage:volume\".")
       .field("dry_run", &CleanupReport::dry_run, "Nothing was changed.")
       .field("outcome", &CleanupReport::outcome, "\"ok\", \"planned\" (a dry run), \"conflict\" or \"failed\".")
       .field("error_code", &CleanupReport::error_code, "Why it is not ok, as Error.code; or None.")

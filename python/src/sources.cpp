@@ -45,9 +45,12 @@ void add_sources(py::module_& module) {
           py::arg("confirm") = py::none(), py::arg("on_event") = py::none(), py::arg("stop") = py::none(),
           py::arg("images") = std::vector<std::string>(),
           "cleanup($self, vmid, dry_run=False, confirm=None, on_event=None, stop=None, images=())\n--\n\n"
-          "Destroys a guest that was migrated: its configuration, the disks that its migration moved and all their\n"
-          "snapshots. What was not moved stays, unless `images` names it (\"pool/image\"). Refused unless its disks\n"
-          "say that its migration is through, and it is stopped, fenced, closed, no replica, and no other guest's.\n\n"
+          "Destroys a guest that was migrated: its configuration, the disks that its migration moved and all "
+          "their\n"
+          "snapshots. What was not moved stays, unless `images` names it (\"pool/image\"). Refused unless its "
+          "disks\n"
+          "say that its migration is through, and it is stopped, fenced, closed, no replica, and no other "
+          "guest's.\n\n"
           "`confirm(guest)` is asked before anything is removed, with the CleanupReport so far, in the thread "
           "that\n"
           "called cleanup(); it returns True, or False to leave everything as it is. What it raises comes out, "

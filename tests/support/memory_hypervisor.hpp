@@ -68,8 +68,8 @@ class MemoryHypervisor final : public Hypervisor, public GuestPower {
   bool agent_answers(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
   /// Changes the state in `inventory`, and nothing else: high availability itself is not there.
   void set_ha_state(std::uint32_t vmid, const std::string& state, std::stop_token stop) override;
-  /// Refuses a guest that runs or is protected, as PVE does, and frees every volume with its VMID in the name that the
-  /// configuration names: attached, unused, pending, saved states, those of snapshots too.
+  /// Refuses a guest that runs or is protected, as PVE does, and frees every volume with its VMID in the name that
+  /// the configuration names: attached, unused, pending, saved states, those of snapshots too.
   void destroy(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
 
   /// Everything a survey answers; tests change it at will.
@@ -79,11 +79,11 @@ class MemoryHypervisor final : public Hypervisor, public GuestPower {
   /// Guests that somebody else paused or froze before.
   std::set<std::uint32_t> paused_by_others;
   std::set<std::uint32_t> frozen_by_others;
-  std::set<std::uint32_t> keep_running;   ///< guests that do not heed a request to shut down: only force ends them
+  std::set<std::uint32_t> keep_running;  ///< guests that do not heed a request to shut down: only force ends them
   /// Guests that are off before PVE sees to it: what waits in [PENDING] goes on waiting.
   std::set<std::uint32_t> shut_themselves_down;
-  std::set<std::uint32_t> refuse_start;   ///< guests that cannot be started
-  std::set<std::uint32_t> refuse_resume;  ///< guests that cannot be started from a saved state
+  std::set<std::uint32_t> refuse_start;         ///< guests that cannot be started
+  std::set<std::uint32_t> refuse_resume;        ///< guests that cannot be started from a saved state
   std::map<std::uint32_t, Suspends> suspends;   ///< those that are not there save
   MemoryImageStore* images = nullptr;           ///< where its volumes are; has to outlive this object
   std::set<std::uint32_t> silent_agents;        ///< guests whose agent does not answer

@@ -122,7 +122,7 @@ class TwoClusters {
   MigrateOptions migration;
   bool confirms = true;
   int asked = 0;
-  std::function<void()> before_answer;  ///< called once, while somebody thinks about the question
+  std::function<void()> before_answer;     ///< called once, while somebody thinks about the question
   std::optional<Restriction> restriction;  ///< of the destination's agent
   bool back = false;                       ///< west is the source and east the destination, of all that is done
   MarkInterval marks;                      ///< of transfers

@@ -48,10 +48,10 @@ class Sources {
   /// Destroys a guest that was migrated: its configuration, the disks that its migration moved and all their
   /// snapshots. What was not moved stays, as an image that no configuration names: disks that are not attached or
   /// tell of no migration, saved states; unless `images` names it ("pool/image"). Refused, with nothing changed and
-  /// Outcome::conflict in the report, unless its disks say that its migration is through, and it is stopped, fenced,
-  /// closed, no replica, and no other guest's; all of that is looked at again, under the lease on its disks, right
-  /// before. That the other cluster has it is what its disks say: that cluster is not asked. Throws Error if the
-  /// cluster cannot be asked or has no such guest, and Cancelled once the stop token is triggered.
+  /// Outcome::conflict in the report, unless its disks say that its migration is through, and it is stopped,
+  /// fenced, closed, no replica, and no other guest's; all of that is looked at again, under the lease on its
+  /// disks, right before. That the other cluster has it is what its disks say: that cluster is not asked. Throws
+  /// Error if the cluster cannot be asked or has no such guest, and Cancelled once the stop token is triggered.
   CleanupReport cleanup(std::uint32_t vmid, const std::vector<std::string>& images, bool dry_run,
                         const ConfirmCleanup& confirm, EventSink& events, std::stop_token stop = {});
 };

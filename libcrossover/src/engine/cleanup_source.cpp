@@ -120,9 +120,10 @@ class Cleanup {
     }
     if (guest.power != Power::stopped) refuse(vmid_, "it runs, or its node does not say that it does not");
     if (!fenced) {
-      refuse(vmid_,
-             "its fence (lock: migrate, onboot: 0) was taken away, so that it may be in use again. If it is not, put "
-             "that back");
+      refuse(
+          vmid_,
+          "its fence (lock: migrate, onboot: 0) was taken away, so that it may be in use again. If it is not, put "
+          "that back");
     }
   }
 

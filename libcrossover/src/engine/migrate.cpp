@@ -44,7 +44,8 @@ void begin(MigrationWork& work, const ConfirmMigration& confirm) {
   if (work.request.mirror.options.dry_run) return report_steps(work);
   for (const LeftOut& left_out : work.plan.left_out) {
     if (!left_out.is_disk) continue;
-    work.note(fmt::format("{} ({}) does not move: {}; it stays here", left_out.key, left_out.value, left_out.reason));
+    work.note(
+        fmt::format("{} ({}) does not move: {}; it stays here", left_out.key, left_out.value, left_out.reason));
   }
   if (work.request.suspend && !work.plan.running) {
     work.note("it does not run, so that there is nothing to suspend: it is moved as it is, and boots there");

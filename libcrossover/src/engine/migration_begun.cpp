@@ -46,11 +46,11 @@ void require_as_begun(const MigrationWork& work) {
             record.target_vmid, record.point, work.vmid));
   }
   const auto& fsids = work.found.inventory.replica_fsids;
-  const auto fsid =
-      work.scope.replicas.empty() ? fsids.end() : fsids.find(work.scope.replicas.front().access);
+  const auto fsid = work.scope.replicas.empty() ? fsids.end() : fsids.find(work.scope.replicas.front().access);
   if (fsid == fsids.end()) {
-    throw work.failure(ErrorCode::conflict, "it is on its way already, and the destination does not say whether it "
-                                            "is the cluster it is on its way to; nothing was done",
+    throw work.failure(ErrorCode::conflict,
+                       "it is on its way already, and the destination does not say whether it "
+                       "is the cluster it is on its way to; nothing was done",
                        true);
   }
   if (record.job != work.request.mirror.job_name || record.target_vmid != work.target_vmid ||

@@ -6,7 +6,8 @@
 
 namespace crossover {
 
-/// What the records on all of the guest's disks say, as they were surveyed. ErrorCode::conflict if they do not agree.
+/// What the records on all of the guest's disks say, as they were surveyed. ErrorCode::conflict if they do not
+/// agree.
 void find_record(MigrationWork& work);
 
 /// What was begun is gone on with only as it was begun: ErrorCode::conflict if it is through, or on its way

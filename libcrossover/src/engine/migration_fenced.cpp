@@ -38,8 +38,8 @@ std::vector<std::string> changes(const Disks& before, const Disks& now) {
     if (found == now.end()) {
       said.push_back(fmt::format("{} ({}) was taken away", key, to_string(disk.first.spec)));
     } else if (found->second.first != disk.first) {
-      said.push_back(fmt::format("{} was {} and is {}", key, to_string(disk.first.spec),
-                                 to_string(found->second.first.spec)));
+      said.push_back(
+          fmt::format("{} was {} and is {}", key, to_string(disk.first.spec), to_string(found->second.first.spec)));
     } else if (found->second.second != disk.second) {
       said.push_back(fmt::format("{} ({}) had {} bytes and has {}", key, to_string(disk.first.spec), disk.second,
                                  found->second.second));
@@ -89,9 +89,8 @@ void take_as_fenced(MigrationWork& work, const DownGuest& down, const std::stop_
   work.scope.config = config;
   work.migration.findings = preflight(work);
   if (!work.migration.findings.empty()) {
-    throw work.failure(ErrorCode::unsupported,
-                       fmt::format("it was changed while it was taken down: {}",
-                                   fmt::join(work.migration.findings, "; ")));
+    throw work.failure(ErrorCode::unsupported, fmt::format("it was changed while it was taken down: {}",
+                                                           fmt::join(work.migration.findings, "; ")));
   }
   work.say("its configuration was changed since the migration began; it moves as it is now");
 }

@@ -15,9 +15,9 @@ namespace crossover {
 /// A number that no other migration, and no other run, has.
 std::string random_id();
 
-/// The records on a guest's disks, for one run. What is written is compared with what was read: as long as the lease
-/// is held nobody else writes, and one that was lost without anybody's notice is found here. Every call throws
-/// Error; ErrorCode::conflict if somebody else had a hand in it, or the disks do not agree.
+/// The records on a guest's disks, for one run. What is written is compared with what was read: as long as the
+/// lease is held nobody else writes, and one that was lost without anybody's notice is found here. Every call
+/// throws Error; ErrorCode::conflict if somebody else had a hand in it, or the disks do not agree.
 class MigrationLedger {
  public:
   /// What `images` refers to has to outlive this object.

@@ -102,7 +102,8 @@ FencedGuest MigrationSource::fence(MigrationRecord& record, const std::stop_toke
   const ConfigVersion now = read(stop);
   const std::optional<SavedState> state = saved_state(now.bytes);
   if (is_fenced(now.bytes)) {
-    // An earlier run that is about to take the fence away writes only over what it has read: its time is another one.
+    // An earlier run that is about to take the fence away writes only over what it has read: its time is another
+    // one.
     still_ours_();
     ports_.source.hypervisor.write_config(node_, vmid_, now, now.bytes, stop);
     return {without_fence(without_saved_state(now.bytes), record.onboot), state};

@@ -39,10 +39,11 @@ class MigrationSwitch {
   void go() {
     work_.look(stop_);
     if (work_.goes_on && !work_.record) {
-      throw work_.failure(ErrorCode::conflict,
-                          "another run has ended its migration meanwhile, and brought it back; nothing was done; run "
-                          "the same command again to move it",
-                          true);
+      throw work_.failure(
+          ErrorCode::conflict,
+          "another run has ended its migration meanwhile, and brought it back; nothing was done; run "
+          "the same command again to move it",
+          true);
     }
     if (work_.record) {
       require_as_begun(work_);

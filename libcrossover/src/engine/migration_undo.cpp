@@ -104,10 +104,11 @@ class Undo {
 
   [[nodiscard]] std::string run_again() const {
     const MirrorRequest& request = work_.request.mirror;
-    return fmt::format("run the same command again to end the migration ('crossover mirror --migrate --vmid={}:{} "
-                       "--destination={} --pool={}{}', with the other options it was begun with)",
-                       work_.vmid, work_.target_vmid, request.destination, request.pool,
-                       request.job_name.empty() ? "" : fmt::format(" --jobname='{}'", request.job_name));
+    return fmt::format(
+        "run the same command again to end the migration ('crossover mirror --migrate --vmid={}:{} "
+        "--destination={} --pool={}{}', with the other options it was begun with)",
+        work_.vmid, work_.target_vmid, request.destination, request.pool,
+        request.job_name.empty() ? "" : fmt::format(" --jobname='{}'", request.job_name));
   }
 
   /// For a migration that is somebody else's.

@@ -26,7 +26,7 @@ MirrorRequest MigrationWork::alone() const {
 }
 
 MigrationSource MigrationWork::source() const {
-  return {ports,    found.inventory.source, vmid, plan.source_node, ledger(), [this] { require_ours(); }};
+  return {ports, found.inventory.source, vmid, plan.source_node, ledger(), [this] { require_ours(); }};
 }
 
 MigrationTarget MigrationWork::target() const {

@@ -39,9 +39,9 @@ struct MigrationWork {
   std::optional<MigrationRecord> record = {};  ///< how far it is; nothing: none is under way
   std::vector<ImageRef> disks = {};            ///< those that the record stands on, or is to
   std::string run = random_id();               ///< this run's name in it
-  bool has_it = false;    ///< this run may have written its name there: only then has it anything to undo
-  bool goes_on = false;   ///< it is to end what an earlier run began, and nothing else
-  std::string checked;    ///< the configuration that was looked at for what stands in its way
+  bool has_it = false;   ///< this run may have written its name there: only then has it anything to undo
+  bool goes_on = false;  ///< it is to end what an earlier run began, and nothing else
+  std::string checked;   ///< the configuration that was looked at for what stands in its way
   const GuestLease* lease = nullptr;  ///< on its disks, once there is one
 
   bool asked = false;  ///< the guest was asked to shut down, and nobody knows how that ended

@@ -63,8 +63,7 @@ std::string unused_key(const VmConfig& config) {
 }
 
 bool has(const std::vector<NamedVolume>& volumes, const std::string& volume) {
-  return std::any_of(volumes.begin(), volumes.end(),
-                     [&](const NamedVolume& one) { return one.volume == volume; });
+  return std::any_of(volumes.begin(), volumes.end(), [&](const NamedVolume& one) { return one.volume == volume; });
 }
 
 }  // namespace

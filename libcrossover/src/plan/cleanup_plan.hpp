@@ -14,8 +14,8 @@ namespace crossover {
 
 /// One volume that a configuration names, wherever it does so.
 struct NamedVolume {
-  std::string key;     ///< of its line: "scsi0", "unused0", "vmstate"
-  std::string volume;  ///< "storage:name"
+  std::string key;                ///< of its line: "scsi0", "unused0", "vmstate"
+  std::string volume;             ///< "storage:name"
   std::optional<ImageRef> image;  ///< nothing: it is on no RBD storage
   bool attached = false;          ///< the guest itself has it: not an unused one, nor one of a snapshot
   bool cloudinit = false;         ///< PVE makes it anew at each start
@@ -36,9 +36,9 @@ struct CleanupPlan {
 };
 
 /// Goes through what a guest's configuration names. A disk goes if it tells of that very migration; anything else
-/// only if `asked` names it ("pool/image"). An image that the configuration does not name is found by its name if it
-/// is the guest's. What PVE takes for another guest's it does not remove: it stays. ErrorCode::usage for one that is
-/// asked for and not there, or not the guest's.
+/// only if `asked` names it ("pool/image"). An image that the configuration does not name is found by its name if
+/// it is the guest's. What PVE takes for another guest's it does not remove: it stays. ErrorCode::usage for one
+/// that is asked for and not there, or not the guest's.
 CleanupPlan plan_cleanup(std::uint32_t vmid, const VmConfig& config, const ClusterInventory& cluster,
                          const ImageStates& images, const MigrationRecord& migration,
                          const std::vector<std::string>& asked);

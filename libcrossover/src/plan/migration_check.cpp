@@ -116,11 +116,13 @@ class Findings {
     const auto pending = pending_keys(scope_.config);
     if (pending.empty() || is_suspended(request_, plan_)) return;
     if (!plan_.running) {
-      add("changes of {} wait for its next start, and would be lost; start it once, which applies them, or revert them "
+      add("changes of {} wait for its next start, and would be lost; start it once, which applies them, or revert "
+          "them "
           "('qm set {} --revert {}' on {})",
           fmt::join(pending, ", "), scope_.vmid, fmt::join(pending, ","), plan_.source_node);
     } else if (changes_disks(pending)) {
-      add("changes of {} wait for its next start, and would change its disks when it is shut down; stop and start it, "
+      add("changes of {} wait for its next start, and would change its disks when it is shut down; stop and start "
+          "it, "
           "which applies them, or revert them ('qm set {} --revert {}' on {})",
           fmt::join(pending, ", "), scope_.vmid, fmt::join(pending, ","), plan_.source_node);
     }
@@ -204,7 +206,8 @@ class Findings {
     }
     // They are not applied when it goes on from what was saved.
     if (const auto pending = pending_keys(scope_.config); !pending.empty()) {
-      add("changes of {} wait for its next start, and would be lost where it goes on from its memory instead; revert "
+      add("changes of {} wait for its next start, and would be lost where it goes on from its memory instead; "
+          "revert "
           "them ('qm set {} --revert {}' on {}), or migrate with --migrate-mode=shutdown",
           fmt::join(pending, ", "), scope_.vmid, fmt::join(pending, ","), plan_.source_node);
     }

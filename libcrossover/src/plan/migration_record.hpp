@@ -62,8 +62,8 @@ struct FoundMigration {
 /// What the records on a guest's disks say together. It is written disk by disk: the one with the highest number is
 /// what was to be done next, and nothing of that was begun unless all of them say so; a disk that lacks it, or is
 /// behind, takes nothing away. `fenced` is the guest's configuration: a migration that is through, of a guest that
-/// was taken back by hand, is none. ErrorCode::conflict, with what each disk says, if they tell of two migrations, or
-/// if two runs wrote the same number.
+/// was taken back by hand, is none. ErrorCode::conflict, with what each disk says, if they tell of two migrations,
+/// or if two runs wrote the same number.
 std::optional<MigrationRecord> agreed_migration(std::span<const FoundMigration> found, bool fenced);
 
 /// The same configuration with the fence: `lock: migrate`, which PVE does not take away when a node boots, and

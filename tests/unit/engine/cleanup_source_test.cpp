@@ -1,5 +1,5 @@
-// What a migration left on the cluster the guest came from: what was moved goes when it is asked for and nobody needs
-// it, and what was not moved stays.
+// What a migration left on the cluster the guest came from: what was moved goes when it is asked for and nobody
+// needs it, and what was not moved stays.
 #include "engine/cleanup_source.hpp"
 
 #include <doctest/doctest.h>
@@ -25,9 +25,9 @@ struct CleanupStage : Stage {
 
   CleanupReport clean_up(bool dry_run = false, const Names& images = {}, const std::function<bool()>& answer = {}) {
     OneStore stores(source_store);
-    return cleanup_source(
-        100, images, dry_run, [&](const CleanupReport&) { return !answer || answer(); },
-        {source_cluster, source_power, stores, clusters.clock, clusters.events}, clusters.leases, {});
+    return cleanup_source(100, images, dry_run, [&](const CleanupReport&) { return !answer || answer(); },
+                          {source_cluster, source_power, stores, clusters.clock, clusters.events}, clusters.leases,
+                          {});
   }
 
   void refused(const std::string& part, const std::function<bool()>& answer = {}) {
@@ -116,7 +116,8 @@ TEST_CASE_FIXTURE(CleanupStage, "what was not migrated is named, and stays") {
     const CleanupReport report = clean_up();
     CHECK_MESSAGE(report.outcome == Outcome::ok, report.error);
     CHECK(report.images == disks);
-    CHECK(images() == Names{"fast/vm-100-disk-9", "fast/vm-100-state-old", "slow/vm-100-disk-7", "slow/vm-100-disk-8"});
+    CHECK(images() ==
+          Names{"fast/vm-100-disk-9", "fast/vm-100-state-old", "slow/vm-100-disk-7", "slow/vm-100-disk-8"});
   }
   SUBCASE("two of them are asked for, one of which nothing names") {
     const CleanupReport report = clean_up(false, {"slow/vm-100-disk-7", "fast/vm-100-disk-9"});

@@ -119,7 +119,8 @@ TEST_CASE_FIXTURE(ChangedStage, "a setting that was changed while it was shut do
   CHECK(there().get("onboot") == "0");
 }
 
-TEST_CASE_FIXTURE(ChangedStage, "a setting that was changed while it was shut down stays changed when it comes back") {
+TEST_CASE_FIXTURE(ChangedStage,
+                  "a setting that was changed while it was shut down stays changed when it comes back") {
   clusters.destination.refuse_start.insert(99100);
   while_shut_down([&] { set("onboot", "0"); });
   const GuestReport report = migrate();
@@ -153,7 +154,8 @@ TEST_CASE_FIXTURE(ChangedStage, "what comes to stand in its way while it is shut
   check_undone(migrate(), {"vmbr7"});
 }
 
-TEST_CASE_FIXTURE(ChangedStage, "what comes to stand in its way while somebody thinks about the question is found") {
+TEST_CASE_FIXTURE(ChangedStage,
+                  "what comes to stand in its way while somebody thinks about the question is found") {
   clusters.before_answer = [&] { add_disk("backup=0"); };
   const GuestReport report = migrate();
   CHECK(report.outcome == Outcome::failed);

@@ -71,7 +71,8 @@ std::string next(const std::vector<std::string>& calls, const std::string& name)
 
 }  // namespace
 
-TEST_CASE_FIXTURE(TwoRuns, "a run waits at its question while another moves the guest elsewhere; yes changes nothing") {
+TEST_CASE_FIXTURE(TwoRuns,
+                  "a run waits at its question while another moves the guest elsewhere; yes changes nothing") {
   std::string moved;
   clusters.before_answer = [&] {
     const GuestReport report = other("100:9250");
@@ -141,9 +142,7 @@ TEST_CASE("a run waits for the lease of one that is through then, and its next l
 TEST_CASE_FIXTURE(TwoRuns, "what is gone on with and was ended meanwhile is not begun anew") {
   clusters.destination.refuse_start.insert(99100);
   killed_when_fenced();
-  clusters.leases.before_next = [&] {
-    REQUIRE(other().migration.value().outcome == MigrationOutcome::undone);
-  };
+  clusters.leases.before_next = [&] { REQUIRE(other().migration.value().outcome == MigrationOutcome::undone); };
   const GuestReport report = migrate();
   CHECK(report.outcome == Outcome::failed);
   CHECK_MESSAGE(contains(report.error, "brought it back"), report.error);
@@ -153,7 +152,8 @@ TEST_CASE_FIXTURE(TwoRuns, "what is gone on with and was ended meanwhile is not 
   CHECK(config() == before);
 }
 
-TEST_CASE("a run that stood still while another one went on with its migration neither undoes it nor starts anything") {
+TEST_CASE(
+    "a run that stood still while another one went on with its migration neither undoes it nor starts anything") {
   struct Moment {
     const char* after;  // an event of the first run
     const char* call;   // the next one of this name is where it stands still
@@ -195,8 +195,8 @@ TEST_CASE("a run that stood still while another one went on with its migration n
 }
 
 TEST_CASE("a migration goes on whichever disk lost its record") {
-  for (const char* call : {"source shut_down 100 #1", "source create_snapshot fast/vm-100-disk-0 #2",
-                           "destination start 99100 #1"}) {
+  for (const char* call :
+       {"source shut_down 100 #1", "source create_snapshot fast/vm-100-disk-0 #2", "destination start 99100 #1"}) {
     for (const ImageSpec& lost : source_disks) {
       CAPTURE(call);
       CAPTURE(lost.name);
@@ -253,7 +253,8 @@ TEST_CASE_FIXTURE(TwoRuns, "disks that tell of two migrations are a conflict, an
   const std::string dump = clusters.dump();
   const GuestReport report = migrate();
   CHECK(report.outcome == Outcome::conflict);
-  for (const char* part : {"fast/vm-100-disk-0", "slow/vm-100-disk-1", "VM 99100", "VM 9250", "image-meta remove"}) {
+  for (const char* part :
+       {"fast/vm-100-disk-0", "slow/vm-100-disk-1", "VM 99100", "VM 9250", "image-meta remove"}) {
     CHECK_MESSAGE(contains(report.error, part), report.error);
   }
   CHECK(clusters.dump() == dump);
@@ -261,8 +262,9 @@ TEST_CASE_FIXTURE(TwoRuns, "disks that tell of two migrations are a conflict, an
 
 TEST_CASE_FIXTURE(TwoRuns, "a record that an earlier build wrote is refused by the name of its disk") {
   killed_when_fenced();
-  const std::string old = R"({"version":2,"image_id":"x","pool_id":1,"job":"","destination_fsid":"f","target_vmid":9,)"
-                          R"("step":"fenced","was_running":true,"ha_state":"","point":""})";
+  const std::string old =
+      R"({"version":2,"image_id":"x","pool_id":1,"job":"","destination_fsid":"f","target_vmid":9,)"
+      R"("step":"fenced","was_running":true,"ha_state":"","point":""})";
   for (const ImageSpec& disk : source_disks) {
     clusters.source_images.set_metadata(disk, std::string(migration_key), old);
   }

@@ -63,10 +63,10 @@ TEST_CASE("the fence goes on and off without a trace") {
 TEST_CASE("a migration that an earlier build began is refused") {
   ImageState image = PlanStage::image("abc", 7, 4096);
   for (const char* version : {"1", "2"}) {
-    image.metadata[std::string(migration_key)] =
-        fmt::format(R"({{"version":{},"image_id":"abc","pool_id":7,"job":"j","destination_fsid":"f","target_vmid":9,)"
-                    R"("step":"fenced","was_running":true,"ha_state":"","point":""}})",
-                    version);
+    image.metadata[std::string(migration_key)] = fmt::format(
+        R"({{"version":{},"image_id":"abc","pool_id":7,"job":"j","destination_fsid":"f","target_vmid":9,)"
+        R"("step":"fenced","was_running":true,"ha_state":"","point":""}})",
+        version);
     try {
       (void)migration_record(image);
       FAIL("it was taken");
