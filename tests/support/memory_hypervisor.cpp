@@ -130,7 +130,7 @@ std::optional<ConfigVersion> MemoryHypervisor::read_config(const std::string& no
   const std::scoped_lock lock(mutex_);
   const auto found = inventory.guests.find(vmid);
   if (found == inventory.guests.end() || found->second.node != node) return std::nullopt;
-  return ConfigVersion{found->second.config, std::to_string(modified_[vmid])};
+  return ConfigVersion{found->second.config, modified_[vmid]};
 }
 
 ConfigVersion MemoryHypervisor::write_config(const std::string& node, std::uint32_t vmid,
@@ -143,7 +143,7 @@ ConfigVersion MemoryHypervisor::write_config(const std::string& node, std::uint3
   const bool here = found != inventory.guests.end() && found->second.node == node;
   const bool as_expected =
       expected ? here && found->second.config == expected->bytes &&
-                     (expected->modified.empty() || expected->modified == std::to_string(modified_[vmid]))
+                     (!expected->modified || expected->modified == modified_[vmid])
                : !here;
   if (!as_expected) throw Error(ErrorCode::conflict, "write configuration", subject, "it was changed meanwhile");
   if (!here && (found != inventory.guests.end() || inventory.containers.contains(vmid))) {
@@ -433,7 +433,7 @@ ConfigVersion MemoryHypervisor::put(std::uint32_t vmid, const std::string& node,
   guest.node = node;
   guest.config = bytes;
   modified_[vmid] = next_time_++;
-  return {bytes, std::to_string(modified_[vmid])};
+  return {bytes, modified_[vmid]};
 }
 
 void MemoryHypervisor::put_guest(std::uint32_t vmid, const std::string& node, const std::string& config,

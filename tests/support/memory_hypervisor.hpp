@@ -124,8 +124,8 @@ class MemoryHypervisor final : public Hypervisor, public GuestPower {
   void remove_volume(const std::string& volume);
 
   mutable std::mutex mutex_;
-  std::map<std::uint32_t, std::uint64_t> modified_;
-  std::uint64_t next_time_ = 1;
+  std::map<std::uint32_t, std::int64_t> modified_;
+  std::int64_t next_time_ = 1;
   std::set<std::uint32_t> held_;
   std::map<std::uint32_t, std::uint64_t> memory_;
   std::uint64_t next_memory_;

@@ -16,6 +16,7 @@ constexpr std::size_t max_messages = 4096;
 constexpr std::size_t read_bytes = std::size_t{256} << 10;
 
 std::uint64_t bytes_of(const Inbox::Message& message) {
+  if (const auto* request = std::get_if<Inbox::Request>(&message)) return request->frame.payload.size();
   const auto* record = std::get_if<stream::TransferRecord>(&message);
   const auto* data = record == nullptr ? nullptr : std::get_if<stream::DataRecord>(record);
   return data == nullptr ? 0 : data->bytes.size();
@@ -82,7 +83,7 @@ void Inbox::read_frames() {
         in_transfer = frame->type != stream::FrameType::end;
         put(transfer.decode(*std::move(frame)));
       } else if (frame->type == stream::FrameType::request) {
-        put(parse_json(frame->text()));
+        put(Request{*std::move(frame)});
       } else {
         throw Error(ErrorCode::format, "read from", "client", "an answer to nothing");
       }

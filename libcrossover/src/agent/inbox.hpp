@@ -14,7 +14,6 @@
 #include <variant>
 
 #include "agent/fd_stream.hpp"
-#include "agent/messages.hpp"
 #include "stream/agent_protocol.hpp"
 #include "stream/transfer_frames.hpp"
 
@@ -28,9 +27,14 @@ class Inbox {
   struct End {
     std::exception_ptr why;
   };
-  using Message = std::variant<stream::AgentHello, Json, stream::TransferRecord, End>;
+  /// A request as it came: what waits takes its bytes and no more. Reading JSON takes a multiple of them, and is for
+  /// whoever takes it, one at a time.
+  struct Request {
+    stream::Frame frame;
+  };
+  using Message = std::variant<stream::AgentHello, Request, stream::TransferRecord, End>;
 
-  /// Holds at most `max_bytes` of content, or one block. Triggers `ending` when the input ends, for then nobody
+  /// Holds at most `max_bytes` of content and requests, or one of them. Triggers `ending` when the input ends, for then nobody
   /// waits for what is being done. Both have to outlive it. Between the size and the end of a transfer, and
   /// while something is expected, a client that says nothing for `silence` is gone.
   Inbox(FdStream& stream, std::stop_source& ending, std::uint64_t max_bytes, std::chrono::milliseconds silence);

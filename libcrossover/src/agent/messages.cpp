@@ -2,13 +2,30 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <utility>
+
+namespace crossover {
+
+void to_json(nlohmann::json& out, const ConfigVersion& version) {
+  out = {{"bytes", version.bytes}, {"modified", version.modified}};
+}
+
+void from_json(const nlohmann::json& in, ConfigVersion& version) {
+  in.at("bytes").get_to(version.bytes);
+  const nlohmann::json& modified = in.at("modified");
+  version.modified.reset();
+  if (!modified.is_null()) version.modified = agent::value_of<std::int64_t>(modified, "read modification time");
+}
+
+}  // namespace crossover
+
 namespace crossover::agent {
 
 namespace {
 
 // Far more than any message has; deeper ones could exhaust the stack.
 constexpr int max_depth = 32;
-constexpr std::size_t max_values = 1'000'000;
 
 [[noreturn]] void fail(const std::string& cause) {
   throw Error(ErrorCode::format, "read message", "", cause);
@@ -67,6 +84,27 @@ Json converted(const Json& value, const Convert& convert, int depth = 0) {
   }
 }
 
+bool is_ascii(const std::string& text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+}
+
+/// In place: a second copy of all that was read would be as large as the first. The parser has checked the depth.
+void narrow_strings(Json& value) {
+  if (value.is_string()) {
+    auto& text = value.get_ref<std::string&>();
+    if (!is_ascii(text)) text = narrow(text);
+  } else if (value.is_array()) {
+    for (Json& item : value) narrow_strings(item);
+  } else if (value.is_object()) {
+    auto& members = value.get_ref<Json::object_t&>();
+    for (auto& member : members) narrow_strings(member.second);
+    if (std::all_of(members.begin(), members.end(), [](const auto& member) { return is_ascii(member.first); })) return;
+    Json::object_t renamed;
+    for (auto& [key, item] : members) renamed[narrow(key)] = std::move(item);
+    members = std::move(renamed);
+  }
+}
+
 constexpr auto all_codes = {ErrorCode::usage,          ErrorCode::not_found,   ErrorCode::already_exists,
                             ErrorCode::permission,     ErrorCode::unreachable, ErrorCode::host_key,
                             ErrorCode::authentication, ErrorCode::conflict,    ErrorCode::locked,
@@ -79,17 +117,19 @@ std::string render_json(const Json& value) {
   return converted(value, widen).dump();
 }
 
-Json parse_json(std::string_view text) {
+Json parse_json(std::string_view text, std::size_t max_values) {
   // Brackets alone make a hundred bytes of memory from each byte: a message of the largest size would take
   // gigabytes.
   std::size_t values = 0;
-  const auto limit = [&values](int depth, Json::parse_event_t /*event*/, Json& /*value*/) {
+  const auto limit = [&](int depth, Json::parse_event_t /*event*/, Json& /*value*/) {
     if (depth > max_depth) fail("values nested too deep");
     if (++values > max_values) fail(fmt::format("it has more than {} values", max_values));
     return true;
   };
   try {
-    return converted(Json::parse(text, limit), narrow);
+    Json value = Json::parse(text, limit);
+    narrow_strings(value);
+    return value;
   } catch (const Json::exception& error) {
     fail(error.what());
   }

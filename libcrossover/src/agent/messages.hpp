@@ -28,7 +28,8 @@
 ///     held_create_snapshot  name                                     Snapshot
 ///     survey                versions: boolean, guests or null        ClusterInventory
 ///     read_config           node, vmid                               ConfigVersion or null
-///     write_config          node, vmid, expected or null, bytes      ConfigVersion
+///     write_config          node, vmid, expected, bytes              ConfigVersion; "expected": null says that
+///                                                                    there must be none
 ///     write_firewall        vmid, bytes or null
 ///     hold_guest            pause: boolean, node, vmid, deadline_ms  its state if it did not run anyway, else "";
 ///                                                                    held until release_guest, or this ends
@@ -42,13 +43,16 @@
 ///     set_ha_state          vmid, state
 ///     destroy               node, vmid
 ///
-/// Values are objects with the members of the library's types. A connection holds one image at a time.
+/// Values are objects with the members of the library's types, numbers whole and within their ranges. A connection holds one image at a time.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "crossover/error.hpp"
@@ -89,7 +93,6 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(BlockSample, per_million, seed)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(BlockSelection, block_bytes, ranges, sample)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(BlockHash, number, high, low)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TransferProgress, id, offset)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ConfigVersion, bytes, modified)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeState, name, address, online, unreachable, pve_version, ceph_version,
                                    qemu_version, processor, bridges, known_hosts)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GuestState, vmid, node, config, firewall, power, ha_state)
@@ -103,6 +106,10 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(SurveyScope, versions, guests)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ClusterInventory, entry_node, name, writable, nodes, storages, ceph_files,
                                    snippets, cpu_models, containers, guests, restriction)
 
+/// The time is a number or null, and nothing else: it is compared on a node, by a script that has words of its own.
+void to_json(nlohmann::json& out, const ConfigVersion& version);
+void from_json(const nlohmann::json& in, ConfigVersion& version);
+
 }  // namespace crossover
 
 namespace crossover::agent {
@@ -115,8 +122,12 @@ constexpr std::size_t hashes_per_request = 8192;
 
 /// JSON on the wire: each byte of a string is one code point.
 std::string render_json(const Json& value);
-/// Throws Error{format}.
-Json parse_json(std::string_view text);
+/// Throws Error{format}, also for more than `max_values` values (each name, value and bracket counts) and for what is
+/// nested deep, before they take memory.
+Json parse_json(std::string_view text, std::size_t max_values = 1'000'000);
+
+/// Of a request: some 30 MB of memory at most, beside its text.
+constexpr std::size_t max_request_values = 400'000;
 
 Json render_error(const Error& error);
 /// Throws the error that `value` holds, or Error{format} if it holds none.
@@ -125,6 +136,13 @@ Json render_error(const Error& error);
 /// Reads a value of an answer or request; what it lacks is Error{format} with `operation` in it.
 template <typename T>
 T value_of(const Json& value, const std::string& operation) {
+  if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+    // get() would make a number of what is none, and another one of what does not fit.
+    const bool fits = value.is_number_unsigned()  ? std::in_range<T>(value.get<std::uint64_t>())
+                      : value.is_number_integer() ? std::in_range<T>(value.get<std::int64_t>())
+                                                  : false;
+    if (!fits) throw Error(ErrorCode::format, operation, "", "a number is none, or out of range");
+  }
   try {
     return value.get<T>();
   } catch (const Json::exception& error) {

@@ -73,6 +73,20 @@ Vmid own_vmid(const ImageSpec& image, const std::vector<RbdStorage>& storages, c
   return *vmid;
 }
 
+bool has_no_control_bytes(const std::string& file) {
+  return std::all_of(file.begin(), file.end(), [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return c == '\n' || c == '\r' || c == '\t' || (byte >= 0x20 && byte != 0x7f);
+  });
+}
+
+void check_firewall(Vmid vmid, const std::string& bytes) {
+  const std::string subject = fmt::format("firewall rules of VM {}", vmid);
+  require(bytes.size() <= max_firewall_bytes, subject,
+          fmt::format("they have {} bytes, and a replica's {} at most", bytes.size(), max_firewall_bytes));
+  require(has_no_control_bytes(bytes), subject, "they have control characters");
+}
+
 bool is_unfinished_copy(const ImageState& image) {
   const auto record = image_record(image).replica;
   return record && !record->promoted && record->points.empty() && record->state != ReplicaState::complete &&
@@ -120,6 +134,7 @@ void ReceivePolicy::check_record(const ImageState& image, const std::string& val
   if (!after.replica->end_snapshot.empty() && after.replica->end_snapshot != old.end_snapshot) {
     check_end(image, *after.replica, now, about);
   }
+  require(value.size() <= max_record_bytes, about, fmt::format("its record would be longer than {}", max_record_bytes));
   if (after.replica->point) check_point(*after.replica->point);
 }
 
@@ -148,16 +163,20 @@ void ReceivePolicy::check_point(const PointConfig& point) const {
   for (const std::string& image : point.images) {
     require(is_image_of_storages(image, vmid_, storages_), about, fmt::format("{} is none of its images", image));
   }
+  if (point.firewall) check_firewall(vmid_, *point.firewall);
   check_config(point.config, "");
 }
 
 void ReceivePolicy::check_config(const std::string& bytes, const std::string& present) const {
+  const std::string subject = fmt::format("configuration of VM {}", vmid_);
+  require(bytes.size() <= max_config_bytes, subject,
+          fmt::format("it has {} bytes, and a replica's {} at most", bytes.size(), max_config_bytes));
+  require(has_no_control_bytes(bytes), subject, "it has control characters");
   const std::vector<RefusedSetting> known = refused_settings(parse_vm_config(present), vmid_, restriction_);
   for (const RefusedSetting& setting : refused_settings(parse_vm_config(bytes), vmid_, restriction_)) {
     // The destination's own administrator may have given it to the replica. Sections are told by what is in them.
     if (!setting.value.empty() && std::find(known.begin(), known.end(), setting) != known.end()) continue;
-    throw refusal(fmt::format("configuration of VM {}", vmid_),
-                  fmt::format("{} is refused, {}", setting.key, setting.reason));
+    throw refusal(subject, fmt::format("{} is refused, {}", setting.key, setting.reason));
   }
 }
 

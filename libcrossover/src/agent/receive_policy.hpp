@@ -5,6 +5,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -24,6 +25,18 @@ Error refusal(const std::string& subject, const std::string& cause);
 /// The VMID of the guest an image of one of these storages is of. Throws refusal() unless its name says that it is
 /// one of those the restriction allows.
 Vmid own_vmid(const ImageSpec& image, const std::vector<RbdStorage>& storages, const Restriction& restriction);
+
+/// What one file of a replica may have. All files of a cluster share 128 MiB, and who fills them stops it.
+inline constexpr std::size_t max_config_bytes = std::size_t{64} << 10;
+inline constexpr std::size_t max_firewall_bytes = std::size_t{256} << 10;
+/// And what one record may have: each look at an image reads it whole.
+inline constexpr std::size_t max_record_bytes = std::size_t{1} << 20;
+
+/// True if a file of lines has no other control characters than those that end and indent lines.
+bool has_no_control_bytes(const std::string& file);
+
+/// Throws refusal() for a firewall file that a replica may not have.
+void check_firewall(Vmid vmid, const std::string& bytes);
 
 /// True if the image is a replica's of which no recovery point was ever completed.
 bool is_unfinished_copy(const ImageState& image);

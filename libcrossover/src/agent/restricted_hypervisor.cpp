@@ -1,9 +1,9 @@
 #include "agent/restricted_hypervisor.hpp"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "crossover/drive.hpp"
@@ -26,20 +26,12 @@ void RestrictedHypervisor::require_allowed(std::uint32_t vmid) const {
   throw refusal(subject_of(vmid), fmt::format("it is none of the {}", to_string(context_.restriction)));
 }
 
-bool RestrictedHypervisor::is_stopped(std::uint32_t vmid, const std::stop_token& stop) const {
-  const ClusterInventory cluster = inner_.survey({.guests = {{vmid}}}, stop);
-  const auto guest = cluster.guests.find(vmid);
-  return guest != cluster.guests.end() && guest->second.power == Power::stopped;
-}
-
-void RestrictedHypervisor::require_replica(std::uint32_t vmid, const std::string& bytes,
-                                           const std::stop_token& stop) const {
-  const VmConfig config = parse_vm_config(bytes);
+void RestrictedHypervisor::require_replicas(std::uint32_t vmid, const std::string& bytes,
+                                            bool some_may_be_gone) const {
   const auto refuse = [vmid](const std::string& cause) { throw refusal(subject_of(vmid), cause); };
-  if (const auto lock = config.get("lock"); lock && lock != "migrate") refuse("it is locked (" + *lock + ")");
   const ClusterInventory cluster = context_.storages();
-  bool stopped = false;
-  for (const Drive& drive : drives_of(config)) {
+  std::optional<ReplicaRecord> known;
+  for (const Drive& drive : drives_of(parse_vm_config(bytes))) {
     if (drive.is_cdrom() || drive.is_cloudinit()) continue;
     const Volume volume = drive.volume();
     const bool is_own = volume.kind == VolumeKind::storage && context_.restriction.pools.contains(volume.storage) &&
@@ -48,18 +40,34 @@ void RestrictedHypervisor::require_replica(std::uint32_t vmid, const std::string
     if (!storage) refuse(fmt::format("it is no replica, {} is {}", to_string(drive.key()), drive.volume_text()));
     const ImageSpec image = image_spec(*storage, volume.name);
     const auto state = context_.stores.open(storage_access(cluster, *storage)).find(image);
-    if (!state) continue;
-    const auto record = image_record(*state).replica;
+    if (!state && some_may_be_gone) continue;
+    const auto record = state ? image_record(*state).replica : std::nullopt;
     if (!record || record->target_vmid != vmid) {
       refuse(fmt::format("it is no replica, no record says so of {}", to_string(image)));
     }
     require_not_promoted(record, to_string(image));
-    if (!state->watchers.empty() && !stopped) {
-      // A run holds the images itself; a guest that runs has them open, too.
-      stopped = is_stopped(vmid, stop);
-      if (!stopped) refuse(fmt::format("{} is open, by {}", to_string(image), fmt::join(state->watchers, ", ")));
+    if (known && (known->source.guest != record->source.guest || known->job != record->job)) {
+      refuse(fmt::format("it is no replica, {} is one of another guest or job than its other disks",
+                         to_string(image)));
     }
+    known = record;
   }
+  if (!known) refuse("it is no replica, no disk of it is one");
+}
+
+void RestrictedHypervisor::require_replica(const ClusterInventory& cluster, const std::string& node,
+                                           std::uint32_t vmid, const std::string& bytes) const {
+  const auto refuse = [vmid](const std::string& cause) { throw refusal(subject_of(vmid), cause); };
+  const auto guest = cluster.guests.find(vmid);
+  if (guest == cluster.guests.end() || guest->second.node != node) {
+    refuse(fmt::format("there is none on {}", node));
+  }
+  if (const auto lock = parse_vm_config(bytes).get("lock"); lock && lock != "migrate") {
+    refuse("it is locked (" + *lock + ")");
+  }
+  require_replicas(vmid, bytes, true);
+  // The guest that runs is one that somebody uses, whatever its disks' records say.
+  if (guest->second.power != Power::stopped) refuse("nobody says that it is stopped");
 }
 
 ClusterInventory RestrictedHypervisor::survey(const SurveyScope& scope, std::stop_token stop) {
@@ -95,10 +103,15 @@ ConfigVersion RestrictedHypervisor::write_config(const std::string& node, std::u
                                                  const std::optional<ConfigVersion>& expected,
                                                  const std::string& bytes, std::stop_token stop) {
   require_allowed(vmid);
+  const ClusterInventory cluster = inner_.survey({.guests = {{vmid}}}, stop);
+  if (!expected && (cluster.guests.contains(vmid) || cluster.containers.contains(vmid))) {
+    throw refusal(subject_of(vmid), "the VMID is taken");
+  }
   // What is expected is compared with what is there when it is replaced.
   const std::string present = expected ? expected->bytes : "";
-  require_replica(vmid, present, stop);
+  if (expected) require_replica(cluster, node, vmid, present);
   ReceivePolicy(context_.restriction, {}, vmid).check_config(bytes, present);
+  require_replicas(vmid, bytes, false);
   return inner_.write_config(node, vmid, expected, bytes, std::move(stop));
 }
 
@@ -111,10 +124,11 @@ std::unique_ptr<ConfigHold> RestrictedHypervisor::hold_config(const std::string&
 void RestrictedHypervisor::write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes,
                                           std::stop_token stop) {
   require_allowed(vmid);
+  if (bytes) check_firewall(vmid, *bytes);
   const ClusterInventory cluster = inner_.survey({.guests = {{vmid}}}, stop);
   const auto guest = cluster.guests.find(vmid);
   if (guest == cluster.guests.end()) throw refusal(subject_of(vmid), "there is none");
-  require_replica(vmid, guest->second.config, stop);
+  require_replica(cluster, guest->second.node, vmid, guest->second.config);
   inner_.write_firewall(vmid, bytes, std::move(stop));
 }
 

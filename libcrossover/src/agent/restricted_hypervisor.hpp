@@ -12,8 +12,8 @@
 namespace crossover::agent {
 
 /// The cluster as a client needs to know it for replicas of its own: of other guests only that their VMIDs are
-/// taken. It configures the guests of the restriction's VMIDs, if their disks are replicas that were not recovered
-/// and nothing has them open or the guest is stopped, and nothing else. Thread-safe. Everything that is refused is
+/// taken. It configures the guests of the restriction's VMIDs, if they are stopped and all of their disks are
+/// replicas that were not recovered, and nothing else. Thread-safe. Everything that is refused is
 /// Error{permission}.
 class RestrictedHypervisor final : public Hypervisor {
  public:
@@ -33,8 +33,11 @@ class RestrictedHypervisor final : public Hypervisor {
 
  private:
   void require_allowed(std::uint32_t vmid) const;
-  void require_replica(std::uint32_t vmid, const std::string& config, const std::stop_token& stop) const;
-  bool is_stopped(std::uint32_t vmid, const std::stop_token& stop) const;
+  /// A configuration that is there: of a VM on this node that is stopped, with disks that are replicas.
+  void require_replica(const ClusterInventory& cluster, const std::string& node, std::uint32_t vmid,
+                       const std::string& config) const;
+  /// Every disk is a replica of one guest, made by one job, and is there; with `some_may_be_gone` at least one is.
+  void require_replicas(std::uint32_t vmid, const std::string& config, bool some_may_be_gone) const;
 
   Hypervisor& inner_;
   const ReceiveContext& context_;

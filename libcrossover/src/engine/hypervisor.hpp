@@ -18,7 +18,8 @@ namespace crossover {
 /// A configuration file as it was after we wrote it: what has to be unchanged for us to change it again.
 struct ConfigVersion {
   std::string bytes;
-  std::string modified;  ///< the file's modification time, opaque
+  /// The file's modification time, in seconds since 1970. Nothing: the bytes alone tell.
+  std::optional<std::int64_t> modified = {};
 
   bool operator==(const ConfigVersion&) const = default;
 };

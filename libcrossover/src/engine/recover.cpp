@@ -28,7 +28,7 @@ constexpr seconds longest_wait_for_writer{90};
 class Recovery {
  public:
   Recovery(const RecoverPlan& plan, const ReplicaPorts& ports, std::stop_token stop)
-      : plan_(plan), ports_(ports), stop_(std::move(stop)), version_{plan.config_before, ""} {
+      : plan_(plan), ports_(ports), stop_(std::move(stop)), version_{plan.config_before} {
     for (const ReplicaImage& image : plan.images) records_.push_back(image_record(image.state));
   }
 

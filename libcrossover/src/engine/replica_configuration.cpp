@@ -14,7 +14,7 @@ constexpr const char* replica_lock = "migrate";
 }  // namespace
 
 ReplicaConfiguration::ReplicaConfiguration(GuestWork& work) : work_(work) {
-  if (work.plan.replica_config_before) version_ = ConfigVersion{*work.plan.replica_config_before, ""};
+  if (work.plan.replica_config_before) version_ = ConfigVersion{*work.plan.replica_config_before};
 }
 
 void ReplicaConfiguration::lock() {

@@ -3,101 +3,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <span>
 
 #include "crossover/drive.hpp"
 #include "crossover/error.hpp"
 #include "model/text.hpp"
+#include "plan/restricted_values.hpp"
 
 namespace crossover {
 
 namespace {
 
-/// Settings of the guest alone. Those that name something of the host are looked at one by one below.
-constexpr auto harmless = std::to_array<std::string_view>({"acpi",
-                                                           "affinity",
-                                                           "agent",
-                                                           "allow-ksm",
-                                                           "amd-sev",
-                                                           "arch",
-                                                           "audio0",
-                                                           "autostart",
-                                                           "balloon",
-                                                           "bios",
-                                                           "boot",
-                                                           "bootdisk",
-                                                           "cipassword",
-                                                           "citype",
-                                                           "ciupgrade",
-                                                           "ciuser",
-                                                           "cores",
-                                                           "cpu",
-                                                           "cpulimit",
-                                                           "cpuunits",
-                                                           "description",
-                                                           "freeze",
-                                                           "hotplug",
-                                                           "hugepages",
-                                                           "intel-tdx",
-                                                           "keephugepages",
-                                                           "keyboard",
-                                                           "kvm",
-                                                           "localtime",
-                                                           "machine",
-                                                           "memory",
-                                                           "meta",
-                                                           "migrate_speed",
-                                                           "name",
-                                                           "nameserver",
-                                                           "numa",
-                                                           "ostype",
-                                                           "migrate_downtime",
-                                                           "protection",
-                                                           "reboot",
-                                                           "scsihw",
-                                                           "searchdomain",
-                                                           "shares",
-                                                           "smbios1",
-                                                           "smp",
-                                                           "sockets",
-                                                           "spice_enhancements",
-                                                           "sshkeys",
-                                                           "startdate",
-                                                           "startup",
-                                                           "tablet",
-                                                           "tags",
-                                                           "tdf",
-                                                           "template",
-                                                           "vcpus",
-                                                           "vga",
-                                                           "vmgenid",
-                                                           "watchdog"});
-constexpr auto harmless_numbered = std::to_array<std::string_view>({"ipconfig", "net", "numa"});
-
 std::string_view without_number(std::string_view key) {
   const std::size_t end = key.find_last_not_of("0123456789");
   return end == std::string_view::npos ? std::string_view{} : key.substr(0, end + 1);
-}
-
-bool contains(std::span<const std::string_view> names, std::string_view name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
-/// A device that the viewer's host lends, and nothing else.
-bool is_spice_usb(std::string_view value) {
-  const auto parts = text::split(value, ',');
-  return std::all_of(parts.begin(), parts.end(), [](std::string_view part) {
-    return part == "spice" || part == "host=spice" || part == "usb3=0" || part == "usb3=1";
-  });
-}
-
-bool is_software_rng(std::string_view value) {
-  const auto parts = text::split(value, ',');
-  return std::none_of(parts.begin(), parts.end(), [](std::string_view part) {
-    return part.find('/') != std::string_view::npos && part != "source=/dev/urandom" &&
-           part != "source=/dev/random" && part != "/dev/urandom" && part != "/dev/random";
-  });
 }
 
 std::string refuse_volume(const Drive& drive, std::uint32_t vmid, const Restriction& restriction) {
@@ -108,27 +26,33 @@ std::string refuse_volume(const Drive& drive, std::uint32_t vmid, const Restrict
   return is_image_of(volume.name, vmid) ? "" : "the volume is not its own";
 }
 
+std::string refuse_options(const Drive& drive) {
+  const std::vector<DriveOption> refused = unsafe_options(drive);
+  return refused.empty() ? "" : fmt::format("its {} could be more than that", refused.front().key);
+}
+
 /// Why the setting is refused; empty if it is not.
 std::string refuse(const std::string& key, const std::string& value, std::uint32_t vmid,
                    const Restriction& restriction) {
   if (const auto drive = parse_drive_key(key)) {
     try {
-      return refuse_volume(parse_drive(*drive, value), vmid, restriction);
+      const Drive parsed = parse_drive(*drive, value);
+      const std::string reason = refuse_volume(parsed, vmid, restriction);
+      return reason.empty() ? refuse_options(parsed) : reason;
     } catch (const Error& error) {
       return error.cause();
     }
   }
-  if (contains(harmless, key)) return "";
   if (key == "onboot") return value == "0" ? "" : "a replica does not start with its host";
   if (key == "lock") return value == "migrate" ? "" : "a replica has no other lock than 'migrate'";
-  if (key == "rng0") return is_software_rng(value) ? "" : "a device of the host";
+  if (is_safe_setting(key, value)) return "";
+  if (key == "rng0") return "a device of the host";
   if (key == "vmstatestorage") {
     return restriction.pools.contains(value) ? "" : fmt::format("'{}' is not its storage", value);
   }
   const std::string_view name = without_number(key);
-  if (contains(harmless_numbered, name)) return "";
   if (name == "serial" && value == "socket") return "";
-  if (name == "usb") return is_spice_usb(value) ? "" : "a USB device of the host";
+  if (name == "usb") return "a USB device of the host";
   if (name == "hostpci") return "a PCI device of the host";
   if (name == "serial" || name == "parallel") return "a port of the host";
   if (name == "virtiofs") return "a directory of the host";
@@ -136,7 +60,7 @@ std::string refuse(const std::string& key, const std::string& value, std::uint32
   if (key == "hookscript") return "a program on the host";
   if (key == "cicustom") return "files of the host";
   if (key == "ivshmem") return "memory of the host";
-  return "not known to be harmless";
+  return has_grammar(key) ? "not a value that is known to be harmless" : "not known to be harmless";
 }
 
 std::string header_of(const VmConfigSection& section) {
@@ -148,6 +72,21 @@ std::string header_of(const VmConfigSection& section) {
     default:
       return fmt::format("[{}]", section.name);
   }
+}
+
+std::vector<RefusedSetting> remove_refused_options(VmConfig& config) {
+  std::vector<RefusedSetting> refused;
+  for (Drive drive : drives_of(config)) {
+    const std::vector<DriveOption> options = unsafe_options(drive);
+    if (options.empty()) continue;
+    for (const DriveOption& option : options) {
+      drive.remove(option.key);
+      refused.push_back({to_string(drive.key()), option.key + "=" + option.value,
+                         "the option is not known to be harmless; the drive is there without it"});
+    }
+    config.set(to_string(drive.key()), drive.text());
+  }
+  return refused;
 }
 
 bool is_harmless_section(const VmConfigSection& section, std::uint32_t vmid, const Restriction& restriction) {
@@ -168,7 +107,7 @@ std::optional<Vmid> owner_of_image(std::string_view image) noexcept {
     return std::nullopt;
   }
   const std::string_view digits = image.substr(0, dash);
-  if (!text::all_digits(digits) || image.find_first_of("/@") != std::string_view::npos) return std::nullopt;
+  if (!text::all_digits(digits) || !is_safe_image_name(image)) return std::nullopt;
   const auto vmid = text::to_uint64(digits);
   if (!vmid || *vmid < min_vmid || *vmid > max_vmid) return std::nullopt;
   return static_cast<Vmid>(*vmid);
@@ -184,7 +123,7 @@ std::vector<RefusedSetting> refused_settings(const VmConfig& config, std::uint32
   for (const VmConfigEntry& entry : config.main().entries) {
     std::string reason = refuse(entry.key, entry.value, vmid, restriction);
     if (reason.empty() && entry.dropped) reason = "a line that Proxmox VE does not accept";
-    if (!reason.empty()) refused.push_back({entry.key, entry.value, std::move(reason)});
+    if (!reason.empty()) refused.push_back({entry.key, entry.key == "cipassword" ? "" : entry.value, std::move(reason)});
   }
   for (const VmConfigSection& section : config.sections()) {
     if (section.kind == VmSectionKind::main || is_harmless_section(section, vmid, restriction)) continue;
@@ -194,8 +133,11 @@ std::vector<RefusedSetting> refused_settings(const VmConfig& config, std::uint32
 }
 
 std::vector<RefusedSetting> remove_refused(VmConfig& config, std::uint32_t vmid, const Restriction& restriction) {
-  std::vector<RefusedSetting> refused = refused_settings(config, vmid, restriction);
-  for (const RefusedSetting& setting : refused) {
+  // A disk stays a disk without an option that is refused.
+  std::vector<RefusedSetting> refused = remove_refused_options(config);
+  const std::vector<RefusedSetting> whole = refused_settings(config, vmid, restriction);
+  refused.insert(refused.end(), whole.begin(), whole.end());
+  for (const RefusedSetting& setting : whole) {
     // Of several lines with one key the one that counts may be harmless.
     const auto counts = config.get(setting.key);
     if (!config.remove(setting.key)) continue;

@@ -38,6 +38,12 @@ void check_restriction(const GuestFacts& facts) {
          "with a key that is not restricted",
          scope.vmid, facts.repair.point);
   }
+  if (scope.replicas.empty()) {
+    stop(ErrorCode::permission,
+         "VM {}: none of its disks is replicated, and the destination's agent is restricted to guests with disks; "
+         "leave it out, or mirror it with a key that is not restricted",
+         scope.vmid);
+  }
   for (const ImageRef& replica : scope.replicas) {
     if (is_image_of(replica.spec.name, scope.target_vmid)) continue;
     stop(ErrorCode::permission, "VM {}: the destination's agent is restricted to images named vm-{}-..., not {}",

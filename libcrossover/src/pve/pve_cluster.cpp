@@ -228,11 +228,28 @@ class NodeGuestHold final : public GuestHold {
   std::string already_;
 };
 
+/// A file's modification time as the scripts print it.
+std::int64_t parse_time(const std::string& text, const std::string& operation, const std::string& subject) {
+  std::int64_t time = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), time);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    throw Error(ErrorCode::format, operation, subject, "unexpected answer");
+  }
+  return time;
+}
+
+/// What scripts/replace_file.pl has to find. Its words are said here and nowhere else: what somebody else asks for
+/// comes as a value.
+std::string expectation(const std::optional<ConfigVersion>& expected) {
+  if (!expected) return "absent";
+  return expected->modified ? std::to_string(*expected->modified) : "bytes";
+}
+
 /// What scripts/replace_file.pl says to an attempt to write, as the time of the file it wrote.
-std::string written_time(const std::pair<std::string, std::string>& answer, const std::string& subject,
+std::int64_t written_time(const std::pair<std::string, std::string>& answer, const std::string& subject,
                          bool expected_none) {
   const auto& [word, time] = answer;
-  if (word == "written") return time;
+  if (word == "written") return parse_time(time, "write configuration", subject);
   if (word == "changed") {
     throw Error(ErrorCode::conflict, "write configuration", subject,
                 expected_none ? "a configuration appeared there meanwhile; nothing was written"
@@ -375,7 +392,7 @@ std::optional<ConfigVersion> PveCluster::read_config(const std::string& node, st
   const auto [word, time] = take_answer(output);
   if (word == "absent") return std::nullopt;
   if (word != "present") throw Error(ErrorCode::format, "read configuration", path, "unexpected answer");
-  return ConfigVersion{output, time};
+  return ConfigVersion{output, parse_time(time, "read configuration", path)};
 }
 
 ConfigVersion PveCluster::write_config(const std::string& node, std::uint32_t vmid,
@@ -383,11 +400,10 @@ ConfigVersion PveCluster::write_config(const std::string& node, std::uint32_t vm
                                        std::stop_token stop) {
   const std::string path = config_path(node, vmid);
   const std::string subject = subject_of(node, vmid);
-  const std::string expect = !expected ? "absent" : expected->modified.empty() ? "bytes" : expected->modified;
   const std::string old = expected ? expected->bytes : "";
   const CommandResult result =
       shell(node, stop)
-          .run(perl(scripts::replace_file, {flock_path(vmid), path, expect, std::to_string(old.size()),
+          .run(perl(scripts::replace_file, {flock_path(vmid), path, expectation(expected), std::to_string(old.size()),
                                             std::to_string(flock_wait_seconds)}),
                old + bytes, file_limit, stop);
   std::string output = checked(result, "write configuration", subject);
@@ -398,7 +414,7 @@ std::unique_ptr<ConfigHold> PveCluster::hold_config(const std::string& node, std
                                                     const ConfigVersion& expected, const std::string& bytes) {
   auto process = shell(node, {}).start(
       perl(scripts::replace_file,
-           {flock_path(vmid), config_path(node, vmid), expected.modified.empty() ? "bytes" : expected.modified,
+           {flock_path(vmid), config_path(node, vmid), expectation(expected),
             std::to_string(expected.bytes.size()), std::to_string(flock_wait_seconds),
             std::to_string(bytes.size())}),
       {});

@@ -27,8 +27,9 @@ struct LengthLimits {
 std::optional<LengthLimits> limits_of(std::uint8_t type) {
   switch (static_cast<FrameType>(type)) {
     case FrameType::request:
+      return LengthLimits{2, max_request_bytes};
     case FrameType::answer:
-      return LengthLimits{2, max_control_bytes};
+      return LengthLimits{2, max_answer_bytes};
     case FrameType::busy:
       return LengthLimits{0, 0};
     case FrameType::size:

@@ -9,7 +9,7 @@
 /// **Hello.** Each side sends one at once, without waiting for the other's:
 ///
 ///     "crossover-agent\n"  16 bytes
-///     u32 protocol version (7)
+///     u32 protocol version (8)
 ///     u8  length, then the library's version in so many bytes, such as "0.1.0"
 ///
 /// Sides with different protocol versions part after it; the library's version is for messages only.
@@ -19,7 +19,7 @@
 /// comes.
 ///
 ///     type         from     length        content
-///     1 request    client   up to 64 MiB  JSON {"id", "op", and what the operation takes}
+///     1 request    client   up to 8 MiB   JSON {"id", "op", and what the operation takes}
 ///     2 answer     server   up to 64 MiB  JSON {"id", "result"} or {"id", "error": {"code", "operation",
 ///                                         "subject", "cause", "retryable"}}
 ///     3 busy       server   0             the request is being worked on
@@ -82,9 +82,10 @@
 namespace crossover::stream {
 
 inline constexpr std::string_view agent_magic = "crossover-agent\n";
-inline constexpr std::uint32_t agent_protocol_version = 7;
+inline constexpr std::uint32_t agent_protocol_version = 8;
 inline constexpr std::size_t max_block_bytes = std::size_t{4} << 20;
-inline constexpr std::size_t max_control_bytes = std::size_t{64} << 20;
+inline constexpr std::size_t max_request_bytes = std::size_t{8} << 20;
+inline constexpr std::size_t max_answer_bytes = std::size_t{64} << 20;
 inline constexpr std::size_t frame_header_bytes = 8;
 inline constexpr std::size_t block_header_bytes = 24;
 static_assert(frame_header_bytes + block_header_bytes <= header_room_bytes);

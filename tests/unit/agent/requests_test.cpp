@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <fstream>
 #include <iterator>
 #include <random>
 #include <sstream>
@@ -419,7 +420,10 @@ class Requests {
   Json expected(std::uint32_t vmid) {
     if (below(4) == 0) return nullptr;
     const auto now = stage_.clusters.destination.read_config("w1", vmid, {});
-    return now ? Json(*now) : Json(ConfigVersion{});
+    Json version = now ? *now : ConfigVersion{};
+    // Words of a script on the node, and numbers that are none.
+    if (below(3) == 0) version["modified"] = one_of<Json>({"any", "absent", "bytes", "", -1, 1.5, true, nullptr});
+    return version;
   }
 
   /// Something else in the place of one of the values, or nothing.
@@ -514,6 +518,112 @@ TEST_CASE("a message of brackets alone is refused before it takes the memory it 
   CHECK(cause_of(std::string(40, '[') + std::string(40, ']')) == "values nested too deep");
   CHECK(cause_of(std::string(1'000'000, '[')) == "values nested too deep");
   CHECK(cause_of("[[],[1]]").empty());
+}
+
+/// The most that this process had resident since the last reset_peak(), in bytes.
+std::uint64_t peak() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return std::strtoull(line.c_str() + 6, nullptr, 10) * kib;
+  }
+  FAIL("no VmHWM");
+  return 0;
+}
+
+std::uint64_t reset_peak() {
+  std::ofstream("/proc/self/clear_refs") << "5";
+  return peak();
+}
+
+TEST_CASE("requests that nobody waits to be answered take no more memory than a few of them") {
+  Stage stage;
+  const Side side{stage.clusters.destination, stage.clusters.destination, stage.all};
+  // Brackets: of text a hundred times as many bytes in memory.
+  std::string text = "{\"id\":1,\"op\":\"ping\",\"x\":[[]";
+  while (text.size() < 400'000) text += ",[]";
+  text += "]}";
+  const std::string frame = text_of(stream::render_frame(stream::FrameType::request, text));
+  stage.clusters.destination.survey({}, {});
+  const std::uint64_t before = reset_peak();
+  {
+    Client client(side);
+    std::jthread sending([&] {
+      for (int count = 0; count < 400; ++count) client.send(frame);
+    });
+    for (int count = 0; count < 400; ++count) REQUIRE(client.answer());
+  }
+  CHECK(peak() - before < 96 * kib * kib);
+}
+
+TEST_CASE("a request that is too large is refused before its bytes have come") {
+  Stage stage;
+  Client client({stage.clusters.destination, stage.clusters.destination, stage.all});
+  std::string header(stream::frame_header_bytes, '\0');
+  stream::write_frame_header(std::as_writable_bytes(std::span(header)).first<stream::frame_header_bytes>(),
+                             stream::FrameType::request, (std::size_t{8} << 20) + 1);
+  client.send(header);
+  const std::optional<Json> heard = client.answer();
+  REQUIRE(heard);
+  CHECK(heard->at("error").at("code") == "format");
+  CHECK_FALSE(client.answer());
+}
+
+TEST_CASE("a request of more values than any has is refused, and so is an answer of more than it has room for") {
+  Stage stage;
+  ImageLayout layout;
+  layout.size_bytes = 4096;
+  const ImageSpec large{"backup", "", "vm-1-large"};
+  stage.images().create(large, layout);
+  stage.images().set_metadata(large, "crossover.x", std::string(std::size_t{256} * kib, 'x'));
+  const std::uint64_t before = reset_peak();
+  Client client({stage.clusters.destination, stage.clusters.destination, stage.all});
+  client.request(agent::render_json({{"id", 1},
+                                     {"op", "find_all"},
+                                     {"access", CephAccess{}},
+                                     {"images", std::vector<ImageSpec>(4000, large)}}));
+  const std::optional<Json> first_heard = client.answer();
+  REQUIRE(first_heard);
+  CHECK(first_heard->at("error").at("cause") == "more than one answer has room for");
+  CHECK(peak() - before < 160 * kib * kib);
+  std::string text = "{\"id\":2,\"op\":\"ping\",\"x\":[0";
+  while (text.size() < 1'000'000) text += ",0";
+  client.request(text + "]}");
+  const std::optional<Json> heard = client.answer();
+  REQUIRE(heard);
+  CHECK(heard->at("error").at("cause").get<std::string>().find("values") != std::string::npos);
+}
+
+TEST_CASE("the time that a configuration has to have is a number, never a word of the script that compares it") {
+  Stage stage;
+  agent::RestrictedStores stores(stage.context);
+  agent::RestrictedHypervisor hypervisor(stage.clusters.destination, stage.context);
+  agent::RestrictedPower power(stage.clusters.destination, stage.context);
+  Client client({hypervisor, power, stores});
+  const std::string before = stage.clusters.destination.config(99100).value();
+  const auto error_of = [&](const Json& expected, const Json& vmid) {
+    client.request(agent::render_json({{"id", 1},
+                                       {"op", "write_config"},
+                                       {"node", "w1"},
+                                       {"vmid", vmid},
+                                       {"expected", expected},
+                                       {"bytes", before + "tags: mine\n"}}));
+    const std::optional<Json> heard = client.answer();
+    REQUIRE(heard);
+    CHECK(stage.clusters.destination.config(99100) == before);
+    return heard->contains("error") ? heard->at("error").at("code").get<std::string>() : "";
+  };
+  for (const Json& word : {Json("any"), Json("absent"), Json("bytes"), Json(""), Json("12"), Json(1.5), Json(true),
+                           Json(~std::uint64_t{0}), Json::array(), Json::object()}) {
+    CAPTURE(word.dump());
+    CHECK(error_of({{"bytes", before}, {"modified", word}}, 99100) == "format");
+  }
+  CHECK(error_of({{"bytes", before}}, 99100) == "format");
+  CHECK(error_of("absent", 99100) == "format");
+  // Nor does a VMID become another one's by what does not fit.
+  for (const Json& vmid : {Json(99100.5), Json((std::uint64_t{1} << 32) + 99100), Json(-1), Json(true), Json("99100")}) {
+    CAPTURE(vmid.dump());
+    CHECK(error_of({{"bytes", before}, {"modified", nullptr}}, vmid) == "format");
+  }
 }
 
 TEST_CASE("whatever is asked of an agent is answered, and nothing stays held") {

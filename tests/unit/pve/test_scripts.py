@@ -434,6 +434,16 @@ def test_a_file_is_replaced_only_if_it_is_what_was_seen(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("word", ["", "ANY", "any\n", "absent ", "1.5", "1e3", "anything"])
+def test_what_is_no_expectation_compares_nothing_and_writes_nothing(tmp_path, word):
+    path = tmp_path / "100.conf"
+    path.write_bytes(b"old")
+    process = perl("replace_file", "-", path, word, 3, 0)
+    _, errors = process.communicate(b"oldnew", timeout=30)
+    assert process.returncode != 0 and b"EXPECT" in errors
+    assert path.read_bytes() == b"old"
+
+
 def test_an_empty_file_can_be_expected_and_written(tmp_path):
     path = tmp_path / "105.conf"
     path.write_bytes(b"")

@@ -16,6 +16,7 @@ use IO::Select;
 use Time::HiRes qw(time sleep);
 
 my ($lock_path, $path, $expect, $length, $wait, $hold) = @ARGV;
+die "EXPECT is not understood\n" if $expect !~ /\A(?:absent|any|bytes|-?[0-9]+)\z/;
 $| = 1;
 binmode STDIN;
 my $input = '';
