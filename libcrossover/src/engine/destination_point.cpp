@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "crossover/error.hpp"
@@ -25,9 +26,17 @@ using std::chrono::steady_clock;
 
 /// The metadata of an image can be read by more people than /etc/pve, and `rbd` takes it as an argument.
 std::string without_password(const std::string& config) {
-  VmConfig changed = parse_vm_config(config);
-  changed.remove("cipassword");
-  return changed.to_bytes();
+  constexpr std::string_view key = "cipassword";
+  std::string kept;
+  // Of any section: what cloud-init was given last stands in one of its own. A line of no section's grammar goes as well.
+  for (std::size_t begin = 0; begin < config.size();) {
+    const std::size_t end = std::min(config.find('\n', begin), config.size() - 1) + 1;
+    const std::string_view line = std::string_view(config).substr(begin, end - begin);
+    const std::size_t first = std::min(line.find_first_not_of(" \t"), line.size());
+    if (!line.substr(first).starts_with(key)) kept += line;
+    begin = end;
+  }
+  return kept;
 }
 
 [[noreturn]] void throw_diverged(const DiskPlan& disk) {
