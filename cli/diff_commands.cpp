@@ -14,6 +14,7 @@
 #include "crossover/error.hpp"
 #include "diff_renderer.hpp"
 #include "exit_status.hpp"
+#include "print.hpp"
 
 namespace crossover::cli {
 
@@ -59,7 +60,7 @@ class Progress {
   Progress(const DiffInvocation& invocation, const char* action)
       : action_(action), is_shown_(invocation.progress && isatty(STDERR_FILENO) == 1) {}
   ~Progress() {
-    if (percent_) fmt::print(stderr, "\n");
+    if (percent_) print(stderr, "\n");
   }
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -70,7 +71,7 @@ class Progress {
     const int percent = static_cast<int>(part * 100);
     if (percent_ == percent) return;
     percent_ = percent;
-    fmt::print(stderr, "\r{} image diff: {}% complete...", action_, percent);
+    print(stderr, "\r{} image diff: {}% complete...", action_, percent);
   }
 
  private:
@@ -81,7 +82,7 @@ class Progress {
 
 int export_command(const DiffInvocation& invocation, const std::stop_token& stop) {
   if (invocation.whole_object) {
-    fmt::print(stderr,
+    print(stderr,
                "crossover: --whole-object: only the bytes that changed are sent; the object map misses changes after "
                "a rollback and around resizes\n");
   }
@@ -146,13 +147,13 @@ int run_diff_command(const DiffInvocation& invocation, const std::stop_token& st
   try {
     return run(invocation, stop);
   } catch (const Cancelled&) {
-    fmt::print(stderr, "crossover: {} was interrupted\n", to_string(invocation.command));
+    print(stderr, "crossover: {} was interrupted\n", to_string(invocation.command));
     return exit_interrupted;
   } catch (const Error& error) {
-    fmt::print(stderr, "crossover: {}\n", error.what());
+    print(stderr, "crossover: {}\n", error.what());
     return errno_of(error);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "crossover: internal error: {}\n", error.what());
+    print(stderr, "crossover: internal error: {}\n", error.what());
     return EIO;
   }
 }

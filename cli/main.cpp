@@ -9,9 +9,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <ctime>
 #include <string>
 #include <string_view>
@@ -27,6 +29,7 @@
 #include "diff_commands.hpp"
 #include "exit_status.hpp"
 #include "renderer.hpp"
+#include "print.hpp"
 
 namespace {
 
@@ -92,7 +95,7 @@ class SignalStop {
   /// processes that hold guests frozen or locked see this one end and undo that by themselves; the next run mends
   /// the rest.
   [[noreturn]] void abandon() const {
-    fmt::print(stderr, "crossover: interrupted; {}\n", patience_.given_up);
+    print(stderr, "crossover: interrupted; {}\n", patience_.given_up);
     std::_Exit(exit_interrupted);
   }
 
@@ -119,7 +122,7 @@ int exit_status(const MirrorReport& report) {
 
 /// Whether a person at the terminal says yes. Throws Cancelled when they are interrupted instead.
 bool ask(const std::string& question, const std::stop_token& stop) {
-  fmt::print(stderr, "{} Type yes to go on: ", question);
+  print(stderr, "{} Type yes to go on: ", question);
   std::fflush(stderr);
   std::string answer;
   for (pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};;) {
@@ -162,16 +165,16 @@ int mirror(const Invocation& invocation, std::stop_token stop) {
   if (quiet) {
     for (const GuestReport& guest : report.guests) {
       if (!guest.error.empty()) {
-        fmt::print(
+        print(
             stderr, "crossover: {}\n",
             guest.error.starts_with("VM ") ? guest.error : fmt::format("VM {}: {}", guest.vmid, guest.error));
       }
     }
   }
   if (invocation.json) {
-    fmt::print("{}\n", to_json(report));
+    print("{}\n", to_json(report));
   } else if (invocation.options.dry_run) {
-    fmt::print("{}", render_plan(report));
+    print("{}", render_plan(report));
   } else {
     renderer.summary(report);
   }
@@ -195,13 +198,13 @@ int verify(const Invocation& invocation, std::stop_token stop) {
       Migrator(invocation.options)
           .verify(invocation.verify, invocation.json ? static_cast<EventSink&>(null) : renderer, std::move(stop));
   if (invocation.json) {
-    fmt::print("{}\n", to_json(report));
+    print("{}\n", to_json(report));
   } else {
     renderer.summary(report);
   }
   for (const VerifiedGuest& guest : report.guests) {
     const std::string problem = render_problem(guest);
-    if (!problem.empty()) fmt::print(stderr, "crossover: {}\n", problem);
+    if (!problem.empty()) print(stderr, "crossover: {}\n", problem);
   }
   return exit_status(report);
 }
@@ -213,18 +216,18 @@ int agent(const AgentOptions& options, std::stop_token stop) {
   // that wants something else is told here why it does not get it.
   const char* asked = std::getenv("SSH_ORIGINAL_COMMAND");
   if (asked != nullptr && std::string_view(asked).find("crossover agent") == std::string_view::npos) {
-    fmt::print(stderr, "crossover: this key is restricted to 'crossover agent'; use --transport=agent\n");
+    print(stderr, "crossover: this key is restricted to 'crossover agent'; use --transport=agent\n");
     return exit_usage;
   }
   if (isatty(STDIN_FILENO) == 1) {
-    fmt::print(stderr, "crossover: agent is not for people: a crossover on another host starts it through ssh\n");
+    print(stderr, "crossover: agent is not for people: a crossover on another host starts it through ssh\n");
     return exit_usage;
   }
   const int in = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
   const int out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
   const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (in < 0 || out < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) {
-    fmt::print(stderr, "crossover: agent needs its three standard streams\n");
+    print(stderr, "crossover: agent needs its three standard streams\n");
     return exit_nothing_done;
   }
   try {
@@ -232,7 +235,7 @@ int agent(const AgentOptions& options, std::stop_token stop) {
   } catch (const Error& error) {
     if (error.code() != ErrorCode::timeout) throw;
     // A thread may hang in a call to Ceph, and would keep an orderly end from coming.
-    fmt::print(stderr, "crossover: {}\n", error.what());
+    print(stderr, "crossover: {}\n", error.what());
     std::_Exit(exit_failed);
   }
   return exit_ok;
@@ -240,13 +243,13 @@ int agent(const AgentOptions& options, std::stop_token stop) {
 
 int check(const Invocation& invocation, std::stop_token stop) {
   const CheckReport report = Migrator(invocation.options).check(std::move(stop));
-  fmt::print("{}", invocation.json ? to_json(report) + "\n" : render_check(report));
+  print("{}", invocation.json ? to_json(report) + "\n" : render_check(report));
   return report.ok() ? exit_ok : exit_failed;
 }
 
 int points(const Invocation& invocation, std::stop_token stop) {
   const ReplicaReport report = Replicas().points(invocation.replica, std::move(stop));
-  fmt::print("{}", invocation.json ? to_json(report) + "\n" : render_points(report));
+  print("{}", invocation.json ? to_json(report) + "\n" : render_points(report));
   return exit_ok;
 }
 
@@ -256,9 +259,9 @@ int recover(const Invocation& invocation, std::stop_token stop) {
   const RecoverReport report =
       Replicas().recover(invocation.replica, invocation.recover,
                          invocation.json ? static_cast<EventSink&>(null) : renderer, std::move(stop));
-  fmt::print("{}", invocation.json ? to_json(report) + "\n" : render_recovery(report));
+  print("{}", invocation.json ? to_json(report) + "\n" : render_recovery(report));
   if (!report.error.empty()) {
-    fmt::print(
+    print(
         stderr, "crossover: {}\n",
         report.error.starts_with("VM ") ? report.error : fmt::format("VM {}: {}", report.vmid, report.error));
   }
@@ -272,11 +275,11 @@ int prune(const Invocation& invocation, std::stop_token stop) {
   const PruneReport report =
       Replicas().prune(invocation.replicas, invocation.prune,
                        invocation.json ? static_cast<EventSink&>(null) : renderer, std::move(stop));
-  fmt::print("{}", invocation.json ? to_json(report) + "\n" : render_pruned(report));
+  print("{}", invocation.json ? to_json(report) + "\n" : render_pruned(report));
   for (const PrunedReplica& replica : report.replicas) {
     // What could not be removed was told as a warning already.
     if (replica.error.empty() || (!invocation.json && !replica.warnings.empty())) continue;
-    fmt::print(
+    print(
         stderr, "crossover: {}\n",
         replica.error.starts_with("VM ") ? replica.error : fmt::format("VM {}: {}", replica.vmid, replica.error));
   }
@@ -306,8 +309,8 @@ int cleanup_source(const Invocation& invocation, std::stop_token stop) {
   };
   const CleanupReport report = Sources().cleanup(invocation.replica, invocation.images, invocation.dry_run, confirm,
                                                  invocation.json ? static_cast<EventSink&>(null) : renderer, stop);
-  fmt::print("{}", invocation.json ? to_json(report) + "\n" : render_cleanup(report));
-  if (!report.error.empty()) fmt::print(stderr, "crossover: {}\n", report.error);
+  print("{}", invocation.json ? to_json(report) + "\n" : render_cleanup(report));
+  if (!report.error.empty()) print(stderr, "crossover: {}\n", report.error);
   if (report.outcome == Outcome::conflict) return exit_conflict;
   return report.outcome == Outcome::failed ? exit_failed : exit_ok;
 }
@@ -315,11 +318,9 @@ int cleanup_source(const Invocation& invocation, std::stop_token stop) {
 int diff_command(const std::vector<std::string>& words) {
   const auto parsed = parse_diff_command(words);
   if (const auto* answer = std::get_if<Answer>(&parsed)) {
-    fmt::print(answer->to_stderr ? stderr : stdout, "{}", answer->text);
+    print(answer->to_stderr ? stderr : stdout, "{}", answer->text);
     return answer->exit_status;
   }
-  // A reader that goes away is an errno, not a death in the middle.
-  signal(SIGPIPE, SIG_IGN);
   const auto& invocation = std::get<DiffInvocation>(parsed);
   const SignalStop signals(patience_for(invocation.command));
   return run_diff_command(invocation, signals.token());
@@ -333,20 +334,15 @@ void keep_blocks() {
   mallopt(M_ARENA_MAX, 4);
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  keep_blocks();
+int run(int argc, char** argv) {
   const std::vector<std::string> words(argv + 1, argv + argc);
   if (is_diff_command(words)) return diff_command(words);
   const auto parsed = parse_command_line(argc, argv);
   if (const auto* answer = std::get_if<Answer>(&parsed)) {
-    fmt::print(answer->to_stderr ? stderr : stdout, "{}", answer->text);
+    print(answer->to_stderr ? stderr : stdout, "{}", answer->text);
     return answer->exit_status;
   }
   const auto& invocation = std::get<Invocation>(parsed);
-  // A reader that goes away must not end a run in the middle: what is printed then is lost, the run is not.
-  signal(SIGPIPE, SIG_IGN);
   const SignalStop signals(invocation.migrate ? for_migration : for_run);
   try {
     switch (invocation.command) {
@@ -369,7 +365,7 @@ int main(int argc, char** argv) {
     }
     return exit_nothing_done;
   } catch (const Cancelled&) {
-    fmt::print(stderr, "crossover: interrupted{}\n",
+    print(stderr, "crossover: interrupted{}\n",
                invocation.command == Command::recover ? "; run it again to finish the recovery"
                : invocation.migrate ? "; what was begun was undone, or goes on when it is run again"
                : invocation.command == Command::points || invocation.command == Command::prune ||
@@ -378,10 +374,26 @@ int main(int argc, char** argv) {
                    : "; guests are thawed and unlocked");
     return exit_interrupted;
   } catch (const Error& error) {
-    fmt::print(stderr, "crossover: {}\n", error.what());
+    print(stderr, "crossover: {}\n", error.what());
     return error.code() == ErrorCode::usage ? exit_usage : exit_nothing_done;
   } catch (const std::exception& error) {
-    fmt::print(stderr, "crossover: internal error: {}\n", error.what());
+    print(stderr, "crossover: internal error: {}\n", error.what());
     return exit_nothing_done;
   }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  secure_standard_descriptors();
+  // A reader that goes away must not end a run in the middle: what is printed then is lost, the run is not.
+  signal(SIGPIPE, SIG_IGN);
+  keep_blocks();
+  const int status = run(argc, argv);
+  errno = 0;
+  if (printed_all() || status != exit_ok) return status;
+  // What failed earlier has left no reason behind.
+  print(stderr, "crossover: what was done is done, but standard output could not be written{}{}\n",
+        errno == 0 ? "" : ": ", errno == 0 ? "" : std::strerror(errno));
+  return exit_failed;
 }

@@ -8,6 +8,7 @@
 #include <ctime>
 
 #include "crossover/byte_size.hpp"
+#include "print.hpp"
 
 namespace crossover::cli {
 
@@ -43,9 +44,9 @@ Renderer::Renderer(std::FILE* out, const MirrorOptions& options, bool debug)
     : out_(out), options_(options), debug_(debug), terminal_(isatty(fileno(out)) == 1) {}
 
 void Renderer::line(const std::string& text) {
-  if (progress_shown_) fmt::print(out_, "\r\033[K");
+  if (progress_shown_) print(out_, "\r\033[K");
   progress_shown_ = false;
-  fmt::print(out_, "{}\n", text);
+  print(out_, "{}\n", text);
   std::fflush(out_);
 }
 
@@ -93,7 +94,7 @@ void Renderer::on_event(const Event& event) {
                               event.subject, format_bytes(event.bytes)));
     case EventKind::transfer_progress:
       if (!terminal_) return;
-      fmt::print(out_, "\r\033[K{}", transfer_line(event));
+      print(out_, "\r\033[K{}", transfer_line(event));
       std::fflush(out_);
       progress_shown_ = true;
       return;
@@ -121,7 +122,7 @@ void Renderer::on_event(const Event& event) {
       return line(fmt::format("VM {} - Comparing {} with {}", vmid, event.subject, event.text));
     case EventKind::verify_progress:
       if (!terminal_) return;
-      fmt::print(out_, "\r\033[K{}", verify_line(event));
+      print(out_, "\r\033[K{}", verify_line(event));
       std::fflush(out_);
       progress_shown_ = true;
       return;
@@ -133,7 +134,7 @@ void Renderer::on_event(const Event& event) {
     case EventKind::guest_finished:
       if (event.text != "ok") {
         std::fflush(out_);
-        fmt::print(stderr, "crossover: {}\n",
+        print(stderr, "crossover: {}\n",
                    event.text.starts_with("VM ") ? event.text : fmt::format("VM {}: {}", vmid, event.text));
       }
       return;
@@ -141,7 +142,7 @@ void Renderer::on_event(const Event& event) {
       return line(fmt::format("Finished mirror {}", local_time()));
     case EventKind::warning:
       std::fflush(out_);
-      return fmt::print(stderr, "crossover: warning: {}{}\n", vmid == 0 ? "" : fmt::format("VM {}: ", vmid),
+      return print(stderr, "crossover: warning: {}{}\n", vmid == 0 ? "" : fmt::format("VM {}: ", vmid),
                         event.text);
     case EventKind::debug:
       if (debug_) line(fmt::format("VM {} - debug: {}", vmid, event.text));

@@ -10,6 +10,7 @@
 #include "agent/restricted_store.hpp"
 #include "crossover/error.hpp"
 #include "plan/guest_disks.hpp"
+#include "serialised_sink.hpp"
 
 namespace crossover::test {
 
@@ -131,7 +132,8 @@ ImageSpec TwoClusters::replica_of(const ImageSpec& image, std::uint32_t target_v
 }
 
 template <typename Action>
-auto TwoClusters::over_ports(EventSink& sink, const Action& action) {
+auto TwoClusters::over_ports(EventSink& listener, const Action& action) {
+  SerialisedSink sink(listener);
   OneStore all_replicas(far_images());
   const agent::ReceiveContext context{
       restriction.value_or(Restriction{}), all_replicas, [this] { return far_cluster().inventory; },
@@ -202,7 +204,8 @@ auto TwoClusters::over_replica_ports(const Action& action) {
   FaultyHypervisor cluster("destination", far_cluster(), faults);
   FaultyPower power("destination", far_cluster(), faults);
   OneStore stores(store);
-  return action(ReplicaPorts{cluster, power, stores, clock, events});
+  SerialisedSink sink(events);
+  return action(ReplicaPorts{cluster, power, stores, clock, sink});
 }
 
 ReplicaReport TwoClusters::points(std::uint32_t vmid) {

@@ -65,7 +65,8 @@ struct Event {
 };
 
 /// Takes the events of a run. The library calls it from one thread at a time, though not always the same one; it
-/// should return soon, for the run waits. An exception it throws ends the run as a failure of the guest at hand.
+/// should return soon, for the run waits. If it throws, it hears nothing more of that guest, and at most that guest fails,
+/// in order, where its next step begins; what undoes, and a migration's switch, go on.
 class EventSink {
  public:
   virtual ~EventSink() = default;

@@ -13,6 +13,7 @@
 #include "engine/guest_run.hpp"
 #include "engine/retry.hpp"
 #include "engine/survey.hpp"
+#include "engine/unexpected_error.hpp"
 
 namespace crossover {
 
@@ -48,13 +49,25 @@ class GuestMirror {
     tell({.kind = EventKind::guest_started, .subject = plan_.name});
     tell({.kind = EventKind::target_checked});
     ++(plan_.running ? totals_.guests_running : totals_.guests_stopped);
-    GuestReport report = plan_.problem && !may_pass() ? tell_and_report_problem() : work();
+    GuestReport report = plan_.problem && !may_pass() ? tell_and_report_problem() : attempt(work);
     if (resumed_) report.resumed = resumed_;
     report.warnings.insert(report.warnings.begin(), earlier_warnings_.begin(), earlier_warnings_.end());
     ++(report.outcome == Outcome::ok ? totals_.guests_ok : totals_.guests_failed);
     tell({.kind = EventKind::guest_finished,
           .text = report.outcome == Outcome::ok ? std::string("ok") : report.error});
     return report;
+  }
+
+  /// Whatever ends it has been undone by now. It ends this guest, and no other one.
+  template <typename Work>
+  GuestReport attempt(const Work& work) {
+    try {
+      return work();
+    } catch (const Cancelled&) {
+      throw;
+    } catch (...) {
+      return failed(error_at_hand());
+    }
   }
 
   void tell(Event event) const {

@@ -17,6 +17,7 @@
 #include "engine/survey.hpp"
 #include "engine/transfer_slots.hpp"
 #include "engine/transfers_at_once.hpp"
+#include "engine/unexpected_error.hpp"
 #include "plan/migration_check.hpp"
 #include "plan/migration_steps.hpp"
 
@@ -82,8 +83,10 @@ GuestReport migrate_guest(MigrationWork& work, const ConfirmMigration& confirm) 
     } else {
       begin(work, confirm);
     }
-  } catch (const Error& error) {
-    work.fail(error);
+  } catch (const Cancelled&) {
+    throw;
+  } catch (...) {
+    work.fail(error_at_hand());
   }
   work.report.migration = std::move(work.migration);
   return std::move(work.report);

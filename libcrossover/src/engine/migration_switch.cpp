@@ -16,6 +16,7 @@
 #include "engine/migration_transfer.hpp"
 #include "engine/migration_undo.hpp"
 #include "engine/removal_run.hpp"
+#include "engine/unexpected_error.hpp"
 #include "plan/migration_check.hpp"
 
 namespace crossover {
@@ -30,8 +31,10 @@ class MigrationSwitch {
   void run() {
     try {
       go();
-    } catch (const Error& error) {
-      work_.fail(error);
+    } catch (const Cancelled&) {
+      throw;
+    } catch (...) {
+      work_.fail(error_at_hand());
     }
   }
 

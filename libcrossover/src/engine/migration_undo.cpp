@@ -7,6 +7,7 @@
 
 #include "crossover/error.hpp"
 #include "engine/migration_shutdown.hpp"
+#include "engine/unexpected_error.hpp"
 
 namespace crossover {
 
@@ -35,8 +36,8 @@ class Undo {
       work_.ledger().forget(*work_.record);
       work_.migration.outcome = MigrationOutcome::undone;
       work_.say(fmt::format("it is on {} again, as it was", work_.plan.source_node));
-    } catch (const Error& error) {
-      leave(error.what(), run_again());
+    } catch (...) {
+      leave(error_at_hand().what(), run_again());
     }
   }
 

@@ -8,6 +8,7 @@
 #include "crossover/error.hpp"
 #include "engine/guest_report.hpp"
 #include "engine/in_parallel.hpp"
+#include "engine/unexpected_error.hpp"
 #include "engine/wait_until_running.hpp"
 #include "plan/points.hpp"
 
@@ -217,7 +218,10 @@ RecoverReport recover(const RecoverRequest& request, const ReplicaPorts& ports, 
     try {
       Recovery(plan, ports, stop).run(report);
       report.outcome = Outcome::ok;
-    } catch (const Error& error) {
+    } catch (const Cancelled&) {
+      throw;
+    } catch (...) {
+      const Error error = error_at_hand();
       fail(error.code(), error.what(), is_conflict(error.code()) && !error.retryable());
     }
   }

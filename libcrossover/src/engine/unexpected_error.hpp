@@ -1,0 +1,23 @@
+/// \file
+/// What is not the library's own, where it has to be undone and reported like everything else.
+#pragma once
+
+#include "crossover/error.hpp"
+
+namespace crossover {
+
+/// The exception that is being handled as an Error: itself if it is one, else ErrorCode::io with its text. Only inside a
+/// handler; not for Cancelled, which is none.
+inline Error error_at_hand() {
+  try {
+    throw;
+  } catch (const Error& error) {
+    return error;
+  } catch (const std::exception& error) {
+    return Error(ErrorCode::io, "run", "", std::string("unexpectedly: ") + error.what());
+  } catch (...) {
+    return Error(ErrorCode::io, "run", "", "unexpectedly, with what is no std::exception");
+  }
+}
+
+}  // namespace crossover
