@@ -146,6 +146,7 @@ def test_crash_says_what_it_is(site, silent, job):
     site.check_equal(report)
 
 
+@pytest.mark.long
 def test_an_agent_whose_hook_fails(site, slow, job):
     """The agent answers with an error; `qm guest cmd` would end with 0 all the same."""
     site.destroy(NODE, 106)

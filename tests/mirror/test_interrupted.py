@@ -55,7 +55,7 @@ def test_signal_during_the_freeze(site, slow, job, which, status):
 
 
 @pytest.mark.parametrize("first,which,status",
-                         [(True, signal.SIGTERM, 130), pytest.param(True, signal.SIGKILL, 137, marks=pytest.mark.long),
+                         [pytest.param(True, signal.SIGTERM, 130, marks=pytest.mark.long), pytest.param(True, signal.SIGKILL, 137, marks=pytest.mark.long),
                           pytest.param(False, signal.SIGINT, 130, marks=pytest.mark.long), (False, signal.SIGKILL, 137)], ids=["first-term", "first-kill", "later-int", "later-kill"])
 def test_signal_during_the_transfer(site, counter, job, which, status, first):
     config = counter.config()
@@ -85,6 +85,7 @@ def sending(site):
     return any(record.get("state") == "applying" and record["end_snapshot"] for record in records)
 
 
+@pytest.mark.long
 def test_cut_link(site, counter, job):
     """A dead link is noticed after a minute of silence, and the guest has nothing of it."""
     config = counter.config()

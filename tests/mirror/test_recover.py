@@ -79,6 +79,7 @@ def test_a_cut_replica_comes_up_without_its_source(site, counter, job):
     assert again.status == 0 and json.loads(again.out)["was_recovered"], again
 
 
+@pytest.mark.long
 def test_both_disks_of_one_moment(site, counter, job):
     """The content is that of the point on every disk, though the head was rolled back from a torn one."""
     site.mirrored(f"100:{TARGET}", "--online", job=job)

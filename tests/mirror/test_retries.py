@@ -35,7 +35,15 @@ def test_an_agent_that_is_killed(site, guest, job):  # noqa: F811
     check_went_on(site, run, 150, "agent on pve04")
 
 
-def test_a_link_that_is_cut_for_a_while(site, guest, job):  # noqa: F811
+@pytest.fixture
+def real_watch_timeout(site):
+    """Ceph's own, for what lives on over there while nobody here hears of it: with less it is taken for dead too soon."""
+    site.watch_timeout(WEST, REAL_WATCH_TIMEOUT)
+    yield
+    site.short_watch_timeouts()
+
+
+def test_a_link_that_is_cut_for_a_while(site, guest, job, real_watch_timeout):  # noqa: F811
     run = in_the_middle(site, guest, job, "--stall-timeout=3s", "--retries=8")
     site.lab("net", "cut")
     time.sleep(8)  # the fault's length
@@ -45,9 +53,8 @@ def test_a_link_that_is_cut_for_a_while(site, guest, job):  # noqa: F811
     check_went_on(site, run, 150, "nothing moved for 3 s")
 
 
-def test_an_agent_that_stands_still(site, guest, job):  # noqa: F811
+def test_an_agent_that_stands_still(site, guest, job, real_watch_timeout):  # noqa: F811
     """It is not waited for, and what it holds is taken from it once Ceph has noticed: by its own default, this once."""
-    site.watch_timeout(WEST, REAL_WATCH_TIMEOUT)
     run = in_the_middle(site, guest, job, "--stall-timeout=3s", "--retries=8")
     stopped = agent_pids(site)
     assert stopped
@@ -57,7 +64,6 @@ def test_an_agent_that_stands_still(site, guest, job):  # noqa: F811
         site.lab("net", "unlimit")
         check_went_on(site, run, 200, "nothing moved for 3 s")
     finally:
-        site.short_watch_timeouts()
         for pid in stopped:
             site.try_run(WEST, "kill", "-9", pid)
 

@@ -31,7 +31,7 @@ def west_conf(site):
     site.run(EAST, "rm", "-f", CONF, "/root/west.keyring")
 
 
-@pytest.mark.parametrize("transport", ["agent", "rbd", "direct"])
+@pytest.mark.parametrize("transport", ["agent", pytest.param("rbd", marks=pytest.mark.long), "direct"])
 def test_every_transport(site, guest, west_conf, transport):
     options, users = [], USERS
     if transport == "direct":

@@ -111,6 +111,7 @@ def bad_points(site, image):
     return {point["name"] for point in record["replica"]["points"] if point.get("bad")}
 
 
+@pytest.mark.long
 def test_a_sample_and_the_stock_command(site, guest):
     report = mirrored(site)
     rot(site, replica_of(report, "scsi0"), 2 * MIB, "x" * (2 * MIB))
