@@ -270,7 +270,7 @@ TEST_CASE("metadata comes back as it was set") {
     ImageStore& store = harness.store();
     const ImageSpec image = make_image(harness, plain(mib));
     std::map<std::string, std::string> expected{
-        {"crossover.record", R"({"name":"a \"b\"","list":[1,2],"path":"C:\\x"})"},
+        {"crossover.replica", R"({"name":"a \"b\"","list":[1,2],"path":"C:\\x"})"},
         {"crossover.lines", "first\nsecond\n\n\tfourth\r\nlast\n"},
         {"crossover.dash", "--help"},
         {"crossover.space", "  two spaces around  "},
@@ -280,8 +280,8 @@ TEST_CASE("metadata comes back as it was set") {
     };
     for (const auto& [key, value] : expected) store.set_metadata(image, key, value);
     CHECK(store.find(image)->metadata == expected);
-    store.set_metadata(image, "crossover.record", "new");
-    expected["crossover.record"] = "new";
+    store.set_metadata(image, "crossover.replica", "new");
+    expected["crossover.replica"] = "new";
     store.remove_metadata(image, "crossover.lines");
     store.remove_metadata(image, "crossover.lines");
     store.remove_metadata(image, "crossover.never");

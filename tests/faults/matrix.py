@@ -71,7 +71,7 @@ class Stage:
         for image in self.images_of_source():
             for name in self.site.snapshots(EAST, image):
                 self.site.run(EAST, "rbd", "snap", "rm", "--no-progress", f"{image}@{name}")
-            self.site.try_run(EAST, "rbd", "image-meta", "remove", image, "crossover.record")
+            self.site.try_run(EAST, "rbd", "image-meta", "remove", image, f"crossover.source.{JOB}")
         for extra in [name for name in self.site.images(EAST) if re.search(rf"/vm-{VMID}-disk-9$", name)]:
             self.site.run(EAST, "rbd", "rm", "--no-progress", extra)
 

@@ -141,8 +141,8 @@ def test_restricted_agent_over_a_cut_run(site, guest):
         site.run(WEST, "rbd", "rm", "--no-progress", f"ssdpool/vm-{TARGET}-disk-0-ceph-ssd")
         run = site.start_mirror(f"{VMID}:{TARGET}", "--bwlimit=1M", "--compress=none", job="limit", users=SOURCE_USER)
         image = f"ssdpool/vm-{TARGET}-disk-0-ceph-ssd"
-        wait_for(lambda: json.loads(site.images(WEST).get(image, {"meta": {}})["meta"].get("crossover.record", "{}"))
-                 .get("replica", {}).get("end_snapshot"), 30, "the transfer begins")
+        wait_for(lambda: json.loads(site.images(WEST).get(image, {"meta": {}})["meta"].get("crossover.replica", "{}"))
+                 .get("end_snapshot"), 30, "the transfer begins")
         run.signal(signal.SIGKILL)
         run.wait()
         report = site.mirrored(f"{VMID}:{TARGET}", job="limit", users=SOURCE_USER)

@@ -79,7 +79,7 @@ def test_without_it_nothing_is_kept(site, guest):
     for number in range(2):
         report = site.mirrored(f"{VMID}:{TARGET}", *KEEP, job="fast")
         assert not any(disk["fast_diff"] or disk["fast_diff_refused"] for disk in report["disks"])
-        record = site.run(EAST, "rbd", "image-meta", "get", guest.images[0], "crossover.record")
+        record = site.run(EAST, "rbd", "image-meta", "get", guest.images[0], "crossover.source.fast")
         assert "older" not in record
     disks = mirrored(site)
     assert disks[0]["fast_diff_refused"].startswith("what was there to roll back to when crossover-fast-")

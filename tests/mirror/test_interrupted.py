@@ -80,7 +80,7 @@ def in_transfer(site, guest, job, *options):
 
 def sending(site):
     """Whether a disk's record says that its head is between two recovery points."""
-    records = [json.loads(image["meta"].get("crossover.record", "{}")).get("replica", {})
+    records = [json.loads(image["meta"].get("crossover.replica", "{}"))
                for name, image in site.images(WEST).items() if f"vm-{TARGET}-" in name]
     return any(record.get("state") == "applying" and record["end_snapshot"] for record in records)
 

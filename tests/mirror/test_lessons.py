@@ -45,8 +45,8 @@ def cut_in_the_middle(site, guest, job, *options):
     site.lab("net", "limit", "20mbit")
     try:
         run = site.start_mirror(f"{guest.vmid}:{TARGET}", *options, job=job)
-        wait_for(lambda: any('"applying"' in image["meta"].get("crossover.record", "")
-                             and json.loads(image["meta"]["crossover.record"])["replica"]["end_snapshot"]
+        wait_for(lambda: any('"applying"' in image["meta"].get("crossover.replica", "")
+                             and json.loads(image["meta"]["crossover.replica"])["end_snapshot"]
                              for name, image in site.images(WEST).items() if f"/vm-{TARGET}-" in name), 60, "it sends")
         run.signal(signal.SIGKILL)
         return run.wait(30)

@@ -92,7 +92,7 @@ def test_a_cut_transfer_goes_on(site, guest, job, first, how):
         fill(site, guest, 16 * MIB, content)
     sent = run_cut(site, guest, job, how, 88 * MIB)
     assert progress(site) > 0
-    begun = json.loads(replica_metadata(site)["crossover.record"])["replica"]["end_snapshot"]
+    begun = json.loads(replica_metadata(site)["crossover.replica"])["end_snapshot"]
     assert begun not in site.snapshots(WEST, next(n for n in site.images(WEST) if f"/vm-{TARGET}-" in n))
     before = wire_bytes(site)
     report = site.mirrored(f"{guest.vmid}:{TARGET}", job=job)
@@ -110,7 +110,7 @@ def test_a_cut_transfer_whose_snapshot_is_gone_is_given_up(site, guest, job):
     base = site.mirrored(f"{guest.vmid}:{TARGET}", job=job)["recovery_point"]
     fill(site, guest, 0, 128 * MIB)
     run_cut(site, guest, job, "kill", 80 * MIB)
-    begun = json.loads(replica_metadata(site)["crossover.record"])["replica"]["end_snapshot"]
+    begun = json.loads(replica_metadata(site)["crossover.replica"])["end_snapshot"]
     site.run(EAST, "rbd", "snap", "rm", "--no-progress", f"{guest.images[0]}@{begun}")
     report = site.mirrored(f"{guest.vmid}:{TARGET}", job=job)
     assert report["resumed"] is None and report["disks"][0]["base"] == base

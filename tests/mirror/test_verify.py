@@ -100,15 +100,15 @@ def test_rot_is_found_and_mended(site, guest):
 
 
 def mark_as_bad(site, image, but):
-    record = json.loads(site.images(WEST)[image]["meta"]["crossover.record"])
-    for point in record["replica"]["points"]:
+    record = json.loads(site.images(WEST)[image]["meta"]["crossover.replica"])
+    for point in record["points"]:
         point["bad"] = point["name"] != but
-    site.run(WEST, "rbd", "image-meta", "set", image, "crossover.record", json.dumps(record))
+    site.run(WEST, "rbd", "image-meta", "set", image, "crossover.replica", json.dumps(record))
 
 
 def bad_points(site, image):
-    record = json.loads(site.images(WEST)[image]["meta"]["crossover.record"])
-    return {point["name"] for point in record["replica"]["points"] if point.get("bad")}
+    record = json.loads(site.images(WEST)[image]["meta"]["crossover.replica"])
+    return {point["name"] for point in record["points"] if point.get("bad")}
 
 
 @pytest.mark.long

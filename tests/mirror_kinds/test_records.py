@@ -18,7 +18,7 @@ def test_copied_source(kinds):
     kinds.mirror(first)
     second, copy = guest(kinds, make=False)
     kinds.images(["copy", image, copy.split("/")[1]])
-    assert "crossover.record" in kinds.metadata(copy, "pve01")
+    assert any(key.startswith("crossover.source.") for key in kinds.metadata(copy, "pve01"))
     assert fulls(kinds.mirror(second)) == {"scsi0"}
     kinds.images(write(image, 0, 512), write(copy, 4 * MIB, MIB))
     assert [fulls(each) for each in kinds.mirror(first, second)] == [set(), set()]
@@ -33,7 +33,7 @@ def test_copy_with_snapshots(kinds):
     kinds.lab.run("pve04", "rbd", "export", "--no-progress", "--export-format", "2", replica, "/tmp/exported")
     kinds.lab.run("pve01", "scp", "-q", "pve04:/tmp/exported", "/tmp/exported")
     kinds.lab.run("pve01", "rbd", "import", "--no-progress", "--export-format", "2", "/tmp/exported", copy)
-    assert "crossover.record" in kinds.metadata(copy, "pve01") and kinds.snapshots(copy, "pve01")
+    assert "crossover.replica" in kinds.metadata(copy, "pve01") and kinds.snapshots(copy, "pve01")
     assert fulls(kinds.mirror(second)) == {"scsi0"}
     kinds.images(write(copy, 4 * MIB, MIB))
     assert fulls(kinds.mirror(second)) == set()

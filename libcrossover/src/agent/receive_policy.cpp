@@ -110,18 +110,16 @@ void ReceivePolicy::check_record(const ImageState& image, const std::string& val
                                  std::chrono::sys_seconds now) const {
   const std::string about = subject(image);
   ImageState changed = image;
-  changed.metadata[std::string(record_key)] = value;
+  changed.metadata[std::string(replica_key)] = value;
   const ImageRecord before = image_record(image);
   const ImageRecord after = image_record(changed);
   require_not_promoted(before.replica, about);
   require(after.replica && after.replica->target_vmid == vmid_, about, "its record would not be that of a replica");
-  require(!after.replica->promoted, about, "'crossover recover' on the destination promotes a replica");
   const auto replaces = [](const ImageRecord& record) {
     return record.replica ? record.replica->replaces : std::nullopt;
   };
   // What it names there goes to the trash.
   require(!replaces(after) || replaces(after) == replaces(before), about, "it takes no other image's place");
-  require(after.source == before.source, about, "what it is the source of is not for the client to say");
   require(before.replica || (is_unclaimed(image) && image.snapshots.empty() && image.watchers.empty()), about,
           "it is there already and no record says that it is a replica");
   const ReplicaRecord none;

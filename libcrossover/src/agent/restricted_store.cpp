@@ -31,7 +31,7 @@ class RestrictedHold final : public ImageHold {
 
   void set_metadata(const std::string& key, const std::string& value) override {
     const ImageState state = inner_->state();
-    if (key == record_key) {
+    if (key == replica_key) {
       policy_.check_record(state, value, now_());
       require(!is_unclaimed(state) || is_empty_(), to_string(image_),
               "it is not empty and no record says that it is a replica");

@@ -56,10 +56,10 @@ DestinationPoint::DestinationPoint(GuestWork& work, const SourcePoint& source, F
   records_.reserve(work.plan.disks.size());
   for (const DiskPlan& disk : work.plan.disks) {
     marked_.push_back(disk.has_progress ? 1 : 0);
-    records_.push_back(disk.replica_record);
-    if (!records_.back().replica) continue;
-    records_.back().replica->points = disk.points;
-    records_.back().replica->replaces = disk.replaces;
+    records_.push_back(disk.replica_record.replica);
+    if (!records_.back()) continue;
+    records_.back()->points = disk.points;
+    records_.back()->replaces = disk.replaces;
   }
 }
 
@@ -75,7 +75,7 @@ ImageHold& DestinationPoint::hold(std::size_t index) {
     throw ConflictError(Conflict::image_in_use, "check replica", error.subject(),
                         error.cause() + "; it was not touched. End what uses it, and run again");
   }
-  if (image_record(hold->state()) != disk.replica_record) {
+  if (image_record(hold->state()).replica != disk.replica_record.replica) {
     throw Error(ErrorCode::conflict, "check replica", to_string(disk.replica.spec),
                 "its record changed since it was read; run again", true);
   }
@@ -83,7 +83,7 @@ ImageHold& DestinationPoint::hold(std::size_t index) {
 }
 
 void DestinationPoint::save_record(std::size_t index) {
-  holds_[index]->set_metadata(std::string(record_key), render_record(records_[index]));
+  holds_[index]->set_metadata(std::string(replica_key), render_replica(*records_[index]));
 }
 
 void DestinationPoint::create_image(std::size_t index) {
@@ -106,7 +106,7 @@ void DestinationPoint::create_image(std::size_t index) {
   record.image_id = created.id;
   record.pool_id = created.pool_id;
   record.replaces = disk.replaces;
-  records_[index] = {record, std::nullopt};
+  records_[index] = record;
   save_record(index);
 }
 
@@ -171,8 +171,13 @@ void DestinationPoint::adopt(std::size_t index) {
   record.end_snapshot = disk.replica_base->name;
   record.end_source_id = disk.source_base->id;
   record.points = disk.points;
-  records_[index].replica = record;
+  const auto& before = disk.replica_record.replica;
+  if (before) record.taken_back = before->promoted ? before->promoted : before->taken_back;
+  records_[index] = record;
   save_record(index);
+  if (record.taken_back && image.metadata.contains(std::string(promotion_key))) {
+    hold(index).remove_metadata(std::string(promotion_key));
+  }
 }
 
 bool DestinationPoint::is_head_unchanged(std::size_t index) {
@@ -194,7 +199,7 @@ void DestinationPoint::check_cut(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   ImageHold& held = hold(index);
   if (disk.replica_end) return;  // a snapshot does not change
-  if (held.head_unchanged_since_transfer(records_[index].replica->transfer, work_.stop)) return;
+  if (held.head_unchanged_since_transfer(records_[index]->transfer, work_.stop)) return;
   if (disk.offset == 0 && !disk.applied) return restart(index);
   // Whoever unlocked, started or rolled back a torn replica left a head that no rest of the transfer makes whole.
   forget_point(index);
@@ -243,7 +248,7 @@ void DestinationPoint::restart(std::size_t index) {
 }
 
 void DestinationPoint::forget_point(std::size_t index) {
-  ReplicaRecord& record = *records_[index].replica;
+  ReplicaRecord& record = *records_[index];
   record.state = ReplicaState::applying;
   record.end_snapshot.clear();
   record.transfer.clear();
@@ -262,7 +267,7 @@ void DestinationPoint::record_point() {
   point.firewall = work_.plan.firewall;
   point.onboot = work_.plan.onboot;
   work_.for_disks([&](const DiskPlan& disk, std::size_t i) {
-    ReplicaRecord& record = *records_[i].replica;
+    ReplicaRecord& record = *records_[i];
     record.state = ReplicaState::applying;
     record.end_snapshot = work_.plan.snapshot;
     record.end_source_id = source_.end(i).id;
@@ -282,7 +287,7 @@ void DestinationPoint::transfer(std::size_t index) {
     work_.tell({.kind = EventKind::transfer_resumed, .subject = subject, .full = disk.full, .bytes = disk.offset});
   }
   const auto begin = steady_clock::now();
-  ReplicaRecord& record = *records_[index].replica;
+  ReplicaRecord& record = *records_[index];
   try {
     disk_report.stream_bytes = send(index) + send_repair(index);
     disk_report.duration = duration_cast<milliseconds>(steady_clock::now() - begin);
@@ -310,7 +315,7 @@ std::uint64_t DestinationPoint::send(std::size_t index) {
   const auto begin = steady_clock::now();
   return send_guarded(work_.request.stall_timeout, work_.stop, subject, [&](StallGuard& guard) {
     std::unique_ptr<DiffSink> writing =
-        holds_[index]->write_diff({records_[index].replica->transfer, disk.offset}, guard.stop());
+        holds_[index]->write_diff({records_[index]->transfer, disk.offset}, guard.stop());
     if (disk.full) writing = std::make_unique<NewImageSink>(std::move(writing));
     auto marking = std::make_unique<MarkingSink>(std::move(writing), work_.request.marks);
     const MarkingSink& marks = *marking;
@@ -357,7 +362,7 @@ void DestinationPoint::commit() {
     if (marked_[i] != 0) {
       holds_[i]->remove_metadata(std::string(progress_key));
     }
-    ReplicaRecord& record = *records_[i].replica;
+    ReplicaRecord& record = *records_[i];
     record.state = ReplicaState::complete;
     record.transfer.clear();
     record.point.reset();
@@ -378,10 +383,10 @@ void DestinationPoint::commit() {
 
 void DestinationPoint::make_point() {
   const auto holder = std::find_if(records_.begin(), records_.end(),
-                                   [](const ImageRecord& record) { return record.replica->point.has_value(); });
+                                   [](const auto& record) { return record->point.has_value(); });
   if (holder == records_.end()) return;
   const std::string key = std::string(point_key_prefix) + work_.plan.snapshot;
-  const std::string value = render_point(*holder->replica->point);
+  const std::string value = render_point(*(*holder)->point);
   // One write makes it a recovery point. The others keep it one, whichever disk leaves the guest later.
   const auto first = static_cast<std::size_t>(holder - records_.begin());
   holds_[first]->set_metadata(key, value);

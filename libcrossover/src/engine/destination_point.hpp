@@ -86,8 +86,8 @@ class DestinationPoint {
   FastDiff& diffs_;
   TransferSlots& slots_;
   std::vector<std::unique_ptr<ImageHold>> holds_;
-  std::vector<ImageRecord> records_;  // as they stand on the replicas' images
-  std::vector<char> marked_;          // whether a transfer's progress may stand on the replicas' images
+  std::vector<std::optional<ReplicaRecord>> records_;  // as they stand on the replicas' images
+  std::vector<char> marked_;  // whether a transfer's progress may stand on the replicas' images
   bool recorded_ = false;
   std::atomic<bool> torn_ = false;
 };

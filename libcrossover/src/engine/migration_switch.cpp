@@ -85,7 +85,7 @@ class MigrationSwitch {
     const std::string why = work_.why_not_taken_back(stop_);
     if (!why.empty()) throw work_.failure(ErrorCode::conflict, why);
     work_.require_ours();
-    work_.target().demote(stop_);
+    work_.target().demote(work_.record->point, stop_);
     work_.look(stop_);
   }
 

@@ -20,20 +20,26 @@ namespace {
 
 constexpr std::chrono::seconds longest_wait_for_agent{120};
 
-/// Changes the replica record of an image that nobody else has open meanwhile.
-template <typename Change>
-void change_record(ImageStores& stores, const ImageRef& image, const std::stop_token& stop, const Change& change) {
-  const std::unique_ptr<ImageHold> hold = stores.open(image.access).hold(image.spec, stop);
-  const ImageState state = hold->state();
-  const ImageRecord before = image_record(state);
-  ImageRecord after = before;
-  if (!after.replica) {
-    throw Error(ErrorCode::conflict, "migrate", to_string(image.spec), "its record is gone");
-  }
-  change(*after.replica);
-  // It was a source itself once, and is not any more.
-  if (state.metadata.contains(std::string(migration_key))) hold->remove_metadata(std::string(migration_key));
-  if (after != before) hold->set_metadata(std::string(record_key), render_record(after));
+/// A replica's image that nobody else has open meanwhile, and what is known of it.
+struct HeldReplica {
+  std::unique_ptr<ImageHold> hold;
+  ImageState state;
+  ReplicaRecord record;
+};
+
+HeldReplica hold_replica(ImageStores& stores, const ImageRef& image, const std::stop_token& stop) {
+  HeldReplica held{.hold = stores.open(image.access).hold(image.spec, stop), .state = {}, .record = {}};
+  held.state = held.hold->state();
+  const auto record = image_record(held.state).replica;
+  if (!record) throw Error(ErrorCode::conflict, "migrate", to_string(image.spec), "its record is gone");
+  held.record = *record;
+  return held;
+}
+
+[[noreturn]] void throw_promoted_elsewhere(const ImageRef& image, const Promotion& promotion) {
+  throw Error(ErrorCode::conflict, "migrate", to_string(image.spec),
+              fmt::format("it was made a guest of its own at {} meanwhile, which is not this migration's point",
+                          promotion.point));
 }
 
 }  // namespace
@@ -61,14 +67,19 @@ ConfigVersion MigrationTarget::read_unlocked(const std::stop_token& stop) {
 
 void MigrationTarget::promote(const std::string& point, const std::stop_token& stop) {
   for (const ImageRef& image : images_) {
-    change_record(ports_.destination.images, image, stop, [&](ReplicaRecord& record) {
-      if (record.promoted) return;
-      if (record.state != ReplicaState::complete || record.end_snapshot != point) {
-        throw Error(ErrorCode::conflict, "migrate", to_string(image.spec),
-                    fmt::format("it is not at {}; another run was at it", point), true);
-      }
-      record.promoted = Promotion{point, ports_.clock.now()};
-    });
+    HeldReplica held = hold_replica(ports_.destination.images, image, stop);
+    const auto& promoted = held.record.promoted;
+    if (promoted && promoted->point != point) throw_promoted_elsewhere(image, *promoted);
+    if (!promoted && (held.record.state != ReplicaState::complete || held.record.end_snapshot != point)) {
+      throw Error(ErrorCode::conflict, "migrate", to_string(image.spec),
+                  fmt::format("it is not at {}; another run was at it", point), true);
+    }
+    // It was a source itself once, and is not any more.
+    if (held.state.metadata.contains(std::string(migration_key)))
+      held.hold->remove_metadata(std::string(migration_key));
+    if (promoted) continue;
+    set_promotion(held.record, {point, ports_.clock.now(), true}, held.state);
+    held.hold->set_metadata(std::string(promotion_key), render_promotion(held.record));
   }
 }
 
@@ -181,10 +192,14 @@ void MigrationTarget::keep_down(const std::stop_token& stop) {
   if (wanted != now.bytes) ports_.destination.hypervisor.write_config(node_, vmid_, now, wanted, stop);
 }
 
-void MigrationTarget::demote(const std::stop_token& stop) {
+void MigrationTarget::demote(const std::string& point, const std::stop_token& stop) {
   for (const ImageRef& image : images_) {
     wait_while_in_use(stop, [&] {
-      change_record(ports_.destination.images, image, stop, [](ReplicaRecord& record) { record.promoted.reset(); });
+      const HeldReplica held = hold_replica(ports_.destination.images, image, stop);
+      const auto& promoted = held.record.promoted;
+      if (!promoted) return;
+      if (promoted->point != point) throw_promoted_elsewhere(image, *promoted);
+      held.hold->remove_metadata(std::string(promotion_key));
     });
   }
   const ConfigVersion now = read(stop);

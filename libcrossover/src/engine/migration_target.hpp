@@ -49,8 +49,8 @@ class MigrationTarget {
   std::string why_not_taken_back(const std::string& point, std::size_t retries, const std::stop_token& stop);
   /// Keeps it from being started, by anything but a human who means it.
   void keep_down(const std::stop_token& stop);
-  /// Makes it a replica again.
-  void demote(const std::stop_token& stop);
+  /// Makes it a replica again. ErrorCode::conflict if somebody else made it a guest, at another point.
+  void demote(const std::string& point, const std::stop_token& stop);
 
   /// Whether the copy of its memory is there.
   bool has_state();

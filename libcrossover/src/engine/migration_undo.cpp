@@ -31,7 +31,7 @@ class Undo {
                                work_.plan.source_node));
       }
       work_.require_ours();
-      if (may_have_run()) work_.target().demote({});
+      if (may_have_run()) work_.target().demote(work_.record->point, {});
       work_.target().remove_state({});
       work_.ledger().forget(*work_.record);
       work_.migration.outcome = MigrationOutcome::undone;

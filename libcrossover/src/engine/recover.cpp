@@ -30,7 +30,7 @@ class Recovery {
  public:
   Recovery(const RecoverPlan& plan, const ReplicaPorts& ports, std::stop_token stop)
       : plan_(plan), ports_(ports), stop_(std::move(stop)), version_{plan.config_before} {
-    for (const ReplicaImage& image : plan.images) records_.push_back(image_record(image.state));
+    for (const ReplicaImage& image : plan.images) records_.push_back(image_record(image.state).replica.value());
   }
 
   void run(RecoverReport& report) {
@@ -53,7 +53,7 @@ class Recovery {
     switch (step.kind) {
       case RecoverStepKind::promote:
         hold_images();
-        return save_records(ReplicaState::applying);
+        return promote(false);
       case RecoverStepKind::lock:
         version_ = ports_.hypervisor.write_config(plan_.node, plan_.vmid, version_, plan_.locked_config, stop_);
         return;
@@ -65,7 +65,7 @@ class Recovery {
       }
       case RecoverStepKind::settle:
         check();
-        save_records(ReplicaState::complete);
+        promote(true);
         // Whoever starts it opens them.
         holds_.clear();
         return;
@@ -84,19 +84,12 @@ class Recovery {
     ports_.events.on_event(event);
   }
 
-  void save_records(ReplicaState state) {
+  void promote(bool done) {
+    Promotion promotion = plan_.promotion;
+    promotion.done = done;
     in_parallel(plan_.images.size(), images_at_once, [&](std::size_t i) {
-      const ReplicaImage& image = plan_.images[i];
-      ReplicaRecord& record = *records_[i].replica;
-      record.points = known_points(record, image.state);
-      record.state = state;
-      record.end_snapshot = plan_.point;
-      record.end_source_id = 0;
-      // What was begun of a transfer is nothing to go on with any more.
-      record.transfer.clear();
-      record.point.reset();
-      record.promoted = plan_.promotion;
-      holds_[i]->set_metadata(std::string(record_key), render_record(records_[i]));
+      set_promotion(records_[i], promotion, plan_.images[i].state);
+      holds_[i]->set_metadata(std::string(promotion_key), render_promotion(records_[i]));
     });
   }
 
@@ -135,7 +128,7 @@ class Recovery {
         refuse(ErrorCode::in_use, subject,
                fmt::format("it is open elsewhere, by {}", fmt::join(now.watchers, ", ")));
       }
-      if (image_record(now) != records_[i]) {
+      if (image_record(now).replica != records_[i]) {
         refuse(ErrorCode::conflict, subject, "another run wrote its record meanwhile");
       }
     });
@@ -150,7 +143,7 @@ class Recovery {
   const ReplicaPorts& ports_;
   std::stop_token stop_;
   ConfigVersion version_;
-  std::vector<ImageRecord> records_;               // as they stand on the images
+  std::vector<ReplicaRecord> records_;             // as they stand on the images
   std::vector<std::unique_ptr<ImageHold>> holds_;  // on the same, from the mark until the head is settled
 };
 

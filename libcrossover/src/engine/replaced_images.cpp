@@ -12,7 +12,7 @@ namespace crossover {
 
 namespace {
 
-void retire(GuestWork& work, const DiskPlan& disk, ImageRecord& record) {
+void retire(GuestWork& work, const DiskPlan& disk, ReplicaRecord& record) {
   const ReplacedImage& old = *disk.replaces;
   ImageStore& store = work.destination(disk);
   const auto image = store.find(old.image);
@@ -24,8 +24,13 @@ void retire(GuestWork& work, const DiskPlan& disk, ImageRecord& record) {
                     "'rbd trash restore' brings it back within {} days",
                     to_string(disk.replica.spec), to_string(old.image), old.id, trash_days.count()));
   }
-  record.replica->replaces.reset();
-  store.set_metadata(disk.replica.spec, std::string(record_key), render_record(record));
+  const std::unique_ptr<ImageHold> hold = store.hold(disk.replica.spec, work.stop);
+  if (image_record(hold->state()).replica != record) {
+    throw Error(ErrorCode::conflict, "replace replica", to_string(disk.replica.spec),
+                "another run wrote its record meanwhile");
+  }
+  record.replaces.reset();
+  hold->set_metadata(std::string(replica_key), render_replica(record));
 }
 
 }  // namespace
@@ -49,7 +54,7 @@ std::vector<std::unique_ptr<ImageHold>> hold_replaced(const GuestWork& work) {
   return holds;
 }
 
-void retire_replaced(GuestWork& work, std::vector<ImageRecord>& records) {
+void retire_replaced(GuestWork& work, std::vector<std::optional<ReplicaRecord>>& records) {
   std::vector<std::size_t> with_points;
   std::vector<std::size_t> others;
   try {
@@ -63,8 +68,8 @@ void retire_replaced(GuestWork& work, std::vector<ImageRecord>& records) {
       (has_points ? with_points : others).push_back(i);
     }
     // What makes a point one goes before any of its disks.
-    for (const std::size_t i : with_points) retire(work, work.plan.disks[i], records[i]);
-    for (const std::size_t i : others) retire(work, work.plan.disks[i], records[i]);
+    for (const std::size_t i : with_points) retire(work, work.plan.disks[i], records[i].value());
+    for (const std::size_t i : others) retire(work, work.plan.disks[i], records[i].value());
   } catch (const Error& error) {
     work.note(fmt::format("what was replaced could not be moved to the trash, the next run tries again: {}",
                           error.what()));

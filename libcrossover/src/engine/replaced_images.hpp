@@ -14,6 +14,6 @@ std::vector<std::unique_ptr<ImageHold>> hold_replaced(const GuestWork& work);
 
 /// Moves them to the trash, and out of the new copies' records, which `records` are as they stand. What cannot be
 /// moved is left to the next run.
-void retire_replaced(GuestWork& work, std::vector<ImageRecord>& records);
+void retire_replaced(GuestWork& work, std::vector<std::optional<ReplicaRecord>>& records);
 
 }  // namespace crossover

@@ -10,6 +10,7 @@
 
 #include "crossover/error.hpp"
 #include "plan/freeze_plan.hpp"
+#include "plan/record.hpp"
 #include "plan/replica_config.hpp"
 
 namespace crossover {
@@ -175,6 +176,7 @@ void SourcePoint::snapshot() {
       failed = error;
     }
   }
+  if (!failed) failed = written_below();
   if (failed || work_.stop.stop_requested()) {
     give_up_hold();
     remove_snapshots();
@@ -185,6 +187,21 @@ void SourcePoint::snapshot() {
   for (const DiskPlan& disk : work_.plan.disks) {
     work_.tell({.kind = EventKind::snapshot_created, .subject = work_.point_name(disk.disk.image)});
   }
+}
+
+std::optional<Error> SourcePoint::written_below() const {
+  for (const DiskPlan& disk : work_.plan.disks) {
+    const auto& replica = disk.source_record.replica;
+    if (!replica || replica->promoted) continue;
+    const auto now = work_.source(disk).find(disk.disk.image.spec);
+    if (now && image_record(*now).replica == replica) continue;
+    return Error(ErrorCode::conflict, "snapshot", to_string(disk.disk.image.spec),
+                 fmt::format("it is itself a replica, and its own job '{}' began to write to it meanwhile; run again "
+                             "once that is through",
+                             replica->job),
+                 true);
+  }
+  return std::nullopt;
 }
 
 void SourcePoint::remove_snapshots() {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "crossover/error.hpp"
 #include "engine/guest_lock.hpp"
 #include "engine/guest_work.hpp"
 
@@ -47,6 +48,9 @@ class SourcePoint {
   /// Ends the freeze or the pause of a point that is given up.
   void give_up_hold();
   /// Takes back the snapshots this run made: a moment that not every disk has is none.
+  /// Why what was snapshotted may be a torn replica: nothing holds a chain's links off each other, but each writes
+  /// down that it will write before it does.
+  [[nodiscard]] std::optional<Error> written_below() const;
   void remove_snapshots();
 
   GuestWork& work_;

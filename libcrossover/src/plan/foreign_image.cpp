@@ -12,6 +12,13 @@ void stop_at_taken_name(const GuestFacts& facts, const std::string& image) {
       image);
 }
 
+void stop_at_earlier_replica(const GuestFacts& facts, const std::string& image) {
+  stop_at_conflict(facts.scope.vmid, Conflict::another_source,
+                   "{} is a replica that an earlier build of crossover made, whose records this one does not read; it "
+                   "was not touched. --reseed makes a new copy beside it, and moves it to the trash",
+                   image);
+}
+
 void stop_at_other_source(const GuestFacts& facts, const std::string& image, const ReplicaRecord& record,
                           const SourceIdentity& identity) {
   const bool ours = record.source.guest == facts.scope.vmid && record.source.fsid == identity.fsid &&

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "crossover/error.hpp"
+#include "plan/points.hpp"
 
 namespace crossover {
 
@@ -13,10 +14,8 @@ namespace {
 
 using nlohmann::json;
 
-/// The newest that is read. Records are written in the first one that can say what is to be said.
-constexpr int newest_version = 2;
-constexpr int first_version = 1;
-constexpr int promotion_version = 2;
+/// Of every record; a newer one is not read.
+constexpr int version = 1;
 
 std::string_view name_of(ReplicaState state) {
   switch (state) {
@@ -34,7 +33,7 @@ ReplicaState state_of(std::string_view name) {
   if (name == "applied") return ReplicaState::applied;
   if (name == "complete") return ReplicaState::complete;
   if (name == "applying") return ReplicaState::applying;
-  throw Error(ErrorCode::format, "read", std::string(record_key), fmt::format("unknown state '{}'", name));
+  throw Error(ErrorCode::format, "read", std::string(replica_key), fmt::format("unknown state '{}'", name));
 }
 
 /// Configurations are bytes, JSON strings are UTF-8.
@@ -71,7 +70,7 @@ SourceIdentity identity_from(const json& value) {
 json parse_versioned(std::string_view text, std::string_view what) {
   try {
     json value = json::parse(text);
-    if (value.at("version").get<int>() > newest_version) {
+    if (value.at("version").get<int>() > version) {
       throw Error(ErrorCode::unsupported, "read", std::string(what),
                   "a newer version of crossover wrote it; update this one");
     }
@@ -111,6 +110,17 @@ ReplacedImage replaced_from(const json& value) {
   return {{value.at("pool"), value.at("namespace"), value.at("name")}, value.at("image_id")};
 }
 
+json to_json(const Promotion& promotion) {
+  return {{"point", promotion.point},
+          {"time", promotion.time.time_since_epoch().count()},
+          {"done", promotion.done}};
+}
+
+Promotion promotion_from(const json& value) {
+  return {value.at("point"), std::chrono::sys_seconds(std::chrono::seconds(value.at("time").get<std::int64_t>())),
+          value.at("done")};
+}
+
 json to_json(const ReplicaRecord& record) {
   json points = json::array();
   for (const PointIds& point : record.points) {
@@ -131,10 +141,7 @@ json to_json(const ReplicaRecord& record) {
              {"points", points}};
   if (record.point) value["point"] = to_json(*record.point);
   if (record.replaces) value["replaces"] = to_json(*record.replaces);
-  if (record.promoted) {
-    value["promoted"] = {{"point", record.promoted->point},
-                         {"time", record.promoted->time.time_since_epoch().count()}};
-  }
+  if (record.taken_back) value["taken_back"] = to_json(*record.taken_back);
   return value;
 }
 
@@ -151,17 +158,12 @@ ReplicaRecord replica_from(const json& value) {
   record.end_source_id = value.at("end_source_id");
   record.transfer = value.value("transfer", "");
   if (value.contains("point")) record.point = point_from(value.at("point"));
-  if (value.contains("promoted")) {
-    const json& promoted = value.at("promoted");
-    record.promoted =
-        Promotion{promoted.at("point"),
-                  std::chrono::sys_seconds(std::chrono::seconds(promoted.at("time").get<std::int64_t>()))};
-  }
   for (const json& point : value.at("points")) {
     record.points.push_back({point.at("name"), point.at("source_id"), point.at("replica_id"),
                              point.value("bad", false), point.value("adopted", false)});
   }
   if (value.contains("replaces")) record.replaces = replaced_from(value.at("replaces"));
+  if (value.contains("taken_back")) record.taken_back = promotion_from(value.at("taken_back"));
   return record;
 }
 
@@ -202,43 +204,102 @@ RollbackTargets older_from(const json& value) {
   return older;
 }
 
-json to_json(const SourceRecord& record) {
-  json jobs = json::object();
-  for (const auto& [label, job] : record.jobs) {
-    jobs[label] = {{"job", job.job},
-                   {"destination_fsid", job.destination_fsid},
-                   {"target_vmid", job.target_vmid},
-                   {"creating", job.creating}};
-    if (job.older) jobs[label]["older"] = to_json(*job.older);
-  }
-  return {{"source", to_json(record.source)}, {"jobs", jobs}};
+json to_json(const SourceJob& job) {
+  json value{{"job", job.job},
+             {"destination_fsid", job.destination_fsid},
+             {"target_vmid", job.target_vmid},
+             {"creating", job.creating}};
+  if (job.older) value["older"] = to_json(*job.older);
+  return value;
 }
 
-SourceRecord source_from(const json& value) {
-  SourceRecord record;
-  record.source = identity_from(value.at("source"));
-  for (const auto& [label, job] : value.at("jobs").items()) {
-    record.jobs[label] = {job.at("job"), job.at("destination_fsid"), job.at("target_vmid"), job.at("creating")};
-    if (job.contains("older")) record.jobs[label].older = older_from(job.at("older"));
+SourceJob job_from(const json& value) {
+  SourceJob job{value.at("job"), value.at("destination_fsid"), value.at("target_vmid"), value.at("creating")};
+  if (value.contains("older")) job.older = older_from(value.at("older"));
+  return job;
+}
+
+std::string render(json value) {
+  value["version"] = version;
+  // Other people's snapshots may have any name; it stands there to be read.
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+/// What `read` makes of the value of a key, if that is there.
+template <typename Read>
+void read_key(const ImageState& image, const std::string& key, const Read& read) {
+  const auto found = image.metadata.find(key);
+  if (found == image.metadata.end()) return;
+  const json value = parse_versioned(found->second, key);
+  try {
+    read(value);
+  } catch (const json::exception& error) {
+    throw Error(ErrorCode::format, "read", key, error.what());
+  }
+}
+
+std::optional<ReplicaRecord> replica_part(const ImageState& image) {
+  std::optional<ReplicaRecord> record;
+  read_key(image, std::string(replica_key), [&](const json& value) { record = replica_from(value); });
+  if (record && (record->image_id != image.id || record->pool_id != image.pool_id)) record.reset();
+  if (!record) return record;
+  read_key(image, std::string(promotion_key), [&](const json& value) {
+    const Promotion promotion = promotion_from(value);
+    const bool is_of_image = value.at("image_id") == image.id && value.at("pool_id") == image.pool_id;
+    if (is_of_image && promotion != record->taken_back) set_promotion(*record, promotion, image);
+  });
+  return record;
+}
+
+std::optional<SourceRecord> source_part(const ImageState& image) {
+  std::optional<SourceRecord> record;
+  for (auto entry = image.metadata.lower_bound(std::string(source_key_prefix));
+       entry != image.metadata.end() && entry->first.starts_with(source_key_prefix); ++entry) {
+    read_key(image, entry->first, [&](const json& value) {
+      const SourceIdentity identity = identity_from(value.at("source"));
+      if (identity.image_id != image.id || identity.pool_id != image.pool_id) return;
+      if (!record) record = SourceRecord{identity, {}};
+      record->jobs[entry->first.substr(source_key_prefix.size())] = job_from(value);
+    });
   }
   return record;
 }
 
 }  // namespace
 
-std::string render_record(const ImageRecord& record) {
-  const bool promoted = record.replica && record.replica->promoted;
-  json value{{"version", promoted ? promotion_version : first_version}};
-  if (record.replica) value["replica"] = to_json(*record.replica);
-  if (record.source) value["source"] = to_json(*record.source);
-  // Other people's snapshots may have any name; it stands there to be read.
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+void set_promotion(ReplicaRecord& record, const Promotion& promotion, const ImageState& image) {
+  record.points = known_points(record, image);
+  record.state = promotion.done ? ReplicaState::complete : ReplicaState::applying;
+  if (record.end_snapshot != promotion.point) record.end_source_id = 0;
+  record.end_snapshot = promotion.point;
+  record.transfer.clear();
+  record.point.reset();
+  record.promoted = promotion;
+}
+
+std::string source_key(std::string_view job_label) {
+  return fmt::format("{}{}", source_key_prefix, job_label);
+}
+
+std::string render_replica(const ReplicaRecord& record) {
+  return render(to_json(record));
+}
+
+std::string render_promotion(const ReplicaRecord& record) {
+  json value = to_json(record.promoted.value());
+  value["image_id"] = record.image_id;
+  value["pool_id"] = record.pool_id;
+  return render(std::move(value));
+}
+
+std::string render_source_job(const SourceIdentity& source, const SourceJob& job) {
+  json value = to_json(job);
+  value["source"] = to_json(source);
+  return render(std::move(value));
 }
 
 std::string render_point(const PointConfig& point) {
-  json value = to_json(point);
-  value["version"] = first_version;
-  return value.dump();
+  return render(to_json(point));
 }
 
 std::string transfer_id(const ReplicaRecord& replica, const std::optional<Snapshot>& base,
@@ -249,24 +310,7 @@ std::string transfer_id(const ReplicaRecord& replica, const std::optional<Snapsh
 }
 
 ImageRecord image_record(const ImageState& image) {
-  const auto found = image.metadata.find(std::string(record_key));
-  if (found == image.metadata.end()) return {};
-  const json value = parse_versioned(found->second, record_key);
-  try {
-    ImageRecord record;
-    if (value.contains("replica")) record.replica = replica_from(value.at("replica"));
-    if (value.contains("source")) record.source = source_from(value.at("source"));
-    if (record.replica && (record.replica->image_id != image.id || record.replica->pool_id != image.pool_id)) {
-      record.replica.reset();
-    }
-    if (record.source &&
-        (record.source->source.image_id != image.id || record.source->source.pool_id != image.pool_id)) {
-      record.source.reset();
-    }
-    return record;
-  } catch (const json::exception& error) {
-    throw Error(ErrorCode::format, "read", std::string(record_key), error.what());
-  }
+  return {replica_part(image), source_part(image)};
 }
 
 ImageRecord readable_record(const ImageState& image) {
@@ -275,6 +319,15 @@ ImageRecord readable_record(const ImageState& image) {
   } catch (const Error&) {
     return {};
   }
+}
+
+bool is_earlier_replica(const ImageState& image) {
+  const auto found = image.metadata.find(std::string(earlier_record_key));
+  if (found == image.metadata.end() || image.metadata.contains(std::string(replica_key))) return false;
+  const json value = json::parse(found->second, nullptr, false);
+  const auto replica = value.is_object() ? value.find("replica") : value.end();
+  return value.is_object() && replica != value.end() && replica->is_object() &&
+         replica->value("image_id", json()) == image.id && replica->value("pool_id", json()) == image.pool_id;
 }
 
 PointConfig parse_point(std::string_view text) {

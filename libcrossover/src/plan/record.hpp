@@ -17,8 +17,16 @@
 
 namespace crossover {
 
-/// Metadata key of the identity record, on source images and on replicas.
-inline constexpr std::string_view record_key = "crossover.record";
+/// Metadata key of a replica's record. Written by the far side of its job's runs, under the image's hold.
+inline constexpr std::string_view replica_key = "crossover.replica";
+/// Metadata key of a replica's promotion. Written by whoever makes a guest of the replica, and removed only by the run
+/// that takes it back or, if it is its own, by the migration that wrote it; under the image's hold.
+inline constexpr std::string_view promotion_key = "crossover.promotion";
+/// Metadata key, with the job's label behind it, of what a job of this source image is for. Written by that job's runs,
+/// under the guest's lease.
+inline constexpr std::string_view source_key_prefix = "crossover.source.";
+/// Metadata key in which earlier builds had all of that. What stands there is not read, but that it does is said.
+inline constexpr std::string_view earlier_record_key = "crossover.record";
 /// Metadata key, with the snapshot's name behind it, of a recovery point's configuration; on every disk of the replica,
 /// so that the point stays whole whichever of them leaves the guest later. A point is complete when it stands on any of
 /// them: the first is written after every disk has its end snapshot, and all are removed before the first snapshot is.
@@ -75,11 +83,12 @@ struct ReplacedImage {
 struct Promotion {
   std::string point;
   std::chrono::sys_seconds time{};  ///< when that was begun
+  bool done = false;                ///< the head is that point, or was when the guest was started
 
   bool operator==(const Promotion&) const = default;
 };
 
-/// The record on a replica's image.
+/// What is known of a replica's image: its record, and its promotion.
 struct ReplicaRecord {
   SourceIdentity source;
   std::string source_image;  ///< for people
@@ -94,10 +103,11 @@ struct ReplicaRecord {
   std::optional<PointConfig> point;  ///< of where it ends, on the guest's first disk, until it is complete
   std::vector<PointIds> points;      ///< oldest first
   /// Set: no run may write into it any more, until a human decides, or the guest was promoted elsewhere since and
-  /// comes back as a replica. The head is then being made that point (the state is "applying"), or was (it is
-  /// "complete").
+  /// comes back as a replica. It stands in a key of its own, and decides what the head is: see set_promotion().
   std::optional<Promotion> promoted;
   std::optional<ReplacedImage> replaces = {};  ///< what goes to the trash once a configuration names this image
+  /// The promotion that the way back ended with this record. It does not count, even if its key is still there.
+  std::optional<Promotion> taken_back = {};
 
   bool operator==(const ReplicaRecord&) const = default;
 };
@@ -130,9 +140,19 @@ struct ImageRecord {
   bool operator==(const ImageRecord&) const = default;
 };
 
-/// One line of JSON with a version each: the lowest whose readers take it for what it is. A record of a promoted
-/// replica is of version 2, so that a reader that does not know of promotions refuses it.
-std::string render_record(const ImageRecord& record);
+/// The head is that point, or is being made it: what was begun of a transfer is nothing to go on with any more.
+/// `image` is where the record stands.
+void set_promotion(ReplicaRecord& record, const Promotion& promotion, const ImageState& image);
+
+/// Metadata key of a job's part of a source image.
+std::string source_key(std::string_view job_label);
+
+/// One line of JSON each, with a version. What stands in replica_key: all but the promotion.
+std::string render_replica(const ReplicaRecord& record);
+/// What stands in promotion_key of the image that the record is of; it has one.
+std::string render_promotion(const ReplicaRecord& record);
+/// What stands in source_key().
+std::string render_source_job(const SourceIdentity& source, const SourceJob& job);
 std::string render_point(const PointConfig& point);
 
 /// Names the diff of a replica's source from the snapshot `base` (nothing: a first copy) to the one of that id,
@@ -146,6 +166,8 @@ std::string transfer_id(const ReplicaRecord& replica, const std::optional<Snapsh
 ImageRecord image_record(const ImageState& image);
 /// The same where a record that cannot be read is another's to complain of; it counts as none then.
 ImageRecord readable_record(const ImageState& image);
+/// Whether an earlier build wrote on this very image that it is a replica, and this one has not since.
+bool is_earlier_replica(const ImageState& image);
 PointConfig parse_point(std::string_view json);
 
 }  // namespace crossover

@@ -88,6 +88,11 @@ class ReplicaReader {
     const ImageState* image = find_image(look_.images, ref);
     if (image == nullptr) return;
     try {
+      if (is_earlier_replica(*image)) {
+        fail(ErrorCode::unsupported, ref,
+             "an earlier build of crossover made this replica, and this one does not read its records; the next run "
+             "of its job, with --reseed, makes a new one beside it");
+      }
       if (auto record = record_of(replica_.vmid, *image)) replica_.images.push_back({ref, *image, *record});
     } catch (const Error& error) {
       fail(error.code(), ref, error.what());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "plan/foreign_image.hpp"
 #include "plan/stop.hpp"
 #include "plan/target_identity.hpp"
 
@@ -37,6 +38,12 @@ void check_overwrite(const GuestFacts& facts, const GuestState& present, const V
   const bool may_replace = allowed && !restriction;
   // A guest without disks has no image that could carry a record; its vmgenid is all that tells it apart.
   if (same_guest && (may_replace || scope.disks.replicated.empty())) return;
+  for (const ImageRef& ref : scope.target_images) {
+    const ImageState* image = find_image(facts.inventory.replica_images, ref);
+    if (same_guest && image != nullptr && is_earlier_replica(*image)) {
+      stop_at_earlier_replica(facts, to_string(ref.spec));
+    }
+  }
   if (same_guest && restriction) {
     stop_at_conflict(scope.vmid, Conflict::target_vmid_taken,
                      "VM {} ({}) is on the destination's node {} already and no record says that it is a replica; "

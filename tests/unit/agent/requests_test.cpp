@@ -363,7 +363,8 @@ class Requests {
   }
 
   std::string key() {
-    return one_of<std::string>({std::string(record_key), std::string(record_key), std::string(record_key),
+    return one_of<std::string>({std::string(replica_key), std::string(replica_key), std::string(replica_key),
+                                std::string(promotion_key), source_key("nightly"),
                                 std::string(point_key_prefix) + stage_.points[1],
                                 std::string(point_key_prefix) + next_point, std::string(progress_key),
                                 "conf_rbd_cache", ""});
@@ -379,7 +380,7 @@ class Requests {
     } catch (const Error&) {
       return "";
     }
-    if (!record.replica) return render_record(record);
+    if (!record.replica) return "{}";
     ReplicaRecord& replica = *record.replica;
     switch (below(12)) {
       case 0:
@@ -395,8 +396,7 @@ class Requests {
         replica.target_vmid = 500;
         break;
       case 4:
-        record.replica.reset();
-        break;
+        return "{}";
       case 5:
       case 6:
       case 7:  // as a run does once it has sent
@@ -407,7 +407,7 @@ class Requests {
         replica.end_snapshot = next_point;
         replica.transfer = "transfer";
     }
-    return render_record(record);
+    return render_replica(replica);
   }
 
   std::string config(std::uint32_t vmid) {

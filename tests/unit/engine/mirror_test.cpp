@@ -10,6 +10,7 @@
 #include "plan/replica_config.hpp"
 #include "point_keeper.hpp"
 #include "support/golden.hpp"
+#include "support/records.hpp"
 
 using namespace crossover;
 using namespace crossover::test;
@@ -684,7 +685,7 @@ TEST_CASE("one guest's failure is not the others'") {
     (void)clusters.replica_images.create_snapshot({"backup", "", "vm-99101-disk-0-ssd"}, "mine");
   }
   SUBCASE("in its record, which nobody can read") {
-    clusters.source_images.set_metadata({"fast", "", "vm-101-disk-0"}, std::string(record_key), "{");
+    clusters.source_images.set_metadata({"fast", "", "vm-101-disk-0"}, source_key("default"), "{");
   }
   SUBCASE("on a node that is off") {
     clusters.source.inventory.guests.at(101).node = "e2";
@@ -754,15 +755,14 @@ TEST_CASE("two clusters that replicate to each other leave each other's replicas
   clusters.add_guest(500, 1);
   const ImageSpec image{"fast", "", "vm-500-disk-0"};
   const auto state = clusters.source_images.find(image);
-  clusters.source_images.set_metadata(image, std::string(record_key),
-                                      render_record({ReplicaRecord{.source = {"far", 1, "x", 5},
+  put_record(clusters.source_images, image, {ReplicaRecord{.source = {"far", 1, "x", 5},
                                                                    .source_image = "p/vm-5-disk-0",
                                                                    .job = "there",
                                                                    .target_vmid = 500,
                                                                    .image_id = state->id,
                                                                    .pool_id = state->pool_id,
                                                                    .state = ReplicaState::complete},
-                                                     std::nullopt}));
+                                                     std::nullopt});
   clusters.clock.time += minutes(1);
   CHECK(only(clusters.run()).vmid == 100);
   // By name it is meant.
@@ -925,11 +925,11 @@ TEST_CASE("a conflict that the survey saw is looked at again if the guest change
     clusters.clock.time += minutes(1);
     const ImageSpec source = clusters.image_of(100, "scsi0");
     const ImageSpec replica = clusters.replica_of(source, 99100);
-    const std::string key(record_key);
+    const std::string key(replica_key);
     const std::string record = clusters.replica_images.find(replica)->metadata.at(key);
     ReplicaRecord of_another = image_record(*clusters.replica_images.find(replica)).replica.value();
     of_another.source.image_id = "another";
-    clusters.replica_images.set_metadata(replica, key, render_record({of_another, std::nullopt}));
+    clusters.replica_images.set_metadata(replica, key, render_replica(of_another));
     clusters.events.at = [&](const Event& event) {
       if (event.kind != EventKind::guest_started) return;
       clusters.replica_images.set_metadata(replica, key, record);

@@ -3,6 +3,7 @@
 
 #include "plan/points.hpp"
 #include "point_keeper.hpp"
+#include "support/records.hpp"
 
 using namespace crossover;
 using namespace crossover::test;
@@ -97,7 +98,7 @@ TEST_CASE("what a transfer needs that was cut stays") {
       Snapshot base;
       base.id = changed.replica->points.front().source_id;
       changed.replica->transfer = transfer_id(*changed.replica, base, changed.replica->end_source_id);
-      stage.clusters.replica_images.set_metadata(image, std::string(record_key), render_record(changed));
+      put_record(stage.clusters.replica_images, image, changed);
     }
     stage.prune("0s");
     CHECK(stage.keeper.points() == Names{older, newest});
@@ -119,7 +120,7 @@ TEST_CASE("the newest good point stays beside a newer bad one") {
   const ImageSpec image{"backup", "", "vm-99100-disk-1-hdd"};
   ImageRecord record = image_record(*stage.clusters.replica_images.find(image));
   record.replica->points.back().bad = true;
-  stage.clusters.replica_images.set_metadata(image, std::string(record_key), render_record(record));
+  put_record(stage.clusters.replica_images, image, record);
   stage.prune("0s");
   CHECK(stage.keeper.points() == Names{*points.rbegin(), newest});
 }

@@ -4,6 +4,7 @@
 
 #include "plan/points.hpp"
 #include "point_keeper.hpp"
+#include "support/records.hpp"
 
 using namespace crossover;
 using namespace crossover::test;
@@ -57,7 +58,7 @@ struct Stage {
     return image_record(*clusters.replica_images.find(image)).replica.value();
   }
   void save(const ImageSpec& image, const ReplicaRecord& record) {
-    clusters.replica_images.set_metadata(image, std::string(record_key), render_record({record, std::nullopt}));
+    put_record(clusters.replica_images, image, {record, std::nullopt});
   }
 
   void check_recovered(const std::string& point) {

@@ -12,6 +12,7 @@
 #include "plan/guest_disks.hpp"
 #include "plan/record.hpp"
 #include "plan/restricted_config.hpp"
+#include "support/records.hpp"
 #include "support/two_clusters.hpp"
 
 using namespace crossover;
@@ -76,7 +77,7 @@ struct Abuse : Stage {
   ImageRecord record(const ImageSpec& image) { return image_record(state(image)); }
 
   void write_record(const ImageSpec& image, const ImageRecord& changed) {
-    hold(image)->set_metadata(std::string(record_key), render_record(changed));
+    hold(image)->set_metadata(std::string(replica_key), render_replica(changed.replica.value()));
   }
 
   /// As a run does before it sends: the head is not the newest point any more.
@@ -105,7 +106,7 @@ struct Abuse : Stage {
 
   /// Past the agent, as a program on the destination does.
   void write_record_there(const ImageSpec& image, const ImageRecord& changed) {
-    clusters.replica_images.set_metadata(image, std::string(record_key), render_record(changed));
+    put_record(clusters.replica_images, image, changed);
   }
 
   /// As what was made for a replica of that guest.
@@ -320,8 +321,8 @@ TEST_CASE_FIXTURE(Abuse, "recovery points cannot be removed, nor the images they
       refused("'crossover prune'", [&] { store().remove_metadata(image, config_key); });
       refused("'crossover prune'", [&] { hold(image)->remove_metadata(config_key); });
     }
-    refused("'crossover prune'", [&] { store().remove_metadata(image, std::string(record_key)); });
-    refused("'crossover prune'", [&] { hold(image)->remove_metadata(std::string(record_key)); });
+    refused("'crossover prune'", [&] { store().remove_metadata(image, std::string(replica_key)); });
+    refused("'crossover prune'", [&] { hold(image)->remove_metadata(std::string(replica_key)); });
     refused("'crossover prune'", [&] { store().remove(image); });
     // Not while something is under way either.
     begin_transfer(image);
@@ -351,20 +352,18 @@ TEST_CASE_FIXTURE(Abuse, "what is recorded of recovery points stays") {
     refused("another source", [&] { change(image, [](ImageRecord& r) { r.replica->job = "other"; }); });
     refused("not be that of a replica",
             [&] { change(image, [](ImageRecord& r) { r.replica->target_vmid = 99101; }); });
-    refused("not be that of a replica", [&] { change(image, [](ImageRecord& r) { r.replica.reset(); }); });
-    refused("the source of", [&] {
-      change(image, [](ImageRecord& r) {
-        r.source = SourceRecord{{"fsid", r.replica->pool_id, r.replica->image_id, 99100}, {}};
-      });
-    });
     refused("no recovery point",
             [&] { change(image, [](ImageRecord& r) { r.replica->end_snapshot = "crossover-x"; }); });
   }
-  CHECK_THROWS_AS(hold(first)->set_metadata(std::string(record_key), "{"), Error);
+  CHECK_THROWS_AS(hold(first)->set_metadata(std::string(replica_key), "{"), Error);
+  refused("has no crossover.promotion",
+          [&] { hold(first)->set_metadata(std::string(promotion_key), R"({"version":1})"); });
+  refused("has no crossover.source.x", [&] { hold(first)->set_metadata(source_key("x"), R"({"version":1})"); });
+  refused("has no crossover.record", [&] { hold(first)->set_metadata(std::string(earlier_record_key), "{}"); });
   refused("has no crossover.progress", [&] { hold(first)->set_metadata("crossover.progress", "x"); });
   // Nor is anything written beside the checks that a hold makes.
   refused("whoever holds it",
-          [&] { store().set_metadata(first, std::string(record_key), render_record(record(first))); });
+          [&] { store().set_metadata(first, std::string(replica_key), render_replica(record(first).replica.value())); });
 }
 
 TEST_CASE_FIXTURE(Abuse, "new points come after those that are there, and not from the future") {
@@ -480,7 +479,7 @@ TEST_CASE_FIXTURE(Abuse, "no other image can be reached, by any operation") {
     refused(part, [&] { store().create_snapshot(image, any.name); });
     refused(part, [&] { store().remove_snapshot(image, any); });
     refused(part, [&] { store().hold(image, {}); });
-    refused(part, [&] { store().set_metadata(image, std::string(record_key), "{}"); });
+    refused(part, [&] { store().set_metadata(image, std::string(replica_key), "{}"); });
     refused(part, [&] { store().remove_metadata(image, "crossover.progress"); });
     refused(part, [&] { store().head_unchanged_since(image, any, {}); });
     refused(part, [&] { store().hash_blocks(image, any, {}, [](const BlockHash&) {}, {}); });
@@ -539,11 +538,6 @@ TEST_CASE_FIXTURE(Abuse, "a replica that was recovered is no replica any more") 
   const std::string present = clusters.destination.config(99100).value();
   for (const ImageSpec& image : {first, second}) {
     const ImageRecord mirrored = record(image);
-    refused("'crossover recover'", [&] {
-      ImageRecord promoted = mirrored;
-      promoted.replica->promoted = Promotion{points[1], clusters.clock.now()};
-      write_record(image, promoted);
-    });
     // Who holds an image when a recovery begins can do no more than who comes later.
     const std::unique_ptr<ImageHold> held = hold(image);
     for (const ReplicaState how_far : {ReplicaState::applying, ReplicaState::applied, ReplicaState::complete}) {
@@ -554,7 +548,7 @@ TEST_CASE_FIXTURE(Abuse, "a replica that was recovered is no replica any more") 
       write_record_there(image, promoted);
       refused("was recovered", [&] { hold(image); });
       for (const ImageRecord& wanted : {mirrored, promoted}) {
-        refused("was recovered", [&] { held->set_metadata(std::string(record_key), render_record(wanted)); });
+        refused("was recovered", [&] { held->set_metadata(std::string(replica_key), render_replica(wanted.replica.value())); });
       }
       refused("was recovered", [&] { held->set_metadata(key + points[1], config); });
       refused("was recovered", [&] { held->remove_metadata(std::string(progress_key)); });

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "plan/record.hpp"
+#include "support/records.hpp"
 #include "support/two_clusters.hpp"
 
 using namespace crossover;
@@ -158,7 +159,7 @@ TEST_CASE("another size differs, whatever is in it") {
     ImageRecord record = image_record(*stage.clusters.replica_images.find(replica));
     record.replica->points.push_back({name, stage.clusters.source_images.create_snapshot(source, name).id,
                                       stage.clusters.replica_images.create_snapshot(replica, name).id});
-    stage.clusters.replica_images.set_metadata(replica, std::string(record_key), render_record(record));
+    put_record(stage.clusters.replica_images, replica, record);
   }
   const VerifiedGuest guest = stage.verify();
   CHECK(guest.point == name);
@@ -248,7 +249,7 @@ TEST_CASE("a point that is known to be bad is never a base") {
   const auto mark = [&](const std::string& name) {
     auto record = image_record(*stage.clusters.replica_images.find(stage.replica));
     for (PointIds& known : record.replica->points) known.bad = known.bad || known.name == name;
-    stage.clusters.replica_images.set_metadata(stage.replica, std::string(record_key), render_record(record));
+    put_record(stage.clusters.replica_images, stage.replica, record);
   };
   stage.damage(5 * mib, 10);
   mark(bad);

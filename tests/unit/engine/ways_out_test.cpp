@@ -322,6 +322,33 @@ TEST_CASE("a replica without a base is copied anew beside the old one") {
   }
 }
 
+TEST_CASE("a replica of an earlier build is refused by name, and made anew with --reseed") {
+  TwoClusters clusters;
+  clusters.add_guest(100);
+  check_ok(run(clusters));
+  for (const ImageSpec& image : {first_replica, second_replica}) {
+    const ImageState state = clusters.replica_images.find(image).value();
+    for (const auto& [key, value] : state.metadata) clusters.replica_images.remove_metadata(image, key);
+    clusters.replica_images.set_metadata(
+        image, std::string(earlier_record_key),
+        fmt::format(R"({{"version":1,"replica":{{"image_id":"{}","pool_id":{}}}}})", state.id, state.pool_id));
+  }
+  check_refused(clusters, Conflict::another_source, {"backup/vm-99100-disk-", "earlier build", "--reseed"});
+  clusters.options.overwrite = true;
+  check_refused(clusters, Conflict::another_source, {"backup/vm-99100-disk-", "earlier build", "--reseed"});
+  clusters.options.overwrite = false;
+  const RecoverReport recovered = clusters.recover(99100);
+  CHECK(recovered.outcome == Outcome::failed);
+  CHECK(recovered.error.find("an earlier build of crossover made this replica") != std::string::npos);
+  clusters.options.reseed = true;
+  const GuestReport guest = run(clusters);
+  check_ok(guest);
+  check_equal(clusters, guest);
+  CHECK_FALSE(clusters.replica_images.find(first_replica));
+  clusters.options.reseed = false;
+  check_ok(run(clusters));
+}
+
 TEST_CASE("a connection that breaks while a copy is made anew is gone on with, once") {
   TwoClusters clusters;
   clusters.options.retries = "2";

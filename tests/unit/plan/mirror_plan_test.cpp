@@ -6,6 +6,7 @@
 
 #include "plan_stage.hpp"
 #include "support/golden.hpp"
+#include "support/records.hpp"
 
 using namespace crossover;
 using namespace crossover::test;
@@ -190,11 +191,11 @@ TEST_CASE("an image that is not this disk's replica is not touched") {
     check_problem(stage.plan(), ErrorCode::conflict, {"vm-99100-disk-1-hdd", "no record"});
   }
   SUBCASE("a record that cannot be read") {
-    stage.replica_image("scsi1")->metadata[std::string(record_key)] = "{";
-    check_problem(stage.plan(), ErrorCode::format, {std::string(record_key)});
+    stage.replica_image("scsi1")->metadata[std::string(replica_key)] = "{";
+    check_problem(stage.plan(), ErrorCode::format, {std::string(replica_key)});
   }
   SUBCASE("a record of a newer version") {
-    stage.source_image("scsi1")->metadata[std::string(record_key)] = "{\"version\":3}";
+    stage.source_image("scsi1")->metadata[source_key("other")] = "{\"version\":3}";
     check_problem(stage.plan(), ErrorCode::unsupported, {"newer version"});
   }
   SUBCASE("a promoted replica, whatever else is to be said") {
@@ -258,8 +259,7 @@ TEST_CASE("a job's label belongs to one job, one destination and one direction")
     CHECK_FALSE(stage.plan().problem);
   }
   SUBCASE("the source is a replica of the same label: each would prune the other's points") {
-    stage.source_image("scsi0")->metadata[std::string(record_key)] =
-        render_record({ReplicaRecord{.source = {"cccc", 3, "x", 7},
+    put_record(stage.source_image("scsi0")->metadata, {ReplicaRecord{.source = {"cccc", 3, "x", 7},
                                      .source_image = "pool/vm-7-disk-0",
                                      .job = "nightly",
                                      .target_vmid = 100,
@@ -273,7 +273,7 @@ TEST_CASE("a job's label belongs to one job, one destination and one direction")
     stage.add_point(noon - hours(1));
     ImageRecord record{stage.record("scsi0"), SourceRecord{{west_fsid, 5, "r0", 99100}, {}}};
     record.source->jobs["nightly"] = {"Nightly", "cccc", 5};
-    stage.replica_image("scsi0")->metadata[std::string(record_key)] = render_record(record);
+    put_record(stage.replica_image("scsi0")->metadata, record);
     check_problem(stage.plan(), ErrorCode::conflict, {"vm-99100-disk-0-ssd", "'Nightly'", "--jobname"});
   }
 }
@@ -288,11 +288,11 @@ TEST_CASE("a replica can be a source of another job") {
                        .pool_id = 1,
                        .state = ReplicaState::complete};
   auto& metadata = stage.source_image("scsi0")->metadata;
-  metadata[std::string(record_key)] = render_record({record, std::nullopt});
+  put_record(metadata, {record, std::nullopt});
   CHECK_FALSE(stage.plan().problem);
   for (const ReplicaState state : {ReplicaState::applying, ReplicaState::applied}) {
     record.state = state;
-    metadata[std::string(record_key)] = render_record({record, std::nullopt});
+    put_record(metadata, {record, std::nullopt});
     check_problem(stage.plan(), ErrorCode::conflict, {"fast/vm-100-disk-0", "not finished"});
   }
 }

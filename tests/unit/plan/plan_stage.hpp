@@ -11,6 +11,7 @@
 #include "crossover/error.hpp"
 #include "crossover/snapshot_name.hpp"
 #include "plan/mirror_plan.hpp"
+#include "support/records.hpp"
 
 namespace crossover::test {
 
@@ -93,7 +94,7 @@ class PlanStage {
   /// The record of a replica's image; tests change and save it.
   ReplicaRecord record(const std::string& key) { return image_record(*replica_image(key)).replica.value(); }
   void save(const std::string& key, const ReplicaRecord& record) {
-    replica_image(key)->metadata[std::string(record_key)] = render_record({record, std::nullopt});
+    put_record(replica_image(key)->metadata, {record, std::nullopt});
   }
 
   /// The images of the replica exist with their records, and its configuration with the lock, as after a first copy
@@ -118,7 +119,7 @@ class PlanStage {
   void source_record(const std::string& key, const std::map<std::string, SourceJob>& jobs) {
     ImageState& source = *source_image(key);
     const SourceRecord record{{east_fsid, source.pool_id, source.id, 100}, jobs};
-    source.metadata[std::string(record_key)] = render_record({std::nullopt, record});
+    put_record(source.metadata, {std::nullopt, record});
   }
 
   /// A snapshot of an image, with an id of its own.
@@ -179,7 +180,7 @@ class PlanStage {
         record.points.push_back({name, there.id, snapshot(source, name).id});
       }
       record.promoted = Promotion{names.back(), noon - std::chrono::hours(1)};
-      source.metadata[std::string(record_key)] = render_record({record, std::nullopt});
+      put_record(source.metadata, {record, std::nullopt});
     }
   }
 

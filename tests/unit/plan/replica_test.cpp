@@ -151,7 +151,7 @@ TEST_CASE("VMs that are no replicas, and images that cannot be told") {
     CHECK(has(there.refusal(), "by the job 'Hourly'"));
   }
   SUBCASE("a record that cannot be read") {
-    there.stage.replica_image("scsi1")->metadata[std::string(record_key)] = "{\"version\":3}";
+    there.stage.replica_image("scsi1")->metadata[std::string(replica_key)] = "{\"version\":3}";
     CHECK(has(there.refusal(), "a newer version of crossover wrote it"));
     CHECK(plan_prune(parse_options("99100", PruneOptions{.keep_remote = "0s"}), there.replica(), noon).problem);
   }

@@ -6,6 +6,7 @@
 
 #include "plan_stage.hpp"
 #include "support/golden.hpp"
+#include "support/records.hpp"
 
 using namespace crossover;
 using namespace crossover::test;
@@ -21,7 +22,7 @@ ReplicaRecord promoted_record(PlanStage& stage, const std::string& key) {
 }
 
 void save_promoted(PlanStage& stage, const std::string& key, const ReplicaRecord& record) {
-  stage.source_image(key)->metadata[std::string(record_key)] = render_record({record, std::nullopt});
+  put_record(stage.source_image(key)->metadata, {record, std::nullopt});
 }
 
 /// As if the origin had been this disk's replica before, and was promoted at `points`; or is it, without promotion.
@@ -41,7 +42,7 @@ ReplicaRecord origin_record(PlanStage& stage, const std::string& key, const std:
 }
 
 void save_origin(PlanStage& stage, const std::string& key, const ReplicaRecord& record) {
-  stage.origin_image(key)->metadata[std::string(record_key)] = render_record({record, std::nullopt});
+  put_record(stage.origin_image(key)->metadata, {record, std::nullopt});
 }
 
 void check_conflict(PlanStage& stage, Conflict conflict, const std::vector<std::string>& words) {
@@ -282,7 +283,7 @@ TEST_CASE("retention takes nothing of what a guest was promoted with") {
     const ImageState& source = *stage.source_image(key);
     const SourceRecord jobs{{east_fsid, source.pool_id, source.id, 100},
                             {{"nightly", {"Nightly", west_fsid, 99100}}}};
-    stage.source_image(key)->metadata[std::string(record_key)] = render_record({promoted, jobs});
+    put_record(stage.source_image(key)->metadata, {promoted, jobs});
   }
   const GuestPlan plan = stage.plan();
   CAPTURE(PlanStage::text_of(plan));

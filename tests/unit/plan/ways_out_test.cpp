@@ -6,6 +6,7 @@
 #include "plan/points.hpp"
 #include "plan_stage.hpp"
 #include "support/golden.hpp"
+#include "support/records.hpp"
 
 using namespace crossover;
 using namespace crossover::test;
@@ -53,7 +54,7 @@ ReplicaRecord copy_of(PlanStage& stage, const std::string& key, const std::strin
 
 void put_copy(std::optional<ImageState>& image, const ReplicaRecord& record) {
   image = PlanStage::image(record.image_id, 5, 32 << 20);
-  image->metadata[std::string(record_key)] = render_record({record, std::nullopt});
+  put_record(image->metadata, {record, std::nullopt});
 }
 
 const std::string first_copy = "vm-99100-disk-0-ssd-r2";
@@ -354,7 +355,7 @@ TEST_CASE("the images that the configuration names are the replica's, and what t
     put_copy(image, record);
     const Snapshot there = stage.snapshot(*image, only);
     record.points = {{only, stage.source_image(key)->snapshots.back().id, there.id}};
-    image->metadata[std::string(record_key)] = render_record({record, std::nullopt});
+    put_record(image->metadata, {record, std::nullopt});
     if (key == "scsi0") image->metadata[std::string(point_key_prefix) + only] = render_point({});
   }
   // Not yet: the old ones are.
