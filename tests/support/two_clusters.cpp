@@ -9,6 +9,7 @@
 #include "agent/restricted_power.hpp"
 #include "agent/restricted_store.hpp"
 #include "crossover/error.hpp"
+#include "engine/cleanup_source.hpp"
 #include "plan/guest_disks.hpp"
 #include "serialised_sink.hpp"
 
@@ -151,12 +152,12 @@ auto TwoClusters::over_ports(EventSink& listener, const Action& action) {
       restriction ? restricted_stores.open(storage_access(there, storage.value())) : far_images();
   Hypervisor& cluster = restriction ? static_cast<Hypervisor&>(restricted_cluster) : far_cluster();
   GuestPower& power = restriction ? static_cast<GuestPower&>(restricted_power) : far_cluster();
-  FaultyStore source_store("source", near_images(), faults);
-  FaultyStore replica_store("destination", replicas, faults);
-  FaultyHypervisor source_cluster("source", near_cluster(), faults);
-  FaultyHypervisor destination_cluster("destination", cluster, faults);
-  FaultyPower source_power("source", near_cluster(), faults);
-  FaultyPower destination_power("destination", power, faults);
+  FaultyStore source_store("source", near_images(), *calls);
+  FaultyStore replica_store("destination", replicas, *calls);
+  FaultyHypervisor source_cluster("source", near_cluster(), *calls);
+  FaultyHypervisor destination_cluster("destination", cluster, *calls);
+  FaultyPower source_power("source", near_cluster(), *calls);
+  FaultyPower destination_power("destination", power, *calls);
   OneStore source_stores(source_store);
   OneStore replica_stores(replica_store, &far_transfer_memory);
   return action(Ports{{source_cluster, source_power, source_stores},
@@ -167,18 +168,18 @@ auto TwoClusters::over_ports(EventSink& listener, const Action& action) {
 }
 
 MirrorReport TwoClusters::run() {
-  events.events.clear();
+  events.clear();
   return run(events);
 }
 
 MirrorReport TwoClusters::run(EventSink& sink) {
   MirrorRequest request = parse_options(options);
   request.marks = marks;
-  return over_ports(sink, [&](const Ports& ports) { return mirror(request, ports, faults.stop()); });
+  return over_ports(sink, [&](const Ports& ports) { return mirror(request, ports, calls->stop()); });
 }
 
 MirrorReport TwoClusters::migrate() {
-  events.events.clear();
+  events.clear();
   MigrateRequest request = parse_options(options, migration);
   request.mirror.marks = marks;
   const ConfirmMigration confirm = [this](const GuestReport&) {
@@ -187,22 +188,22 @@ MirrorReport TwoClusters::migrate() {
     return confirms;
   };
   return over_ports(events,
-                    [&](const Ports& ports) { return crossover::migrate(request, ports, confirm, faults.stop()); });
+                    [&](const Ports& ports) { return crossover::migrate(request, ports, confirm, calls->stop()); });
 }
 
 VerifyReport TwoClusters::verify(const VerifyOptions& what) {
-  events.events.clear();
+  events.clear();
   VerifyRequest request = parse_options(options, what);
   request.mirror.marks = marks;
-  return over_ports(events, [&](const Ports& ports) { return crossover::verify(request, ports, faults.stop()); });
+  return over_ports(events, [&](const Ports& ports) { return crossover::verify(request, ports, calls->stop()); });
 }
 
 template <typename Action>
 auto TwoClusters::over_replica_ports(const Action& action) {
-  events.events.clear();
-  FaultyStore store("destination", far_images(), faults);
-  FaultyHypervisor cluster("destination", far_cluster(), faults);
-  FaultyPower power("destination", far_cluster(), faults);
+  events.clear();
+  FaultyStore store("destination", far_images(), *calls);
+  FaultyHypervisor cluster("destination", far_cluster(), *calls);
+  FaultyPower power("destination", far_cluster(), *calls);
   OneStore stores(store);
   SerialisedSink sink(events);
   return action(ReplicaPorts{cluster, power, stores, clock, sink});
@@ -210,20 +211,29 @@ auto TwoClusters::over_replica_ports(const Action& action) {
 
 ReplicaReport TwoClusters::points(std::uint32_t vmid) {
   return over_replica_ports([&](const ReplicaPorts& ports) {
-    const Replica replica = find_replica(survey_replicas({vmid}, ports, faults.stop()), vmid);
+    const Replica replica = find_replica(survey_replicas({vmid}, ports, calls->stop()), vmid);
     return report_of(replica, clock.now());
   });
 }
 
 RecoverReport TwoClusters::recover(std::uint32_t vmid, const RecoverOptions& how) {
   return over_replica_ports([&](const ReplicaPorts& ports) {
-    return crossover::recover(parse_options(vmid, how), ports, faults.stop());
+    return crossover::recover(parse_options(vmid, how), ports, calls->stop());
   });
 }
 
 PruneReport TwoClusters::prune(const std::string& vmids, const PruneOptions& what) {
   return over_replica_ports([&](const ReplicaPorts& ports) {
-    return crossover::prune(parse_options(vmids, what), ports, faults.stop());
+    return crossover::prune(parse_options(vmids, what), ports, calls->stop());
+  });
+}
+
+CleanupReport TwoClusters::clean_up(std::uint32_t vmid) {
+  events.clear();
+  return over_ports(events, [&](const Ports& ports) {
+    return cleanup_source(vmid, {}, false, [this](const CleanupReport&) { return confirms; },
+                          {ports.source.hypervisor, ports.source.power, ports.source.images, clock, ports.events},
+                          leases, calls->stop());
   });
 }
 

@@ -14,6 +14,7 @@
 #include "crossover/options.hpp"
 #include "crossover/report.hpp"
 #include "crossover/restriction.hpp"
+#include "crossover/sources.hpp"
 #include "engine/migrate.hpp"
 #include "engine/mirror.hpp"
 #include "engine/prune.hpp"
@@ -49,6 +50,10 @@ class RecordingSink final : public EventSink {
 
   /// Kinds of the events in order, without progress (which depends on time) and debugging.
   [[nodiscard]] std::vector<std::string> kinds() const;
+  void clear() {
+    const std::scoped_lock lock(mutex_);
+    events.clear();
+  }
 
   std::vector<Event> events;
   std::function<void(const Event&)> at;  ///< called with each event, if it is set
@@ -107,6 +112,10 @@ class TwoClusters {
   RecoverReport recover(std::uint32_t vmid, const RecoverOptions& how = {});
   PruneReport prune(const std::string& vmids, const PruneOptions& what);
 
+  /// The end of a migration on the side that runs come from, in the same way; asked for confirmation it says
+  /// `confirms`.
+  CleanupReport clean_up(std::uint32_t vmid);
+
   /// Everything on both sides that a run could change, as text.
   [[nodiscard]] std::string dump() const;
 
@@ -118,6 +127,7 @@ class TwoClusters {
   MemoryLeases leases;
   RecordingSink events;
   Faults faults;
+  Faults* calls = &faults;  ///< what the calls of the next run go through
   MirrorOptions options;
   MigrateOptions migration;
   bool confirms = true;

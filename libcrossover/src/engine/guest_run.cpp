@@ -136,11 +136,14 @@ class GuestRun {
 
   void remove() {
     const MirrorOptions& options = work_.request.options;
+    std::vector<ImageRef> replicas;
+    for (const DiskPlan& disk : work_.plan.disks) replicas.push_back(disk.replica);
     work_.report.removed = crossover::carry_out(
         work_.plan.removals,
         {.source = {&work_.ports.source.images, work_.plan.source_node, options.keep_local, work_.plan.running},
          .destination = {&work_.ports.destination.images, work_.plan.target_node, options.keep_remote},
          .parallel = work_.request.parallel,
+         .why_kept = kept_if_promoted(work_.ports.destination.images, std::move(replicas)),
          .tell = [this](Event event) { work_.tell(std::move(event)); },
          .note = [this](const std::string& warning) { work_.note(warning); }});
   }

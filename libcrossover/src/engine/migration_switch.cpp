@@ -120,6 +120,7 @@ class MigrationSwitch {
         removals, {.source = {&ports.source.images, work_.plan.source_node, options.keep_local},
                    .destination = {&ports.destination.images, work_.plan.target_node, options.keep_remote},
                    .parallel = work_.request.mirror.parallel,
+                   .why_kept = [] { return std::string(); },
                    .tell = [this](Event event) { work_.tell(std::move(event)); },
                    .note = [this](const std::string& warning) { work_.note(warning); }});
   }

@@ -47,11 +47,14 @@ PrunedReplica prune_one(const PruneRequest& request, const Replica& replica, con
     }
     tell({.kind = EventKind::warning, .text = warning});
   };
+  std::map<ImageRef, ReplicaRecord> known_records;
+  for (const ReplicaImage& image : replica.images) known_records[image.ref] = image_record(image.state).replica.value();
   constexpr std::string_view side = "destination ";
   for (const std::string& removed :
        carry_out(plan.removals, {.source = {},
                                 .destination = {&ports.images, known.node, request.options.keep_remote},
                                 .parallel = images_at_once,
+                                .why_kept = kept_if_changed(ports.images, std::move(known_records)),
                                 .tell = tell,
                                 .note = note})) {
     report.removed.push_back(removed.substr(side.size()));

@@ -53,7 +53,8 @@ class Recovery {
     switch (step.kind) {
       case RecoverStepKind::promote:
         hold_images();
-        return promote(false);
+        promote(false);
+        return require_point();
       case RecoverStepKind::lock:
         version_ = ports_.hypervisor.write_config(plan_.node, plan_.vmid, version_, plan_.locked_config, stop_);
         return;
@@ -90,6 +91,34 @@ class Recovery {
     in_parallel(plan_.images.size(), images_at_once, [&](std::size_t i) {
       set_promotion(records_[i], promotion, plan_.images[i].state);
       holds_[i]->set_metadata(std::string(promotion_key), render_promotion(records_[i]));
+    });
+  }
+
+  /// Whoever removes points looks for the promotion once they are none any more: one of the two gives way.
+  void require_point() {
+    const std::string key = std::string(point_key_prefix) + plan_.point;
+    bool is_point = false;
+    bool has_snapshots = true;
+    for (std::size_t i = 0; i < plan_.images.size(); ++i) {
+      const ImageState now = holds_[i]->state();
+      is_point = is_point || now.metadata.contains(key);
+      for (const auto& [ref, snapshot] : plan_.disks) {
+        if (ref != plan_.images[i].ref) continue;
+        has_snapshots = has_snapshots && find_snapshot(now, snapshot.name, snapshot.id) != nullptr;
+      }
+    }
+    if (is_point && has_snapshots) return;
+    take_back_promotion();
+    refuse(ErrorCode::conflict, plan_.point, "another command is removing it; nothing was changed");
+  }
+
+  /// To what it was; the images are held.
+  void take_back_promotion() {
+    in_parallel(plan_.images.size(), images_at_once, [&](std::size_t i) {
+      const auto& metadata = plan_.images[i].state.metadata;
+      const auto before = metadata.find(std::string(promotion_key));
+      if (before == metadata.end()) return holds_[i]->remove_metadata(std::string(promotion_key));
+      holds_[i]->set_metadata(std::string(promotion_key), before->second);
     });
   }
 

@@ -23,7 +23,8 @@ class RemovalRun {
 
   std::vector<std::string> run() {
     // A point stops being one before its first snapshot goes, on either side.
-    end_points();
+    if (may_go_on()) end_points();
+    if (!may_go_on()) restore_points();
     still_points_ = kept_;
     in_parallel(2, work_.parallel, [this](std::size_t side) { remove_on(side == 1); });
     std::vector<std::string> removed;
@@ -39,12 +40,50 @@ class RemovalRun {
     return removal.on_source ? work_.source : work_.destination;
   }
 
+  /// Whether the points on the destination may still be removed. If not, all of them stay what they are.
+  bool may_go_on() {
+    if (stays_ || !has_points()) return !stays_;
+    std::string why;
+    try {
+      why = work_.why_kept();
+    } catch (const Error& error) {
+      why = error.what();
+    }
+    if (why.empty()) return true;
+    stays_ = true;
+    work_.note(fmt::format("no recovery point was removed: {}", why));
+    return false;
+  }
+
+  [[nodiscard]] bool has_points() const {
+    return std::any_of(removals_.begin(), removals_.end(), [](const Removal& one) { return !one.on_source; });
+  }
+
   void end_points() {
     for (const Removal& removal : removals_) {
       if (!removal.point_config) continue;
+      const std::string key = std::string(point_key_prefix) + removal.snapshot.name;
       carefully(removal, [&](ImageStore& store) {
-        store.remove_metadata(removal.image.spec, std::string(point_key_prefix) + removal.snapshot.name);
+        const auto state = store.find(removal.image.spec);
+        if (!state || !state->metadata.contains(key)) return;
+        ended_.emplace_back(&removal, state->metadata.at(key));
+        store.remove_metadata(removal.image.spec, key);
       });
+    }
+  }
+
+  void restore_points() {
+    for (const Removal& removal : removals_) {
+      if (!removal.on_source) kept_.insert(removal.snapshot.name);
+    }
+    for (const auto& [removal, config] : ended_) {
+      try {
+        work_.destination.images->open(removal->image.access)
+            .set_metadata(removal->image.spec, std::string(point_key_prefix) + removal->snapshot.name, config);
+      } catch (const Error& error) {
+        work_.note(fmt::format("{} has its snapshot, but is no recovery point any more: {}", name_of(*removal),
+                               error.what()));
+      }
     }
   }
 
@@ -113,13 +152,53 @@ class RemovalRun {
 
   const std::vector<Removal>& removals_;
   const RemovalWork& work_;
+  bool stays_ = false;                                         // the replica is not to lose a point
+  std::vector<std::pair<const Removal*, std::string>> ended_;  // what is no point any more, and its configuration
   std::mutex mutex_;                    // guards what follows
   std::set<std::string> kept_;          // points of which something could not be removed from the destination
   std::set<std::string> still_points_;  // those of them that the destination did not confirm to be none any more
   std::set<const Removal*> removed_;
 };
 
+/// What is recorded of replicas at this moment.
+std::map<ImageRef, std::optional<ReplicaRecord>> records_now(ImageStores& images, const std::vector<ImageRef>& refs) {
+  std::map<CephAccess, std::vector<ImageSpec>> specs;
+  for (const ImageRef& ref : refs) specs[ref.access].push_back(ref.spec);
+  std::map<ImageRef, std::optional<ReplicaRecord>> records;
+  for (const auto& [access, of_store] : specs) {
+    const std::vector<std::optional<ImageState>> states = images.open(access).find_all(of_store);
+    for (std::size_t i = 0; i < of_store.size(); ++i) {
+      records[{access, of_store[i]}] = states[i] ? image_record(*states[i]).replica : std::nullopt;
+    }
+  }
+  return records;
+}
+
 }  // namespace
+
+WhyKept kept_if_promoted(ImageStores& images, std::vector<ImageRef> replicas) {
+  return [&images, replicas = std::move(replicas)]() -> std::string {
+    for (const auto& [ref, record] : records_now(images, replicas)) {
+      if (!record || !record->promoted) continue;
+      return fmt::format("{} was made a guest of its own meanwhile, at {}", to_string(ref.spec),
+                         record->promoted->point);
+    }
+    return "";
+  };
+}
+
+WhyKept kept_if_changed(ImageStores& images, std::map<ImageRef, ReplicaRecord> known) {
+  return [&images, known = std::move(known)]() -> std::string {
+    std::vector<ImageRef> refs;
+    for (const auto& [ref, record] : known) refs.push_back(ref);
+    for (const auto& [ref, record] : records_now(images, refs)) {
+      if (record == known.at(ref)) continue;
+      return fmt::format("another command is at it, and changed what is recorded of {}; run again once that is through",
+                         to_string(ref.spec));
+    }
+    return "";
+  };
+}
 
 std::vector<std::string> carry_out(const std::vector<Removal>& removals, const RemovalWork& work) {
   return RemovalRun(removals, work).run();

@@ -395,3 +395,51 @@ TEST_CASE("a torn replica that somebody unlocked is locked by the next run, and 
   const std::string config = *stage.clusters.destination.config(99100);
   CHECK(without_lock(config) != config);
 }
+
+TEST_CASE("a point that is removed while it is recovered: one of the two gives way, whenever they meet") {
+  for (const bool prunes_first : {true, false}) {
+    for (std::size_t stop = 0;; ++stop) {
+      CAPTURE(prunes_first);
+      CAPTURE(stop);
+      Stage stage;
+      TwoClusters& clusters = stage.clusters;
+      const std::string older = stage.points.at(0);
+      std::size_t number = 0;
+      std::optional<RecoverReport> recovered;
+      std::optional<PrunedReplica> pruned;
+      const auto recover = [&] { recovered = clusters.recover(99100, {.point = older}); };
+      const auto prune = [&] { pruned = clusters.prune("99100", {.keep_remote = "0s"}).replicas.at(0); };
+      Faults calls_of_second;
+      clusters.faults.arm();
+      clusters.faults.at = [&](const std::string&) {
+        if (number++ != stop) return;
+        clusters.calls = &calls_of_second;
+        prunes_first ? recover() : prune();
+        clusters.calls = &clusters.faults;
+      };
+      prunes_first ? prune() : recover();
+      clusters.faults.at = nullptr;
+      if (number <= stop) break;
+      REQUIRE(recovered);
+      REQUIRE(pruned);
+      CAPTURE(recovered->error);
+      CAPTURE(pruned->error);
+      const auto points = clusters.points(99100).points;
+      const bool is_there = std::any_of(points.begin(), points.end(), [&](const RecoveryPoint& point) {
+        return point.name == older && point.complete;
+      });
+      if (recovered->outcome == Outcome::ok) {
+        CHECK(is_there);
+        stage.check_recovered(older);
+      } else {
+        // It was gone when it was looked for, or a look under the hold said so.
+        for (const ImageSpec& image : {first, second}) CHECK_FALSE(stage.record(image).promoted);
+        CHECK(pruned->outcome == Outcome::ok);
+      }
+      if (pruned->outcome != Outcome::ok) {
+        CHECK(pruned->error.find("no recovery point was removed: another command is at it") != std::string::npos);
+        CHECK(pruned->removed.empty());
+      }
+    }
+  }
+}
