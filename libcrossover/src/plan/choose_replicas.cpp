@@ -24,7 +24,7 @@ class ReplicaChooser {
       if (const auto& origin = scope_.origins[i]) {
         scope_.replicas[i] = origin->image;
         scope_.volumes[i] = origin->volume;
-      } else {
+      } else if (!take_promoted(i)) {
         take_named(i);
       }
     }
@@ -68,6 +68,23 @@ class ReplicaChooser {
       if (record->replaces) scope_.going_on = true;
       return;
     }
+  }
+
+  /// One that was made a guest of its own is what its migration goes on with, whichever --pool is asked for; others
+  /// are refused because of it.
+  bool take_promoted(std::size_t index) {
+    const auto present = inventory_.destination.guests.find(scope_.target_vmid);
+    if (present == inventory_.destination.guests.end()) return false;
+    const VmConfig config = parse_vm_config(present->second.config);
+    for (const GuestDisk& disk : guest_disks(config, inventory_.destination, true).replicated) {
+      const ImageState* image = find_image(inventory_.replica_images, disk.image);
+      const auto record = image != nullptr ? readable_record(*image).replica : std::nullopt;
+      if (!record || !record->promoted || !is_of(index, *record)) continue;
+      scope_.replicas[index] = disk.image;
+      scope_.volumes[index] = disk.storage + ":" + disk.image.spec.name;
+      return true;
+    }
+    return false;
   }
 
   void take_spare(std::size_t index) {
