@@ -149,7 +149,15 @@ class MemoryImageStore::Sink final : public DiffSink {
 /// Only looks for other clients.
 class MemoryImageStore::Hold final : public ImageHold {
  public:
-  Hold(MemoryImageStore& store, ImageSpec spec) : store_(store), spec_(std::move(spec)) {}
+  /// `id`: of the image, which is held already.
+  Hold(MemoryImageStore& store, ImageSpec spec, std::string id)
+      : store_(store), spec_(std::move(spec)), id_(std::move(id)) {}
+  ~Hold() override {
+    const std::lock_guard lock(store_.mutex_);
+    store_.held_.erase(id_);
+  }
+  Hold(const Hold&) = delete;
+  Hold& operator=(const Hold&) = delete;
 
   ImageState state() override {
     std::optional<ImageState> state = store_.find(spec_);
@@ -179,6 +187,7 @@ class MemoryImageStore::Hold final : public ImageHold {
  private:
   MemoryImageStore& store_;
   ImageSpec spec_;
+  std::string id_;
 };
 
 MemoryImageStore::MemoryImageStore(std::string fsid, std::uint64_t available_bytes)
@@ -377,8 +386,12 @@ std::unique_ptr<ImageHold> MemoryImageStore::hold(const ImageSpec& spec, std::st
   check_stop(stop);
   const std::lock_guard lock(mutex_);
   enter("hold");
-  require_unwatched(image(spec, "hold image"), spec, "hold image");
-  return std::make_unique<Hold>(*this, spec);
+  const StoredImage& stored = image(spec, "hold image");
+  require_unwatched(stored, spec, "hold image");
+  if (!held_.insert(stored.id).second) {
+    throw Error(ErrorCode::in_use, "hold image", to_string(spec), "another run holds it", true);
+  }
+  return std::make_unique<Hold>(*this, spec, stored.id);
 }
 
 void MemoryImageStore::roll_back(const ImageSpec& spec, const Snapshot& wanted, std::stop_token stop) {

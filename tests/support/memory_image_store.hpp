@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -130,6 +131,7 @@ class MemoryImageStore final : public ImageStore, public FastListing {
   const std::uint64_t available_bytes_;
   mutable std::mutex mutex_;
   std::map<ImageSpec, StoredImage> images_;
+  std::set<std::string> held_;  // ids of images that a run holds
   std::map<ImageSpec, std::chrono::seconds> trash_;
   std::map<std::string, std::int64_t> pools_;
   std::uint64_t next_image_ = 1;

@@ -2,7 +2,9 @@
 /// Leases in memory.
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -27,22 +29,19 @@ class MemoryLeases final : public Leases {
     const std::scoped_lock lock(mutex_);
     for (const LeasedImage& image : images) {
       if (const auto held = holders_.find(image.id); held != holders_.end()) {
-        throw Error(ErrorCode::locked, "lease image", to_string(image.image.spec), held->second, true);
+        throw Error(ErrorCode::locked, "lease image", to_string(image.image.spec), held->second.name, true);
       }
     }
-    std::vector<std::string> ids;
-    for (const LeasedImage& image : images) {
-      holders_[image.id] = "a run of this test";
-      ids.push_back(image.id);
-    }
-    lost_ = std::move(lost);
-    return std::make_unique<Held>(*this, std::move(ids));
+    const std::uint64_t number = ++last_;
+    for (const LeasedImage& image : images) holders_[image.id] = {"a run of this test", number};
+    lost_[number] = std::move(lost);
+    return std::make_unique<Held>(*this, number);
   }
 
   /// Another run has the image from now on, until it is given back.
   void occupy(const std::string& id, const std::string& holder) {
     const std::scoped_lock lock(mutex_);
-    holders_[id] = holder;
+    holders_[id] = {holder, 0};
   }
   void give_back(const std::string& id) {
     const std::scoped_lock lock(mutex_);
@@ -53,9 +52,24 @@ class MemoryLeases final : public Leases {
     std::function<void()> lost;
     {
       const std::scoped_lock lock(mutex_);
-      lost = std::exchange(lost_, nullptr);
+      if (!lost_.empty()) lost = std::move(lost_.extract(std::prev(lost_.end())).mapped());
     }
     if (lost) lost();
+  }
+  /// Every lease that is held runs out, as of a process that stands still: others may have it, and it is not told.
+  void run_out() {
+    const std::scoped_lock lock(mutex_);
+    holders_.clear();
+    run_out_ = std::exchange(lost_, {});
+  }
+  /// It goes on, and is told.
+  void tell_lost() {
+    std::map<std::uint64_t, std::function<void()>> lost;
+    {
+      const std::scoped_lock lock(mutex_);
+      lost = std::exchange(run_out_, {});
+    }
+    for (const auto& [number, tell] : lost) tell();
   }
   [[nodiscard]] std::size_t held() const {
     const std::scoped_lock lock(mutex_);
@@ -65,21 +79,34 @@ class MemoryLeases final : public Leases {
  private:
   class Held final : public Lease {
    public:
-    Held(MemoryLeases& leases, std::vector<std::string> ids) : leases_(leases), ids_(std::move(ids)) {}
-    ~Held() override {
-      for (const std::string& id : ids_) leases_.give_back(id);
-    }
+    Held(MemoryLeases& leases, std::uint64_t number) : leases_(leases), number_(number) {}
+    ~Held() override { leases_.end(number_); }
     Held(const Held&) = delete;
     Held& operator=(const Held&) = delete;
 
    private:
     MemoryLeases& leases_;
-    std::vector<std::string> ids_;
+    std::uint64_t number_;
   };
 
+  struct Holder {
+    std::string name;
+    std::uint64_t number = 0;  ///< of the lease; 0: it is no run of this test
+  };
+
+  /// What ran out is another's by now, and stays with it.
+  void end(std::uint64_t number) {
+    const std::scoped_lock lock(mutex_);
+    std::erase_if(holders_, [number](const auto& entry) { return entry.second.number == number; });
+    lost_.erase(number);
+    run_out_.erase(number);
+  }
+
   mutable std::mutex mutex_;
-  std::map<std::string, std::string> holders_;  // by image id
-  std::function<void()> lost_;
+  std::map<std::string, Holder> holders_;  // by image id
+  std::uint64_t last_ = 0;
+  std::map<std::uint64_t, std::function<void()>> lost_;     // by the lease's number
+  std::map<std::uint64_t, std::function<void()>> run_out_;  // of those that were not told yet
 };
 
 }  // namespace crossover::test
