@@ -85,7 +85,13 @@ class MemoryHypervisor::MemoryHold final : public ConfigHold {
 
   void release() override {
     released_ = true;
+    if (lost_) throw Error(ErrorCode::timeout, "hold configuration", subject_of(node_, vmid_), "nothing was heard");
     cluster_.write_config(node_, vmid_, held_, before_, {});
+  }
+
+  void lose() {
+    cluster_.write_config(node_, vmid_, held_, before_, {});
+    lost_ = true;
   }
 
  private:
@@ -94,6 +100,7 @@ class MemoryHypervisor::MemoryHold final : public ConfigHold {
   std::uint32_t vmid_;
   std::string before_;
   ConfigVersion held_;
+  bool lost_ = false;
   bool released_ = false;
 };
 
@@ -154,8 +161,10 @@ ConfigVersion MemoryHypervisor::write_config(const std::string& node, std::uint3
 
 std::unique_ptr<ConfigHold> MemoryHypervisor::hold_config(const std::string& node, std::uint32_t vmid,
                                                           const ConfigVersion& expected, const std::string& bytes) {
-  return std::make_unique<MemoryHold>(*this, node, vmid, expected.bytes,
-                                      write_config(node, vmid, expected, bytes, {}));
+  auto hold = std::make_unique<MemoryHold>(*this, node, vmid, expected.bytes,
+                                           write_config(node, vmid, expected, bytes, {}));
+  if (unheard.contains(vmid)) hold->lose();
+  return hold;
 }
 
 void MemoryHypervisor::write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes,

@@ -79,6 +79,8 @@ class MemoryHypervisor final : public Hypervisor, public GuestPower {
   /// Guests that somebody else paused or froze before.
   std::set<std::uint32_t> paused_by_others;
   std::set<std::uint32_t> frozen_by_others;
+  /// Guests of whose run their node hears nothing: what is held of their configuration is put back at once.
+  std::set<std::uint32_t> unheard;
   std::set<std::uint32_t> keep_running;  ///< guests that do not heed a request to shut down: only force ends them
   /// Guests that are off before PVE sees to it: what waits in [PENDING] goes on waiting.
   std::set<std::uint32_t> shut_themselves_down;

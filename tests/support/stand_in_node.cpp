@@ -58,7 +58,8 @@ std::vector<std::string> StandInNode::here(const std::vector<std::string>& argv)
   words.insert(words.end(), argv.begin(), argv.end());
   if (argv.front() != "perl" && argv.front() != "rm") return words;
   for (auto word = words.end() - static_cast<std::ptrdiff_t>(argv.size()); word != words.end(); ++word) {
-    for (const char* folder : {"/etc/pve", "/etc/network", "/sys/class/net", "/var/run/qemu-server"}) {
+    for (const char* folder : {"/etc/pve", "/etc/network", "/sys/class/net", "/var/run/qemu-server",
+                               "/var/lock/qemu-server"}) {
       replace_all(*word, folder, root_.string() + folder);
     }
   }

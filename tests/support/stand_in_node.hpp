@@ -15,7 +15,7 @@
 namespace crossover::test {
 
 /// The node pve1, without a cluster. What its commands and the library's scripts would read and write below
-/// /etc/pve, /etc/network, /sys/class/net and /var/run/qemu-server is below a folder of its own, which is removed
+/// /etc/pve, /etc/network, /sys/class/net, /var/run/qemu-server and /var/lock/qemu-server is below a folder of its own, which is removed
 /// in the end.
 class StandInNode final : public Shell {
  public:

@@ -76,7 +76,15 @@ SourceLock::~SourceLock() {
 
 void SourceLock::release() {
   const std::unique_ptr<ConfigHold> hold = std::move(hold_);
-  hold->release();
+  try {
+    hold->release();
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::timeout) throw;
+    throw Error(ErrorCode::timeout, "keep lock", fmt::format("VM {} on {}", vmid_, node_),
+                error.cause() +
+                    "; the guest was not locked any more, so somebody else may have changed it, or begun to back "
+                    "it up, before this run was done with it");
+  }
 }
 
 }  // namespace crossover

@@ -18,7 +18,7 @@ ConfigVersion wait_until_unlocked(const Ports& ports, const std::string& node, s
 
 /// `lock: backup` on the source guest. It is taken only if there is no lock, and released only while the
 /// configuration is exactly what taking it wrote: otherwise somebody else has taken over. It does not outlive the
-/// process that took it.
+/// process that took it, and is lost to one that is stopped for too long.
 class SourceLock {
  public:
   /// Waits for another's lock as wait_until_unlocked() does, then takes it.
@@ -29,7 +29,7 @@ class SourceLock {
   SourceLock& operator=(const SourceLock&) = delete;
 
   /// Puts the configuration back as it was, in several attempts. ErrorCode::conflict if somebody changed it: the
-  /// lock then stays for them.
+  /// lock then stays for them. ErrorCode::timeout if the lock was lost before.
   void release();
 
  private:

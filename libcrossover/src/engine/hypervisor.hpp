@@ -30,8 +30,9 @@ enum class HoldWay {
   pause    ///< it does not run; its file systems are as after a power cut, all of its disks of one moment
 };
 
-/// A guest that is frozen or paused. Whatever happens to this object or to its process, the guest goes on: it is
-/// held by a process on the guest's node that lets it go when its input ends or its deadline passes.
+/// A guest that is frozen or paused. Whatever happens to this object, to its process or to its host, the guest goes
+/// on: it is held by a process on the guest's node that lets it go when its input ends, when it hears nothing for
+/// too long, or when its deadline passes.
 class GuestHold {
  public:
   virtual ~GuestHold() = default;
@@ -40,18 +41,19 @@ class GuestHold {
   [[nodiscard]] virtual const std::string& already() const = 0;
   /// Lets the guest go on and waits until it says that it does. Returns how long it was held, at most. Otherwise
   /// what was done meanwhile may not have been done while it was held: ErrorCode::timeout if the deadline had
-  /// passed before, ErrorCode::conflict if somebody else let it go on, ErrorCode::command if it does not say that
-  /// it goes on.
+  /// passed before or nothing was heard of this process for too long, ErrorCode::conflict if somebody else let it
+  /// go on, ErrorCode::command if it does not say that it goes on.
   virtual std::chrono::milliseconds release() = 0;
 };
 
-/// A configuration that is another one for a while. Whatever happens to this object or to its process, the former
-/// one comes back: a process on the guest's node puts it back when its input ends, unless somebody changed it
-/// meanwhile.
+/// A configuration that is another one for a while. Whatever happens to this object, to its process or to its
+/// host, the former one comes back: a process on the guest's node puts it back when its input ends or it hears
+/// nothing for too long, unless somebody changed it meanwhile.
 class ConfigHold {
  public:
   virtual ~ConfigHold() = default;
   /// Puts the former configuration back. ErrorCode::conflict if somebody changed it: what they wrote stays.
+  /// ErrorCode::timeout if it was put back before, because nothing was heard of this process for too long.
   virtual void release() = 0;
 };
 

@@ -5,8 +5,11 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <condition_variable>
 #include <future>
+#include <mutex>
 #include <span>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -100,8 +103,9 @@ std::string pid_path(std::uint32_t vmid) {
   return fmt::format("/var/run/qemu-server/{}.pid", vmid);
 }
 
-/// A script that does something to a guest, says so in lines, and takes it back when its input ends. It is started
-/// without a stop token: cancelling has to wait until it has taken back what it did.
+/// A script that does something to a guest, says so in lines, and takes it back when its input ends or the beats
+/// that it was promised do not come. It is started without a stop token: cancelling has to wait until it has taken
+/// back what it did.
 class Undoing {
  public:
   Undoing(std::unique_ptr<Process> process, std::string operation, std::string subject)
@@ -129,8 +133,23 @@ class Undoing {
     return take_answer(buffered_);
   }
 
+  /// Tells it every `interval` that somebody is there, until take_back(): in between nothing else uses it.
+  void beat(milliseconds interval) {
+    beating_ = std::jthread([this, interval](const std::stop_token& ending) {
+      std::mutex mutex;
+      std::condition_variable_any never;
+      std::unique_lock lock(mutex);
+      const auto ends = [&ending] { return ending.stop_requested(); };
+      try {
+        while (!never.wait_for(lock, ending, interval, ends)) write("beat\n");
+      } catch (...) {  // NOLINT(bugprone-empty-catch): why it takes no more is in what it said
+      }
+    });
+  }
+
   /// Ends its input and waits for what it says to that.
   std::pair<std::string, std::string> take_back() {
+    beating_ = {};
     process_->close_input();
     const auto said = answer();
     process_.reset();
@@ -142,7 +161,18 @@ class Undoing {
   std::string operation_;
   std::string subject_;
   std::string buffered_;
+  std::jthread beating_;  // last: it uses everything above
 };
+
+std::string in_seconds(milliseconds duration) {
+  return fmt::format("{:.3f}", std::chrono::duration<double>(duration).count());
+}
+
+/// Why a script let go by itself.
+std::string nothing_heard(const HoldBeat& beat) {
+  return fmt::format("nothing was heard of this run for {} s",
+                     std::chrono::duration_cast<seconds>(beat.silence).count());
+}
 
 /// What the words of scripts/hold_guest.pl mean for one way to hold a guest.
 struct HoldWords {
@@ -163,9 +193,11 @@ constexpr HoldWords words_of(HoldWay way) {
 /// The far end of scripts/hold_guest.pl.
 class NodeGuestHold final : public GuestHold {
  public:
-  NodeGuestHold(std::unique_ptr<Process> process, HoldWay way, std::uint32_t vmid, const std::string& node)
+  NodeGuestHold(std::unique_ptr<Process> process, HoldWay way, std::uint32_t vmid, const std::string& node,
+                const HoldBeat& beat)
       : script_(std::move(process), words_of(way).operation, subject_of(node, vmid)),
         words_(words_of(way)),
+        beat_(beat),
         vmid_(vmid) {}
 
   ~NodeGuestHold() override {
@@ -181,10 +213,9 @@ class NodeGuestHold final : public GuestHold {
   /// Waits until the guest is held.
   void take(milliseconds deadline) {
     const auto [word, rest] = script_.answer();
-    if (word == "held") return;
-    if (word == "already") {
+    if (word == "held" || word == "already") {
       already_ = rest;
-      return;
+      return script_.beat(beat_.interval);
     }
     if (word == "refused") throw error(ErrorCode::unsupported, rest);
     if (word == "late") {
@@ -201,10 +232,11 @@ class NodeGuestHold final : public GuestHold {
     double held = 0;
     std::from_chars(rest.data(), rest.data() + rest.size(), held);
     if (word == "released") return milliseconds(static_cast<std::int64_t>(held * 1000));
-    if (word == "expired") {
+    if (word == "expired" || word == "silent") {
       throw error(ErrorCode::timeout,
-                  fmt::format("the guest was {} after {:.1f} s because the freeze timeout had passed",
-                              already_.empty() ? words_.released : "let go", held));
+                  fmt::format("the guest was {} after {:.1f} s because {}",
+                              already_.empty() ? words_.released : "let go", held,
+                              word == "expired" ? "the freeze timeout had passed" : nothing_heard(beat_)));
     }
     if (word == "lost") throw error(ErrorCode::conflict, fmt::format("it did not stay {}: {}", words_.held, rest));
     throw not_ended(word, rest, ErrorCode::command);
@@ -224,6 +256,7 @@ class NodeGuestHold final : public GuestHold {
 
   Undoing script_;
   HoldWords words_;
+  HoldBeat beat_;
   std::uint32_t vmid_;
   std::string already_;
 };
@@ -270,8 +303,8 @@ std::int64_t written_time(const std::pair<std::string, std::string>& answer, con
 /// The far end of scripts/replace_file.pl with HOLD.
 class NodeConfigHold final : public ConfigHold {
  public:
-  NodeConfigHold(std::unique_ptr<Process> process, std::string subject)
-      : script_(std::move(process), "write configuration", std::move(subject)) {}
+  NodeConfigHold(std::unique_ptr<Process> process, std::string subject, const HoldBeat& beat)
+      : script_(std::move(process), "write configuration", std::move(subject)), beat_(beat) {}
 
   ~NodeConfigHold() override {
     try {
@@ -289,21 +322,28 @@ class NodeConfigHold final : public ConfigHold {
       held_ = false;
       throw;
     }
+    script_.beat(beat_.interval);
   }
 
   void release() override {
-    const auto said = script_.take_back();
-    if (std::exchange(held_, false)) (void)written_time(said, script_.subject(), false);
+    auto said = script_.take_back();
+    if (!std::exchange(held_, false)) return;
+    const bool silent = said.first == "silent";
+    if (silent) said = take_answer(said.second);
+    (void)written_time(said, script_.subject(), false);
+    if (silent) throw Error(ErrorCode::timeout, "hold configuration", script_.subject(), nothing_heard(beat_));
   }
 
  private:
   Undoing script_;
+  HoldBeat beat_;
   bool held_ = true;
 };
 
 }  // namespace
 
-PveCluster::PveCluster(Shell& entry, OpenShell open_shell) : entry_(entry), open_shell_(std::move(open_shell)) {}
+PveCluster::PveCluster(Shell& entry, OpenShell open_shell, HoldBeat beat)
+    : entry_(entry), open_shell_(std::move(open_shell)), beat_(beat) {}
 
 std::map<std::uint32_t, std::string> PveCluster::look_for_nodes(const std::stop_token& stop) {
   const CommandResult result = entry_.run(perl(scripts::survey, {"nodes"}), "", file_limit, stop);
@@ -416,9 +456,9 @@ std::unique_ptr<ConfigHold> PveCluster::hold_config(const std::string& node, std
       perl(scripts::replace_file,
            {flock_path(vmid), config_path(node, vmid), expectation(expected),
             std::to_string(expected.bytes.size()), std::to_string(flock_wait_seconds),
-            std::to_string(bytes.size())}),
+            std::to_string(bytes.size()), in_seconds(beat_.silence)}),
       {});
-  auto hold = std::make_unique<NodeConfigHold>(std::move(process), subject_of(node, vmid));
+  auto hold = std::make_unique<NodeConfigHold>(std::move(process), subject_of(node, vmid), beat_);
   hold->take(expected.bytes + bytes);
   return hold;
 }
@@ -442,11 +482,10 @@ std::unique_ptr<GuestHold> PveCluster::hold_guest(HoldWay way, const std::string
   Shell& there = shell(node, stop);
   if (stop.stop_requested()) throw Cancelled{};
   // The script's own deadline bounds the wait of whoever is cancelled meanwhile.
-  auto process =
-      there.start(perl(scripts::hold_guest, {words_of(way).way, std::to_string(vmid),
-                                             fmt::format("{:.3f}", static_cast<double>(deadline.count()) / 1000)}),
-                  {});
-  auto hold = std::make_unique<NodeGuestHold>(std::move(process), way, vmid, node);
+  auto process = there.start(perl(scripts::hold_guest, {words_of(way).way, std::to_string(vmid),
+                                                        in_seconds(deadline), in_seconds(beat_.silence)}),
+                             {});
+  auto hold = std::make_unique<NodeGuestHold>(std::move(process), way, vmid, node, beat_);
   hold->take(deadline);
   return hold;
 }

@@ -2,6 +2,7 @@
 /// A Proxmox VE cluster behind shells on its nodes.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -12,6 +13,14 @@
 
 namespace crossover {
 
+/// How whoever has a guest or a configuration held says that it is there.
+struct HoldBeat {
+  std::chrono::milliseconds interval = std::chrono::seconds(5);
+  /// So long without a beat, as the node counts it, and what is held is let go of: the host of whoever wanted it
+  /// may have lost its power, and then nothing else would say so for hours.
+  std::chrono::milliseconds silence = std::chrono::seconds(30);
+};
+
 /// Drives Proxmox VE through commands on its nodes, as root. What is asked of a guest runs on the node that owns
 /// it, because PVE's commands and locks are local to a node.
 class PveCluster final : public Hypervisor, public GuestPower {
@@ -20,7 +29,7 @@ class PveCluster final : public Hypervisor, public GuestPower {
   using OpenShell = std::function<std::unique_ptr<Shell>(const NodeState&)>;
 
   /// `entry` leads to the node the cluster is entered by and has to outlive this object.
-  PveCluster(Shell& entry, OpenShell open_shell);
+  PveCluster(Shell& entry, OpenShell open_shell, HoldBeat beat = {});
 
   ClusterInventory survey(const SurveyScope& scope, std::stop_token stop) override;
   std::optional<ConfigVersion> read_config(const std::string& node, std::uint32_t vmid,
@@ -56,6 +65,7 @@ class PveCluster final : public Hypervisor, public GuestPower {
 
   Shell& entry_;
   OpenShell open_shell_;
+  HoldBeat beat_;
   std::mutex mutex_;  // guards what follows
   std::string entry_node_;
   std::map<std::string, NodeState> nodes_;

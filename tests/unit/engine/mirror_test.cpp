@@ -583,6 +583,29 @@ TEST_CASE("the source's lock") {
     REQUIRE(only(report).warnings.size() == 1);
     CHECK(contains(only(report).warnings.front(), "changed"));
   }
+  SUBCASE("a run that loses it goes on with a warning, and leaves what came after it alone") {
+    clusters.source.unheard.insert(100);
+    const std::string theirs = with_lock(config, "snapshot");
+    for (const bool keep : {false, true}) {
+      clusters.options.keep_source_lock = keep;
+      clusters.source.set_config(100, config);
+      clusters.events.at = [&](const Event& event) {
+        if (event.kind == EventKind::source_locked) clusters.source.set_config(100, theirs);
+      };
+      const MirrorReport report = clusters.run();
+      CHECK_MESSAGE(only(report).outcome == Outcome::ok, only(report).error);
+      REQUIRE(only(report).warnings.size() == 1);
+      const std::string& warning = only(report).warnings.front();
+      CHECK_MESSAGE(contains(warning, "VM 100 on e1: nothing was heard; the guest was not locked any more"),
+                    warning);
+      CHECK(clusters.source.config(100) == theirs);
+      const std::vector<std::string> kinds = clusters.events.kinds();
+      CHECK(std::find(kinds.begin(), kinds.end(), "source_unlocked") == kinds.end());
+      clusters.events.at = {};
+      clusters.events.events.clear();
+      clusters.clock.time += minutes(1);
+    }
+  }
   SUBCASE("none is taken with --nolock, and somebody's does not matter") {
     clusters.source.set_config(100, held);
     clusters.options.no_lock = true;

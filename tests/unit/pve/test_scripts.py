@@ -8,6 +8,7 @@ is the lab's, with a guest that only answers. The test runs in a mount namespace
 import fcntl
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -31,6 +32,49 @@ PRIVATE = os.environ.get("CROSSOVER_PRIVATE_RUN") == "1"
 def perl(script, *arguments, **options):
     return subprocess.Popen(["perl", SCRIPTS / f"{script}.pl", *map(str, arguments)], stdin=subprocess.PIPE,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+class Clock:
+    """What a script takes for its clock: it stands where the test sets it."""
+
+    def __init__(self, folder):
+        self.file, self.looks = folder / "clock", folder / "looks"
+        self.looks.touch()
+        self.set(0)
+
+    def set(self, seconds):
+        new = self.file.with_suffix(".new")
+        new.write_text(f"{seconds}\n")
+        new.rename(self.file)
+
+    def perl(self, script, *arguments, **options):
+        real = "return clock_gettime(CLOCK_MONOTONIC)"
+        text = (SCRIPTS / f"{script}.pl").read_text()
+        assert text.count(real) == 1
+        fake = (f"open my $looks, '>>', '{self.looks}';"
+                "syswrite $looks, 'x' if ((caller 1)[3] // '') eq 'main::wait_for_end'; close $looks;"
+                f"open my $clock, '<', '{self.file}'; return 0 + <$clock>")
+        return subprocess.Popen(["perl", "-e", text.replace(real, fake), "--", *map(str, arguments)], stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+    def wait_for_looks(self, process, count):
+        until = time.monotonic() + 20
+        while self.looks.stat().st_size < count:
+            assert time.monotonic() < until and process.poll() is None
+            time.sleep(0.01)
+
+    def begin(self, process):
+        """Returns once the script has begun to wait: with a look for the last beat, and one for how long it may wait."""
+        self.wait_for_looks(process, 2)
+
+    def go_on(self, process, seconds, said=b"beat\n"):
+        """Sets the clock, says something, and returns once the script has taken in both, and looked as above."""
+        self.begin(process)
+        self.set(seconds)
+        before = self.looks.stat().st_size
+        process.stdin.write(said)
+        process.stdin.flush()
+        self.wait_for_looks(process, before + 2)
 
 
 def finish(process, data=b""):
@@ -109,8 +153,8 @@ def agent():
         one.close()
 
 
-def freeze(seconds=30, vmid=100, **options):
-    return perl("hold_guest", "freeze", vmid, seconds, **options)
+def freeze(seconds=30, vmid=100, silence=30, **options):
+    return perl("hold_guest", "freeze", vmid, seconds, silence, **options)
 
 
 def held(process):
@@ -143,6 +187,39 @@ def test_the_deadline_thaws_and_says_so(agent):
     said = process.stdout.readline()
     assert said.startswith(b"expired ") and 0.2 <= float(said.split()[1]) < 5
     assert not guest.frozen
+
+
+def test_a_freeze_lasts_from_beat_to_beat_and_goes_on_without_one(agent, tmp_path):
+    guest, clock = agent(), Clock(tmp_path)
+    process = held(clock.perl("hold_guest", "freeze", 100, 3600, 30))
+    for seconds in (20, 40, 60):
+        clock.go_on(process, seconds)
+        assert guest.frozen
+    clock.go_on(process, 89, b"be")
+    clock.go_on(process, 118, b"at\nbeat\n")
+    assert guest.frozen
+    clock.set(148)
+    assert process.stdout.readline() == b"silent 148.000\n"
+    assert process.wait(10) == 0 and not guest.frozen
+
+
+def test_beats_do_not_make_a_freeze_longer(agent, tmp_path):
+    guest, clock = agent(), Clock(tmp_path)
+    process = held(clock.perl("hold_guest", "freeze", 100, 50, 30))
+    clock.go_on(process, 25)
+    clock.go_on(process, 49)
+    clock.set(50)
+    assert process.stdout.readline() == b"expired 50.000\n"
+    assert process.wait(10) == 0 and not guest.frozen
+
+
+def test_a_line_that_is_no_beat_thaws(agent):
+    guest = agent()
+    process = held(freeze())
+    process.stdin.write(b"beat\nbeat\nend\n")
+    process.stdin.flush()
+    assert process.stdout.readline().startswith(b"released ")
+    assert process.wait(10) == 0 and not guest.frozen
 
 
 def test_nobody_reading_does_not_keep_it_frozen(agent):
@@ -238,7 +315,7 @@ def test_a_guest_that_stays_frozen_is_told_of_and_thawed_later(agent):
     hasty = "s/return clock_gettime\\(CLOCK_MONOTONIC\\)/return 100 * clock_gettime(CLOCK_MONOTONIC)/"
     script = subprocess.run(["sed", "-E", hasty, SCRIPTS / "hold_guest.pl"], check=True, capture_output=True, text=True).stdout
     assert "100 * clock_gettime" in script
-    process = held(subprocess.Popen(["perl", "-e", script, "--", "freeze", "100", "3000"], stdin=subprocess.PIPE,
+    process = held(subprocess.Popen(["perl", "-e", script, "--", "freeze", "100", "3000", "3000"], stdin=subprocess.PIPE,
                                     stdout=subprocess.PIPE))
     assert finish(process).startswith(b"stuck ")
     assert guest.frozen
@@ -247,6 +324,26 @@ def test_a_guest_that_stays_frozen_is_told_of_and_thawed_later(agent):
     while guest.frozen:
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+def test_a_qemu_that_is_gone_is_not_thawed_any_more_though_its_number_is_in_use(agent):
+    agent({"fsfreeze-thaw": lambda _: error("the thaw hook failed"), "fsfreeze-status": lambda guest: {
+        "return": "frozen" if guest.frozen else "thawed"}})
+    qemu = subprocess.Popen(["sleep", "1000"])
+    (SOCKETS / "100.pid").write_text(f"{qemu.pid}\n")
+    hasty = (SCRIPTS / "hold_guest.pl").read_text().replace("return clock_gettime", "return 100 * clock_gettime")
+    # As long as a process of the script is there, it has this open.
+    alive, theirs = os.pipe()
+    process = held(subprocess.Popen(["perl", "-e", hasty, "--", "freeze", "100", "3000", "3000"], stdin=subprocess.PIPE,
+                                    stdout=subprocess.PIPE, pass_fds=[theirs]))
+    os.close(theirs)
+    assert finish(process).startswith(b"stuck ")
+    assert not select.select([alive], [], [], 1.5)[0], "it goes on trying"
+    (SOCKETS / "100.pid").write_text(f"{os.getpid()}\n")
+    qemu.kill()
+    qemu.wait()
+    assert select.select([alive], [], [], 20)[0]
+    os.close(alive)
 
 
 @pytest.mark.parametrize("reply, said", [({"return": 0}, b"lost somebody else thawed it\n"), (
@@ -274,7 +371,7 @@ def pve(tmp_path):
 
 
 def hold_by_qm(pve, way, seconds=60):
-    return perl("hold_guest", way, 100, seconds, env={**pve.environment(), "PATH": pve.path})
+    return perl("hold_guest", way, 100, seconds, 30, env={**pve.environment(), "PATH": pve.path})
 
 
 def fsfreeze_status(pve):
@@ -347,6 +444,25 @@ def test_a_guest_is_paused_until_it_is_let_go(pve, end):
     assert process.wait(10) == 0 and state(pve) == "running"
 
 
+def test_a_paused_guest_goes_on_without_a_beat(pve, tmp_path):
+    clock = Clock(tmp_path)
+    environment = {**pve.environment(), "PATH": pve.path}
+    process = held(clock.perl("hold_guest", "pause", 100, 3600, 30, env=environment))
+    clock.go_on(process, 20)
+    assert state(pve) == "paused"
+    clock.set(50)
+    assert process.stdout.readline() == b"silent 50.000\n"
+    assert process.wait(10) == 0 and state(pve) == "running"
+    pve.good("qm suspend 100")
+    clock.looks.write_bytes(b"")
+    process = clock.perl("hold_guest", "pause", 100, 3600, 30, env=environment)
+    assert process.stdout.readline() == b"already paused\n"
+    clock.begin(process)
+    clock.set(80)
+    assert process.stdout.readline() == b"silent 0\n"
+    assert process.wait(10) == 0 and state(pve) == "paused"
+
+
 def test_a_guest_that_somebody_else_paused_is_not_resumed(pve):
     pve.good("qm suspend 100")
     process = hold_by_qm(pve, "pause")
@@ -395,7 +511,7 @@ def test_resuming_is_tried_until_qm_status_says_so(pve, tmp_path):
 def test_a_signal_to_the_whole_group_does_not_keep_it_paused(pve, tmp_path):
     """Here a run that ends signals the script's group: qm, in the middle of pausing the guest, must not be cut."""
     qm_that(pve, tmp_path, f'if [ "$1" = suspend ]; then touch {tmp_path}/begun; sleep 1; fi')
-    process = perl("hold_guest", "pause", 100, 60, env={**pve.environment(), "PATH": pve.path}, start_new_session=True)
+    process = perl("hold_guest", "pause", 100, 60, 30, env={**pve.environment(), "PATH": pve.path}, start_new_session=True)
     until = time.monotonic() + 20
     while not (tmp_path / "begun").exists():
         assert time.monotonic() < until
@@ -497,15 +613,15 @@ def test_a_file_is_read_with_its_time(tmp_path):
     assert finish(perl("read_file", path)) == f"present {mtime(path)}\n".encode()
 
 
-def hold(path, old, new, lock="-", wait=0):
-    process = perl("replace_file", lock, path, "bytes", len(old), wait, len(new))
+def hold(path, old, new, lock="-", wait=0, run=perl):
+    process = run("replace_file", lock, path, "bytes", len(old), wait, len(new), 30)
     process.stdin.write(old + new)
     process.stdin.flush()
     return process, process.stdout.readline()
 
 
-@pytest.mark.parametrize("end", ["input", signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_file_is_held_until_input_ends_or_a_signal_comes(tmp_path, end):
+@pytest.mark.parametrize("end", ["input", "line", signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_file_is_held_until_it_is_let_go(tmp_path, end):
     path = tmp_path / "100.conf"
     path.write_bytes(b"name: x\n")
     process, said = hold(path, b"name: x\n", b"lock: backup\nname: x\n", tmp_path / "lock", 1)
@@ -513,10 +629,36 @@ def test_a_file_is_held_until_input_ends_or_a_signal_comes(tmp_path, end):
     assert path.read_bytes() == b"lock: backup\nname: x\n"
     if end == "input":
         process.stdin.close()
+    elif end == "line":
+        process.stdin.write(b"beat\nend\n")
+        process.stdin.flush()
     else:
         process.send_signal(end)
     assert process.stdout.read().startswith(b"written ")
     assert process.wait(30) == 0 and path.read_bytes() == b"name: x\n"
+
+
+def test_a_file_is_held_from_beat_to_beat_and_put_back_without_one(tmp_path):
+    path, clock = tmp_path / "100.conf", Clock(tmp_path)
+    path.write_bytes(b"a")
+    process, _ = hold(path, b"a", b"b", tmp_path / "lock", 1, clock.perl)
+    for seconds in (20, 40, 60):
+        clock.go_on(process, seconds)
+        assert path.read_bytes() == b"b"
+    clock.set(90)
+    assert process.stdout.read().startswith(b"silent written ")
+    assert process.wait(10) == 0 and path.read_bytes() == b"a"
+
+
+def test_without_a_beat_what_somebody_changed_stays_as_it_is(tmp_path):
+    path, clock = tmp_path / "100.conf", Clock(tmp_path)
+    path.write_bytes(b"a")
+    process, _ = hold(path, b"a", b"b", run=clock.perl)
+    path.write_bytes(b"c")
+    clock.begin(process)
+    clock.set(30)
+    assert process.stdout.read() == b"silent changed\n"
+    assert process.wait(10) == 0 and path.read_bytes() == b"c"
 
 
 def test_a_held_file_that_somebody_changed_stays_as_it_is(tmp_path):

@@ -1,6 +1,7 @@
-# hold_guest.pl freeze|pause VMID SECONDS: keeps a running guest from writing, waits, and lets it go on. It runs on the
-# guest's node so that nothing that happens elsewhere can leave the guest frozen or paused: it lets go when its input
-# ends, when it is told to by a line, when a signal ends it, and at the latest when SECONDS have passed.
+# hold_guest.pl freeze|pause VMID SECONDS SILENCE: keeps a running guest from writing, waits, and lets it go on. It runs on
+# the guest's node so that nothing that happens elsewhere can leave the guest frozen or paused: it lets go when its input
+# ends or has a line other than "beat", when it has had no "beat" for SILENCE seconds (the input of a host that lost its
+# power does not end for hours), when a signal ends it, and at the latest when SECONDS have passed.
 #
 # It first prints one of
 #   held              it is frozen or paused now
@@ -10,9 +11,10 @@
 # and after "held" or "already"
 #   released SECONDS  how long it was held, at most
 #   expired SECONDS   the same; the time had run out
+#   silent SECONDS    the same; there was no beat for too long
 #   lost TEXT         somebody else let it go on before
 # or, instead of any of these, "stuck TEXT" if the guest does not confirm that it goes on. It then goes on trying, as
-# long as the guest is there.
+# long as the guest's QEMU is there.
 #
 # To freeze it talks to the agent's own socket as PVE does, one connection per command, so that `qm guest cmd` is not kept
 # waiting; where the socket cannot be opened, `qm guest cmd` does it.
@@ -21,11 +23,12 @@ use warnings;
 use Errno;
 use IO::Handle;
 use IO::Select;
+use List::Util qw(max min);
 use POSIX ();
 use Socket;
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC sleep);
 
-my ($way, $vmid, $seconds) = @ARGV;
+my ($way, $vmid, $seconds, $silence) = @ARGV;
 my $socket_path = "/var/run/qemu-server/$vmid.qga";
 $| = 1;
 $SIG{PIPE} = 'IGNORE';
@@ -135,6 +138,7 @@ sub ask {
 
 sub value { my ($answer) = @_; return $answer && $answer->{value} // '' }
 
+my $deadline;
 my $frozen = 0;    # file systems
 my $lost;          # who else let the guest go on
 my $released;      # when it went on
@@ -184,16 +188,45 @@ sub let_go {
     exit 0;
 }
 
-sub is_there {
-    open my $file, '<', "/var/run/qemu-server/$vmid.pid" or return 0;
-    my $pid = <$file> // '';
-    return $pid =~ /^(\d+)/ && -e "/proc/$1";
+# What is open below /proc stays that process's when its number becomes another's, and cannot be read once it has ended.
+my $qemu = open_qemu();
+
+sub open_qemu {
+    open my $file, '<', "/var/run/qemu-server/$vmid.pid" or return undef;
+    my ($pid) = (<$file> // '') =~ /^(\d+)/ or return undef;
+    open my $stat, '<', "/proc/$pid/stat" or return undef;
+    return $stat;
+}
+
+sub is_there { return $qemu && sysseek($qemu, 0, 0) && sysread $qemu, my $stat, 1 }
+
+# Waits until the guest is to be let go of, and returns why.
+sub wait_for_end {
+    my $input = IO::Select->new(\*STDIN);
+    my $heard = now;
+    my $line = '';
+    until ($told_to_end) {
+        my $now = now;
+        return 'expired' if $now >= $deadline;
+        my $patience = max(0, $heard + $silence - $now);
+        # A signal between the question above and the wait must not be waited out.
+        if ($input->can_read(min(1, $patience, $deadline - $now))) {
+            my $count = sysread STDIN, $line, 4096, length $line;
+            next if !defined $count && $!{EINTR};
+            last if !$count;
+            $heard = now;
+            $line =~ s/\A(?:beat\n)+//;
+            last if $line =~ /\n/;
+        } elsif (!$patience) {
+            return 'silent';
+        }
+    }
+    return 'released';
 }
 
 sub end { print "@_\n"; exit 0 }
 
 my $begin;
-my $deadline;
 my $already;
 
 if ($way eq 'freeze') {
@@ -231,19 +264,12 @@ if ($way eq 'freeze') {
 }
 print defined $already ? "already $already\n" : "held\n";
 
-my $input = IO::Select->new(\*STDIN);
-my $expired = 0;
-until ($told_to_end) {
-    my $left = $deadline - now;
-    if ($left <= 0) { $expired = 1; last }
-    # A signal between the question above and the wait must not be waited out.
-    last if $input->can_read($left < 1 ? $left : 1);
-}
+my $why = wait_for_end();
 if (defined $already) {
     my $state = state_of_guest() // end("lost $failure");
     end("lost it was $already and is $state now") if $state ne $already;
-    end($expired ? 'expired 0' : 'released 0');
+    end("$why 0");
 }
 let_go() || exit 0;
 end("lost $lost") if defined $lost;
-end(sprintf '%s %.3f', $expired ? 'expired' : 'released', $released - $begin);
+end(sprintf '%s %.3f', $why, $released - $begin);
