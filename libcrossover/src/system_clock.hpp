@@ -16,6 +16,8 @@ class SystemClock final : public Clock {
     return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
   }
 
+  std::chrono::steady_clock::time_point steady() override { return std::chrono::steady_clock::now(); }
+
   void wait(std::chrono::milliseconds duration, std::stop_token stop) override {
     std::mutex mutex;
     std::condition_variable_any woken;

@@ -48,6 +48,7 @@ std::string dump_of(const MemoryImageStore& const_store) {
 void ManualClock::wait(std::chrono::milliseconds duration, std::stop_token stop) {
   if (stop.stop_requested()) throw Cancelled{};
   time += duration;
+  passed += duration;
   waits.push_back(duration);
   if (on_wait) on_wait();
 }

@@ -31,10 +31,12 @@ namespace crossover::test {
 class ManualClock final : public Clock {
  public:
   std::chrono::sys_seconds now() override { return std::chrono::floor<std::chrono::seconds>(time); }
+  std::chrono::steady_clock::time_point steady() override { return passed; }
   void wait(std::chrono::milliseconds duration, std::stop_token stop) override;
 
   std::chrono::sys_time<std::chrono::milliseconds> time =
       std::chrono::sys_days(std::chrono::year(2026) / 11 / 23) + std::chrono::hours(12);
+  std::chrono::steady_clock::time_point passed;  ///< by waiting alone
   std::vector<std::chrono::milliseconds> waits;
   std::function<void()> on_wait;  ///< called in each wait, if it is set
 };

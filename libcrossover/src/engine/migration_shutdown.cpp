@@ -82,9 +82,9 @@ DownGuest take_down(MigrationWork& work, const std::stop_token& stop) {
 
 void wait_until_decided(MigrationWork& work) {
   constexpr std::chrono::seconds interval{1};
-  const auto deadline = work.ports.clock.now() + work.request.shutdown_timeout;
+  const auto deadline = work.ports.clock.steady() + work.request.shutdown_timeout;
   while (work.ports.source.power.power(work.plan.source_node, work.vmid, {}) != Power::stopped) {
-    if (work.ports.clock.now() >= deadline) return work.note(may_go_down);
+    if (work.ports.clock.steady() >= deadline) return work.note(may_go_down);
     work.ports.clock.wait(interval, {});
   }
 }

@@ -62,7 +62,7 @@ Suspension MigrationSource::settle(MigrationRecord& record, const std::stop_toke
   constexpr std::chrono::hours longest{1};
   constexpr std::chrono::seconds interval{1};
   bool told = false;
-  for (const auto deadline = ports_.clock.now() + longest; ports_.clock.now() < deadline;
+  for (const auto deadline = ports_.clock.steady() + longest; ports_.clock.steady() < deadline;
        ports_.clock.wait(interval, stop)) {
     const ConfigVersion now = read(stop);
     const std::string lock = parse_vm_config(now.bytes).get("lock").value_or("");

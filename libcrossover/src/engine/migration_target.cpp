@@ -97,8 +97,8 @@ bool MigrationTarget::start(const std::stop_token& stop) {
   wait_until_running(power, ports_.clock, node_, vmid_, stop);
   if (!has_guest_agent(parse_vm_config(read(stop).bytes))) return true;
   constexpr std::chrono::milliseconds interval{250};
-  for (const auto deadline = ports_.clock.now() + longest_wait_for_agent; !agent_answers(stop);) {
-    if (ports_.clock.now() >= deadline) return false;
+  for (const auto deadline = ports_.clock.steady() + longest_wait_for_agent; !agent_answers(stop);) {
+    if (ports_.clock.steady() >= deadline) return false;
     ports_.clock.wait(interval, stop);
   }
   return true;
@@ -111,10 +111,10 @@ bool MigrationTarget::has_state() {
 void MigrationTarget::wait_until_resumed(const std::stop_token& stop) {
   constexpr std::chrono::hours longest{1};
   constexpr std::chrono::seconds interval{1};
-  for (const auto deadline = ports_.clock.now() + longest; state_; ports_.clock.wait(interval, stop)) {
+  for (const auto deadline = ports_.clock.steady() + longest; state_; ports_.clock.wait(interval, stop)) {
     const auto saved = saved_state(read(stop).bytes);
     if (!saved || saved->volume != state_->volume) return;
-    if (ports_.destination.power.power(node_, vmid_, stop) == Power::stopped || ports_.clock.now() >= deadline) {
+    if (ports_.destination.power.power(node_, vmid_, stop) == Power::stopped || ports_.clock.steady() >= deadline) {
       throw Error(ErrorCode::command, "resume", subject(), "it did not go on from its memory");
     }
   }

@@ -16,7 +16,10 @@ namespace crossover {
 class Clock {
  public:
   virtual ~Clock() = default;
+  /// The time of day, which somebody may set.
   virtual std::chrono::sys_seconds now() = 0;
+  /// Time that only passes: what a deadline is measured by.
+  virtual std::chrono::steady_clock::time_point steady() = 0;
   /// Waits; throws Cancelled as soon as `stop` is triggered.
   virtual void wait(std::chrono::milliseconds duration, std::stop_token stop) = 0;
 };

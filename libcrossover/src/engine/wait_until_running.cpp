@@ -10,9 +10,9 @@ void wait_until_running(GuestPower& power, Clock& clock, const std::string& node
                         const std::stop_token& stop) {
   constexpr std::chrono::milliseconds interval{250};
   constexpr std::chrono::seconds longest{60};
-  const auto deadline = clock.now() + longest;
+  const auto deadline = clock.steady() + longest;
   while (power.power(node, vmid, stop) != Power::running) {
-    if (clock.now() >= deadline) {
+    if (clock.steady() >= deadline) {
       throw Error(ErrorCode::timeout, "start", fmt::format("VM {} on {}", vmid, node),
                   fmt::format("it does not run after {} s", longest.count()));
     }
