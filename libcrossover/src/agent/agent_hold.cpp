@@ -3,87 +3,15 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <condition_variable>
-#include <mutex>
 #include <optional>
-#include <thread>
 #include <utility>
 
-#include "agent/connection.hpp"
+#include "agent/held_connection.hpp"
 #include "crossover/error.hpp"
 
 namespace crossover::agent {
 
 namespace {
-
-/// The connection of a hold: for one talk at a time, and with a ping where there is none.
-class HeldConnection {
- public:
-  HeldConnection(ConnectionPool::Lease connection, std::chrono::milliseconds ping_interval, std::stop_token stop)
-      : connection_(std::move(connection)),
-        watch_(*connection_, std::move(stop)),
-        ping_interval_(ping_interval),
-        pinging_([this](const std::stop_token& ending) { ping(ending); }) {}
-
-  ~HeldConnection() {
-    if (sending_) connection_->give_up();
-    pinging_.request_stop();
-    pinging_.join();
-    if (!connection_->usable()) return;
-    try {
-      connection_->call("release", Json::object(), {});
-    } catch (...) {
-      connection_->give_up();
-    }
-  }
-
-  HeldConnection(const HeldConnection&) = delete;
-  HeldConnection& operator=(const HeldConnection&) = delete;
-
-  Json call(const std::string& operation, Json request, const std::stop_token& stop) {
-    // Before the lock: a ping that waits for an answer that does not come ends with it, too.
-    const Connection::Watch watch(*connection_, stop);
-    const std::lock_guard lock(mutex_);
-    return connection_->call(operation, std::move(request), stop);
-  }
-
-  /// As call(); the connection is the transfer's until end_transfer().
-  Connection& begin_transfer(Json request, const std::stop_token& stop) {
-    const Connection::Watch watch(*connection_, stop);
-    const std::lock_guard lock(mutex_);
-    connection_->call("held_write_diff", std::move(request), stop);
-    sending_ = true;
-    return *connection_;
-  }
-
-  void end_transfer() {
-    const std::lock_guard lock(mutex_);
-    sending_ = false;
-  }
-
- private:
-  void ping(const std::stop_token& ending) {
-    std::unique_lock lock(mutex_);
-    for (;;) {
-      changed_.wait_for(lock, ending, ping_interval_, [&ending] { return ending.stop_requested(); });
-      if (ending.stop_requested()) return;
-      if (sending_ || !connection_->usable()) continue;
-      try {
-        const Connection::Watch watch(*connection_, ending);
-        connection_->call("ping", Json::object(), {});
-      } catch (...) {  // NOLINT(bugprone-empty-catch): the next call says what is wrong with the connection
-      }
-    }
-  }
-
-  ConnectionPool::Lease connection_;
-  Connection::Watch watch_;
-  std::chrono::milliseconds ping_interval_;
-  std::mutex mutex_;  // whoever has it may use the connection
-  std::condition_variable_any changed_;
-  bool sending_ = false;
-  std::jthread pinging_;  // last: it uses everything above
-};
 
 /// Sends one diff.
 class AgentSink final : public DiffSink {
@@ -136,7 +64,7 @@ class AgentHold final : public ImageHold {
   AgentHold(ConnectionPool::Lease connection, std::string subject, const SendWindow& window, std::stop_token stop)
       : subject_(std::move(subject)),
         window_(window),
-        connection_(std::move(connection), 2 * window.idle_mark, std::move(stop)) {}
+        connection_(std::move(connection), "release", 2 * window.idle_mark, std::move(stop)) {}
 
   ImageState state() override {
     return value_of<ImageState>(connection_.call("held_state", Json::object(), {}), "look at image");

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "crossover/error.hpp"
+#include "agent/held_connection.hpp"
 
 namespace crossover {
 
@@ -13,57 +13,37 @@ namespace {
 
 class AgentGuestHold final : public GuestHold {
  public:
-  AgentGuestHold(agent::ConnectionPool::Lease connection, std::string already)
-      : connection_(std::move(connection)), already_(std::move(already)) {}
-  ~AgentGuestHold() override {
-    if (released_) return;
-    // Waiting keeps the guest from being held longer than this object lives.
-    try {
-      (void)release();
-    } catch (...) {  // NOLINT(bugprone-empty-catch): without the connection the agent lets it go on by itself
-      connection_->give_up();
-    }
-  }
+  AgentGuestHold(agent::ConnectionPool::Lease connection, std::chrono::milliseconds ping_interval,
+                 std::string already)
+      : connection_(std::move(connection), "release_guest", ping_interval, {}), already_(std::move(already)) {}
 
   [[nodiscard]] const std::string& already() const override { return already_; }
 
   std::chrono::milliseconds release() override {
-    released_ = true;
-    const Json answer = connection_->call("release_guest", Json::object(), {});
-    return std::chrono::milliseconds(value_of<std::int64_t>(answer, "release guest"));
+    return std::chrono::milliseconds(value_of<std::int64_t>(connection_.release(), "release guest"));
   }
 
  private:
-  agent::ConnectionPool::Lease connection_;
+  agent::HeldConnection connection_;
   std::string already_;
-  bool released_ = false;
 };
 
 class AgentConfigHold final : public ConfigHold {
  public:
-  explicit AgentConfigHold(agent::ConnectionPool::Lease connection) : connection_(std::move(connection)) {}
-  ~AgentConfigHold() override {
-    if (released_) return;
-    try {
-      release();
-    } catch (...) {  // NOLINT(bugprone-empty-catch): without the connection the agent puts it back by itself
-      connection_->give_up();
-    }
-  }
+  AgentConfigHold(agent::ConnectionPool::Lease connection, std::chrono::milliseconds ping_interval)
+      : connection_(std::move(connection), "release_config", ping_interval, {}) {}
 
-  void release() override {
-    released_ = true;
-    connection_->call("release_config", Json::object(), {});
-  }
+  void release() override { connection_.release(); }
 
  private:
-  agent::ConnectionPool::Lease connection_;
-  bool released_ = false;
+  agent::HeldConnection connection_;
 };
 
 }  // namespace
 
-AgentHypervisor::AgentHypervisor(std::shared_ptr<agent::ConnectionPool> pool) : pool_(std::move(pool)) {}
+AgentHypervisor::AgentHypervisor(std::shared_ptr<agent::ConnectionPool> pool,
+                                 std::chrono::milliseconds ping_interval)
+    : pool_(std::move(pool)), ping_interval_(ping_interval) {}
 
 Json AgentHypervisor::call(const std::string& operation, Json request, const std::stop_token& stop) {
   return pool_->acquire(stop)->call(operation, std::move(request), stop);
@@ -93,7 +73,7 @@ std::unique_ptr<ConfigHold> AgentHypervisor::hold_config(const std::string& node
   Json request{{"node", node}, {"vmid", vmid}, {"bytes", bytes}};
   request["expected"] = expected;
   connection->call("hold_config", std::move(request), {});
-  return std::make_unique<AgentConfigHold>(std::move(connection));
+  return std::make_unique<AgentConfigHold>(std::move(connection), ping_interval_);
 }
 
 void AgentHypervisor::write_firewall(std::uint32_t vmid, const std::optional<std::string>& bytes,
@@ -110,7 +90,8 @@ std::unique_ptr<GuestHold> AgentHypervisor::hold_guest(HoldWay way, const std::s
   const Json already = connection->call(
       "hold_guest",
       {{"pause", way == HoldWay::pause}, {"node", node}, {"vmid", vmid}, {"deadline_ms", deadline.count()}}, {});
-  return std::make_unique<AgentGuestHold>(std::move(connection), value_of<std::string>(already, "hold guest"));
+  return std::make_unique<AgentGuestHold>(std::move(connection), ping_interval_,
+                                          value_of<std::string>(already, "hold guest"));
 }
 
 Power AgentHypervisor::power(const std::string& node, std::uint32_t vmid, std::stop_token stop) {

@@ -2,6 +2,7 @@
 /// A cluster's hypervisor and its guests' power switches behind another host's agent.
 #pragma once
 
+#include <chrono>
 #include <memory>
 
 #include "agent/connection_pool.hpp"
@@ -10,11 +11,13 @@
 namespace crossover {
 
 /// Both ports through `crossover agent`: one request each. A guest and a configuration that are held have a
-/// connection of their own; when that ends, whoever ends it, the agent lets the guest go on and puts the former
-/// configuration back.
+/// connection of their own; when that ends, whoever ends it, or is silent for too long, the agent lets the guest go
+/// on and puts the former configuration back.
 class AgentHypervisor final : public Hypervisor, public GuestPower {
  public:
-  explicit AgentHypervisor(std::shared_ptr<agent::ConnectionPool> pool);
+  /// What is held says so every `ping_interval`.
+  explicit AgentHypervisor(std::shared_ptr<agent::ConnectionPool> pool,
+                           std::chrono::milliseconds ping_interval = std::chrono::seconds(5));
 
   ClusterInventory survey(const SurveyScope& scope, std::stop_token stop) override;
   std::optional<ConfigVersion> read_config(const std::string& node, std::uint32_t vmid,
@@ -42,6 +45,7 @@ class AgentHypervisor final : public Hypervisor, public GuestPower {
   agent::Json call(const std::string& operation, agent::Json request, const std::stop_token& stop);
 
   std::shared_ptr<agent::ConnectionPool> pool_;
+  std::chrono::milliseconds ping_interval_;
 };
 
 }  // namespace crossover

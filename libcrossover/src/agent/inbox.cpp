@@ -58,7 +58,7 @@ void Inbox::read_frames() {
     if (!came) {
       if (!in_transfer && !(was_expected && expected_)) continue;
       throw Error(ErrorCode::timeout, "read from", "client",
-                  fmt::format("it said nothing for {} s in the middle of a transfer, or while it held an image",
+                  fmt::format("it said nothing for {} s in the middle of a transfer, or while it held something",
                               std::chrono::duration_cast<std::chrono::seconds>(silence_).count()),
                   true);
     }

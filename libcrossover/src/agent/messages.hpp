@@ -44,6 +44,7 @@
 ///     destroy               node, vmid
 ///
 /// Values are objects with the members of the library's types, numbers whole and within their ranges. A connection holds one image at a time.
+/// While it holds that, a guest or a configuration, the client says something at least every 45 s, if only "ping".
 #pragma once
 
 #include <cstddef>

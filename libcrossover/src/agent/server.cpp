@@ -153,7 +153,7 @@ void Server::serve(std::stop_token stop) {
   try {
     if (!greet()) return;
     for (;;) {
-      inbox_.expect(hold_ != nullptr);
+      inbox_.expect(hold_ || guest_hold_ || config_hold_);
       const Inbox::Message message = inbox_.take();
       inbox_.expect(false);
       if (const auto* end = std::get_if<Inbox::End>(&message)) {

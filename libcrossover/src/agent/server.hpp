@@ -32,7 +32,7 @@ class Server {
 
   /// Does not own the descriptors; see FdStream for what it needs of them. Of a transfer's content at most
   /// `memory_bytes` are under way, half of them ahead of the image, and less if the client says so. A client that
-  /// says nothing for `silence` while it sends a transfer, or holds an image, is gone: its host may have died, and
+  /// says nothing for `silence` while it sends a transfer, or holds something, is gone: its host may have died, and
   /// with it the word that it did.
   /// Every `beat` the client hears that its request is being worked on.
   Server(int in, int out, Side side, std::uint64_t memory_bytes = std::uint64_t{32} << 20, Prepare prepare = {},

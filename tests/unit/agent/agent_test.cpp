@@ -940,6 +940,44 @@ TEST_CASE("a guest goes on and its configuration is put back when the connection
   CHECK(guest.held == 0);
 }
 
+TEST_CASE("a guest and a configuration that a silent client holds are let go of, those of one that pings are not") {
+  constexpr std::chrono::milliseconds silence{1000};
+  OneGuest guest;
+  MemoryImageStore memory;
+  OneStore stores(memory);
+  const auto shell = std::make_shared<SocketShell>([&](int in, int out) {
+    try {
+      agent::Server(in, out, {guest, guest, stores}, 16 * mib, {}, silence).serve({});
+    } catch (const Error& error) {
+      CHECK(error.code() == ErrorCode::timeout);
+    }
+  });
+  const auto hold = [&shell](std::chrono::milliseconds ping_interval) {
+    AgentHypervisor hypervisor(pool_of(shell), ping_interval);
+    return std::pair{hypervisor.hold_guest(HoldWay::freeze, "pve04", 100, std::chrono::seconds(60), {}),
+                     hypervisor.hold_config("pve04", 100, {"old"}, "lock: backup\n")};
+  };
+  {
+    const auto [frozen, locked] = hold(silence / 20);
+    // What is silent from the beginning is given up after twice as long at the latest.
+    std::this_thread::sleep_for(3 * silence);
+    CHECK(guest.frozen == 1);
+    CHECK(guest.held == 1);
+    CHECK(frozen->release() == std::chrono::milliseconds(123));
+    CHECK_NOTHROW(locked->release());
+  }
+  const auto [frozen, locked] = hold(std::chrono::hours(1));
+  for (int tries = 0; guest.frozen + guest.held > 0; ++tries) {
+    REQUIRE(tries < 2000);
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  const auto of_guest = error_of([&] { (void)frozen->release(); });
+  const auto of_config = error_of([&] { locked->release(); });
+  REQUIRE((of_guest && of_config));
+  CHECK(of_guest->code() == ErrorCode::unreachable);
+  CHECK(of_config->code() == ErrorCode::unreachable);
+}
+
 TEST_CASE("guests' power behind an agent is the same") {
   OneGuest guest;
   MemoryImageStore memory;
