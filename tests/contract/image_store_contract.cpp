@@ -294,6 +294,38 @@ TEST_CASE("metadata comes back as it was set") {
   });
 }
 
+TEST_CASE("metadata is replaced only if it is what was expected") {
+  each_store([](StoreHarness& harness) {
+    ImageStore& store = harness.store();
+    const ImageSpec image = make_image(harness, plain(mib));
+    const std::string key = "crossover.migration";
+    const auto value = [&]() -> std::optional<std::string> {
+      const ImageState state = store.find(image).value();
+      const auto found = state.metadata.find(key);
+      return found == state.metadata.end() ? std::nullopt : std::optional(found->second);
+    };
+    const std::string first = R"({"step":"switching"})";
+    CHECK_FALSE(store.replace_metadata(image, key, first, "other"));
+    CHECK_FALSE(store.replace_metadata(image, key, first, std::nullopt));
+    CHECK_FALSE(value());
+    CHECK(store.replace_metadata(image, key, std::nullopt, first));
+    CHECK(value() == first);
+    CHECK_FALSE(store.replace_metadata(image, key, std::nullopt, "other"));
+    CHECK_FALSE(store.replace_metadata(image, key, first + " ", "other"));
+    CHECK_FALSE(store.replace_metadata(image, key, first.substr(1), std::nullopt));
+    CHECK(value() == first);
+    // What set_metadata() wrote, and what it will overwrite, are the same value.
+    store.set_metadata(image, key, "second");
+    CHECK(store.replace_metadata(image, key, "second", "third"));
+    CHECK(value() == "third");
+    store.set_metadata(image, key, "fourth");
+    CHECK(value() == "fourth");
+    CHECK(store.replace_metadata(image, key, "fourth", std::nullopt));
+    CHECK_FALSE(value());
+    CHECK(code_of([&] { (void)store.replace_metadata(harness.new_image(), key, std::nullopt, "x"); }) == "not_found");
+  });
+}
+
 TEST_CASE("snapshots are known by name and id") {
   each_store([](StoreHarness& harness) {
     ImageStore& store = harness.store();

@@ -14,7 +14,8 @@ namespace crossover::test {
 
 namespace {
 
-/// What becomes of the first one's lease while it stands still.
+/// What becomes of the first one's lease while it stands still. When it runs out, Ceph takes the process for dead, too:
+/// others get the images that it held, and it none of them.
 enum class LeaseOf { kept, run_out };
 
 struct Outcome2 {
@@ -52,7 +53,11 @@ Outcome2 meet(Begin begin, const Command& first, const Command& second, std::siz
     const std::scoped_lock lock(standing);
     if (call_number++ != stop) return;
     outcome.stopped_at = call;
-    if (lease == LeaseOf::run_out) world.clusters.leases.run_out();
+    if (lease == LeaseOf::run_out) {
+      world.clusters.leases.run_out();
+      world.clusters.source_images.break_holds();
+      world.clusters.replica_images.break_holds();
+    }
     world.clusters.calls = &calls_of_second;
     outcome.second = second.run(world);
     world.clusters.calls = &world.clusters.faults;

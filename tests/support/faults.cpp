@@ -230,6 +230,13 @@ void FaultyStore::remove_metadata(const ImageSpec& image, const std::string& key
   faults_.pass(name("remove_metadata", image), [&] { store_.remove_metadata(image, key); });
 }
 
+bool FaultyStore::replace_metadata(const ImageSpec& image, const std::string& key,
+                                   const std::optional<std::string>& expected,
+                                   const std::optional<std::string>& wanted) {
+  return faults_.pass(name("replace_metadata", image),
+                      [&] { return store_.replace_metadata(image, key, expected, wanted); });
+}
+
 bool FaultyStore::head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) {
   return faults_.pass(name("head_unchanged_since", image),
                       [&] { return store_.head_unchanged_since(image, snapshot, stop); });

@@ -81,7 +81,8 @@ bool covers(std::span<const ByteRange> ranges, const ByteRange& place) {
 class MemoryImageStore::Sink final : public DiffSink {
  public:
   Sink(MemoryImageStore& store, ImageSpec spec, const TransferProgress& from, std::stop_token stop)
-      : store_(store), spec_(std::move(spec)), stop_(std::move(stop)), id_(from.id), position_(from.offset) {}
+      : store_(store), spec_(std::move(spec)), stop_(std::move(stop)), id_(from.id), position_(from.offset),
+        epoch_(store.epoch_) {}
 
   void size(std::uint64_t size_bytes) override {
     step("size", [&](StoredImage& image) {
@@ -125,6 +126,7 @@ class MemoryImageStore::Sink final : public DiffSink {
     check_stop(stop_);
     const std::lock_guard lock(store_.mutex_);
     store_.enter(operation);
+    if (epoch_ != store_.epoch_) throw Error(ErrorCode::unreachable, "write diff", to_string(spec_), "it was taken away");
     action(store_.image(spec_, "write diff"));
   }
   [[noreturn]] void fail(const char* cause) const {
@@ -142,6 +144,7 @@ class MemoryImageStore::Sink final : public DiffSink {
   std::stop_token stop_;
   std::string id_;
   std::uint64_t position_;
+  std::uint64_t epoch_;
   bool sized_ = false;
   std::uint64_t size_bytes_ = 0;
 };
@@ -151,27 +154,34 @@ class MemoryImageStore::Hold final : public ImageHold {
  public:
   /// `id`: of the image, which is held already.
   Hold(MemoryImageStore& store, ImageSpec spec, std::string id)
-      : store_(store), spec_(std::move(spec)), id_(std::move(id)) {}
+      : store_(store), spec_(std::move(spec)), id_(std::move(id)), epoch_(store.epoch_) {}
   ~Hold() override {
     const std::lock_guard lock(store_.mutex_);
-    store_.held_.erase(id_);
+    if (epoch_ == store_.epoch_) store_.held_.erase(id_);
   }
   Hold(const Hold&) = delete;
   Hold& operator=(const Hold&) = delete;
 
   ImageState state() override {
+    require_alive();
     std::optional<ImageState> state = store_.find(spec_);
     if (!state) throw Error(ErrorCode::not_found, "look at image", to_string(spec_), "it is gone");
     return *std::move(state);
   }
   void set_metadata(const std::string& key, const std::string& value) override {
+    require_alive();
     store_.set_metadata(spec_, key, value);
   }
-  void remove_metadata(const std::string& key) override { store_.remove_metadata(spec_, key); }
+  void remove_metadata(const std::string& key) override {
+    require_alive();
+    store_.remove_metadata(spec_, key);
+  }
   void roll_back(const Snapshot& snapshot, std::stop_token stop) override {
+    require_alive();
     store_.roll_back(spec_, snapshot, std::move(stop));
   }
   bool head_unchanged_since(const Snapshot& snapshot, std::stop_token stop) override {
+    require_alive();
     return store_.head_unchanged_since(spec_, snapshot, std::move(stop));
   }
   bool head_unchanged_since_transfer(const std::string& id, std::stop_token stop) override {
@@ -180,14 +190,24 @@ class MemoryImageStore::Hold final : public ImageHold {
     return !id.empty() && store_.image(spec_, "compare with transfer").transfer == id;
   }
   std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {
+    require_alive();
     return store_.write_diff(spec_, from, std::move(stop));
   }
-  Snapshot create_snapshot(const std::string& name) override { return store_.create_snapshot(spec_, name); }
+  Snapshot create_snapshot(const std::string& name) override {
+    require_alive();
+    return store_.create_snapshot(spec_, name);
+  }
 
  private:
+  void require_alive() const {
+    const std::lock_guard lock(store_.mutex_);
+    if (epoch_ != store_.epoch_) throw Error(ErrorCode::unreachable, "use image", to_string(spec_), "it was taken away");
+  }
+
   MemoryImageStore& store_;
   ImageSpec spec_;
   std::string id_;
+  std::uint64_t epoch_;
 };
 
 MemoryImageStore::MemoryImageStore(std::string fsid, std::uint64_t available_bytes)
@@ -394,6 +414,12 @@ std::unique_ptr<ImageHold> MemoryImageStore::hold(const ImageSpec& spec, std::st
   return std::make_unique<Hold>(*this, spec, stored.id);
 }
 
+void MemoryImageStore::break_holds() {
+  const std::lock_guard lock(mutex_);
+  held_.clear();
+  ++epoch_;
+}
+
 void MemoryImageStore::roll_back(const ImageSpec& spec, const Snapshot& wanted, std::stop_token stop) {
   check_stop(stop);
   const std::lock_guard lock(mutex_);
@@ -404,6 +430,22 @@ void MemoryImageStore::roll_back(const ImageSpec& spec, const Snapshot& wanted, 
   stored.transfer.clear();
   stored.head = target.blocks;
   stored.layout.size_bytes = target.snapshot.size_bytes;
+}
+
+bool MemoryImageStore::replace_metadata(const ImageSpec& spec, const std::string& key,
+                                        const std::optional<std::string>& expected,
+                                        const std::optional<std::string>& wanted) {
+  const std::lock_guard lock(mutex_);
+  enter("replace_metadata");
+  auto& metadata = image(spec, "replace metadata").metadata;
+  const auto found = metadata.find(key);
+  if ((found == metadata.end() ? std::nullopt : std::optional(found->second)) != expected) return false;
+  if (wanted) {
+    metadata.insert_or_assign(key, *wanted);
+  } else {
+    metadata.erase(key);
+  }
+  return true;
 }
 
 void MemoryImageStore::set_metadata(const ImageSpec& spec, const std::string& key, const std::string& value) {

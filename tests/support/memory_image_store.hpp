@@ -46,6 +46,8 @@ class MemoryImageStore final : public ImageStore, public FastListing {
   std::unique_ptr<ImageHold> hold(const ImageSpec& image, std::stop_token stop) override;
   void set_metadata(const ImageSpec& image, const std::string& key, const std::string& value) override;
   void remove_metadata(const ImageSpec& image, const std::string& key) override;
+  bool replace_metadata(const ImageSpec& image, const std::string& key, const std::optional<std::string>& expected,
+                        const std::optional<std::string>& wanted) override;
   bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
   void read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to,
                  std::uint64_t offset, DiffSink& sink, std::stop_token stop) override;
@@ -80,6 +82,8 @@ class MemoryImageStore final : public ImageStore, public FastListing {
   void protect(const ImageSpec& image, const std::string& snapshot, bool is_protected);
   /// The client that has its lock was taken for dead.
   void set_orphaned(const ImageSpec& image, bool orphaned);
+  /// Whoever holds images was taken for dead: others may hold them, and it can do nothing more to them.
+  void break_holds();
   void set_watchers(const ImageSpec& image, std::vector<std::string> watchers);
   /// All bytes of a snapshot, or of the head without one.
   [[nodiscard]] std::vector<std::byte> content(const ImageSpec& image, const std::string& snapshot = {}) const;
@@ -132,6 +136,7 @@ class MemoryImageStore final : public ImageStore, public FastListing {
   mutable std::mutex mutex_;
   std::map<ImageSpec, StoredImage> images_;
   std::set<std::string> held_;  // ids of images that a run holds
+  std::uint64_t epoch_ = 0;     // of the holds that are not broken
   std::map<ImageSpec, std::chrono::seconds> trash_;
   std::map<std::string, std::int64_t> pools_;
   std::uint64_t next_image_ = 1;

@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "crossover/error.hpp"
 #include "crossover/image.hpp"
 #include "plan/transfer_progress.hpp"
 #include "stream/owned_bytes.hpp"
@@ -167,6 +168,22 @@ class ImageStore {
 
   /// Removes one metadata value; one that is not there is no error.
   virtual void remove_metadata(const ImageSpec& image, const std::string& key) = 0;
+
+  /// Sets one metadata value, or removes it (`wanted` is nothing), if it still is `expected` (nothing: not there);
+  /// returns whether it was. With librbd that is one operation of Ceph's on the image's header, so that nobody can
+  /// come between; elsewhere it is a look, a write, and a look, and within a few milliseconds somebody can.
+  virtual bool replace_metadata(const ImageSpec& image, const std::string& key,
+                                const std::optional<std::string>& expected, const std::optional<std::string>& wanted) {
+    const auto value = [&]() -> std::optional<std::string> {
+      const std::optional<ImageState> state = find(image);
+      if (!state) throw Error(ErrorCode::not_found, "replace metadata", to_string(image), "there is no such image");
+      const auto found = state->metadata.find(key);
+      return found == state->metadata.end() ? std::nullopt : std::optional(found->second);
+    };
+    if (value() != expected) return false;
+    wanted ? set_metadata(image, key, *wanted) : remove_metadata(image, key);
+    return value() == wanted;
+  }
 
   /// True if the head reads as the snapshot does, by the byte-level listing and then what it lists; the stock
   /// command only lists, and answers false for a head that was rolled back.

@@ -32,7 +32,10 @@ void find_record(MigrationWork& work) {
     if (!state) continue;
     if (auto one = found_migration(image.spec, *state)) found.push_back(std::move(*one));
   }
-  work.record = agreed_migration(found, is_fenced(inventory.source.guests.at(work.vmid).config));
+  // The configuration was read before the records: one that is through by now has fenced it since.
+  const bool fenced =
+      is_fenced(inventory.source.guests.at(work.vmid).config) || (!found.empty() && work.is_fenced_now());
+  work.record = agreed_migration(found, fenced);
 }
 
 void require_as_begun(const MigrationWork& work) {

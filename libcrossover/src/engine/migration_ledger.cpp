@@ -62,7 +62,9 @@ void MigrationLedger::require_ours() const {
 }
 
 void MigrationLedger::require(const std::vector<Disk>& disks, const std::optional<MigrationRecord>& expected) {
-  const auto now = agreed_migration(found_on(disks), true);
+  // One that was begun, and cut, after another was over may not have overwritten that everywhere yet.
+  const bool is_under_way = expected && expected->step != MigrationStep::done;
+  const auto now = agreed_migration(found_on(disks), !is_under_way);
   if (!now && !expected) return;
   if (now && expected && now->id == expected->id && now->run == expected->run &&
       now->sequence == expected->sequence) {
@@ -71,38 +73,45 @@ void MigrationLedger::require(const std::vector<Disk>& disks, const std::optiona
   throw written_meanwhile();
 }
 
-void MigrationLedger::write(const std::optional<MigrationRecord>& expected, MigrationRecord& next) const {
+void MigrationLedger::begin(MigrationRecord& next, const std::function<bool()>& is_fenced) const {
   const std::vector<Disk> disks = look();
-  if (disks.empty()) throw Error(ErrorCode::not_found, "migrate", std::string(migration_key), "its disks are gone");
-  require(disks, expected);
-  MigrationRecord written = next;
-  written.run = run_;
-  written.sequence = expected ? expected->sequence + 1 : 1;
-  for (const Disk& disk : disks) {
-    written.image_id = disk.state.id;
-    written.pool_id = disk.state.pool_id;
-    images_.open(disk.image.access)
-        .set_metadata(disk.image.spec, std::string(migration_key), render_migration(written));
-  }
-  next = std::move(written);
+  const std::vector<FoundMigration> found = found_on(disks);
+  if (agreed_migration(found, false)) throw written_meanwhile();
+  // One that was through when it was looked at, and the guest without its fence after that: it was taken back by hand.
+  if (!found.empty() && is_fenced()) throw written_meanwhile();
+  next.sequence = 1;
+  write_on(disks, next);
 }
 
-void MigrationLedger::remove(const Disk& disk) const {
-  images_.open(disk.image.access).remove_metadata(disk.image.spec, std::string(migration_key));
+void MigrationLedger::write(const std::optional<MigrationRecord>& expected, MigrationRecord& next) const {
+  const std::vector<Disk> disks = look();
+  require(disks, expected);
+  next.sequence = expected ? expected->sequence + 1 : 1;
+  write_on(disks, next);
+}
+
+void MigrationLedger::write_on(const std::vector<Disk>& disks, MigrationRecord& next) const {
+  if (disks.empty()) throw Error(ErrorCode::not_found, "migrate", std::string(migration_key), "its disks are gone");
+  next.run = run_;
+  for (const Disk& disk : disks) {
+    MigrationRecord written = next;
+    written.image_id = disk.state.id;
+    written.pool_id = disk.state.pool_id;
+    replace(disk, render_migration(written));
+  }
+}
+
+void MigrationLedger::replace(const Disk& disk, const std::optional<std::string>& wanted) const {
+  const std::string key(migration_key);
+  const auto found = disk.state.metadata.find(key);
+  const auto seen = found == disk.state.metadata.end() ? std::nullopt : std::optional(found->second);
+  if (!images_.open(disk.image.access).replace_metadata(disk.image.spec, key, seen, wanted)) throw written_meanwhile();
 }
 
 void MigrationLedger::forget(const MigrationRecord& expected) const {
   const std::vector<Disk> disks = look();
   require(disks, expected);
-  for (const Disk& disk : disks) remove(disk);
-}
-
-void MigrationLedger::forget_done() const {
-  const std::vector<Disk> disks = look();
-  const std::vector<FoundMigration> found = found_on(disks);
-  if (found.empty()) return;
-  if (agreed_migration(found, false)) throw written_meanwhile();
-  for (const Disk& disk : disks) remove(disk);
+  for (const Disk& disk : disks) replace(disk, std::nullopt);
 }
 
 }  // namespace crossover

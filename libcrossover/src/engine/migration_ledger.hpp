@@ -2,6 +2,7 @@
 /// Where a migration is written down: on every disk of its guest.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -30,13 +31,14 @@ class MigrationLedger {
   [[nodiscard]] std::optional<MigrationRecord> read() const;
   /// That they say that this run has it.
   void require_ours() const;
-  /// Writes `next` as this run's, numbered, on one disk after the other, if they still say `expected`. A failure in
-  /// the middle leaves it on some: see agreed_migration().
+  /// Writes `next` as this run's, the first of a migration, if they tell of none that is under way. What is left of one
+  /// that was through goes if the guest has no fence any more, which `is_fenced` looks at then.
+  void begin(MigrationRecord& next, const std::function<bool()>& is_fenced) const;
+  /// Writes `next` as this run's, numbered, on one disk after the other, each only if what stands there still is what
+  /// was read and says `expected`. A failure in the middle leaves it on some: see agreed_migration().
   void write(const std::optional<MigrationRecord>& expected, MigrationRecord& next) const;
   /// Removes what is there of one that is over, if they still say `expected`.
   void forget(const MigrationRecord& expected) const;
-  /// Removes what is left of migrations that were through, of a guest that was taken back by hand.
-  void forget_done() const;
 
  private:
   struct Disk {
@@ -47,7 +49,9 @@ class MigrationLedger {
   [[nodiscard]] std::vector<Disk> look() const;
   static std::vector<FoundMigration> found_on(const std::vector<Disk>& disks);
   static void require(const std::vector<Disk>& disks, const std::optional<MigrationRecord>& expected);
-  void remove(const Disk& disk) const;
+  void write_on(const std::vector<Disk>& disks, MigrationRecord& next) const;
+  /// The record on a disk, if it still is what was seen there.
+  void replace(const Disk& disk, const std::optional<std::string>& wanted) const;
 
   ImageStores& images_;
   std::vector<ImageRef> disks_;

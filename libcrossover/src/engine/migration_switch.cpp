@@ -108,8 +108,7 @@ class MigrationSwitch {
     record.onboot = work_.scope.config.get("onboot");
     record.ha_state = inventory.source.guests.at(work_.vmid).ha_state;
     record.suspends = is_suspended(work_.request, work_.plan);
-    work_.ledger().forget_done();
-    work_.claim(std::move(record));
+    work_.begin(std::move(record));
   }
 
   /// The guest runs meanwhile.

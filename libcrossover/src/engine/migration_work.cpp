@@ -66,6 +66,18 @@ void MigrationWork::claim(MigrationRecord wanted) {
   record = std::move(wanted);
 }
 
+void MigrationWork::begin(MigrationRecord wanted) {
+  if (lease != nullptr && lease->lost()) throw failure(ErrorCode::locked, "the lease on its disks was lost", true);
+  has_it = true;
+  ledger().begin(wanted, [this] { return is_fenced_now(); });
+  record = std::move(wanted);
+}
+
+bool MigrationWork::is_fenced_now() const {
+  const auto now = ports.source.hypervisor.read_config(found.inventory.source.guests.at(vmid).node, vmid, stop);
+  return !now || is_fenced(now->bytes);
+}
+
 MigrationLedger MigrationWork::ledger() const {
   return {ports.source.images, disks, run};
 }

@@ -67,8 +67,11 @@ struct MigrationWork {
 
   /// Writes down how far it is. Nothing is taken for recorded before it is.
   void advance(MigrationStep step, const std::string& point = {});
-  /// Makes this run the one that has the migration: one that an earlier run began, or a new one.
+  /// Makes this run the one that has the migration: a new one, or one that an earlier run began.
+  void begin(MigrationRecord wanted);
   void claim(MigrationRecord wanted);
+  /// Whether the guest's configuration has a migration's fence at this moment, or is gone.
+  [[nodiscard]] bool is_fenced_now() const;
   /// The records of the migration; `disks` are those of the last look.
   [[nodiscard]] MigrationLedger ledger() const;
   /// What everything that starts a guest, ends it or changes a fence comes right after: that the lease is held, and

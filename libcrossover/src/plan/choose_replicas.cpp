@@ -20,11 +20,13 @@ class ReplicaChooser {
     const std::size_t count = scope_.replicas.size();
     scope_.replaced.assign(count, std::nullopt);
     scope_.origins = find_origins(scope_, inventory_);
+    const bool is_promoted = std::any_of(scope_.target_images.begin(), scope_.target_images.end(),
+                                         [this](const ImageRef& ref) { return is_promoted_replica(ref); });
     for (std::size_t i = 0; i < count; ++i) {
       if (const auto& origin = scope_.origins[i]) {
         scope_.replicas[i] = origin->image;
         scope_.volumes[i] = origin->volume;
-      } else if (!take_promoted(i)) {
+      } else if (!is_promoted || !take_configured(i)) {
         take_named(i);
       }
     }
@@ -70,16 +72,27 @@ class ReplicaChooser {
     }
   }
 
-  /// One that was made a guest of its own is what its migration goes on with, whichever --pool is asked for; others
-  /// are refused because of it.
-  bool take_promoted(std::size_t index) {
+  /// Of any disk of this guest.
+  bool is_promoted_replica(const ImageRef& ref) const {
+    const ImageState* image = find_image(inventory_.replica_images, ref);
+    const auto record = image != nullptr ? readable_record(*image).replica : std::nullopt;
+    if (!record || !record->promoted) return false;
+    for (std::size_t i = 0; i < scope_.replicas.size(); ++i) {
+      if (is_of(i, *record)) return true;
+    }
+    return false;
+  }
+
+  /// A replica that was made a guest of its own, be it of one disk yet, is what its migration goes on with, whichever
+  /// --pool is asked for; other runs are refused because of it.
+  bool take_configured(std::size_t index) {
     const auto present = inventory_.destination.guests.find(scope_.target_vmid);
     if (present == inventory_.destination.guests.end()) return false;
     const VmConfig config = parse_vm_config(present->second.config);
     for (const GuestDisk& disk : guest_disks(config, inventory_.destination, true).replicated) {
       const ImageState* image = find_image(inventory_.replica_images, disk.image);
       const auto record = image != nullptr ? readable_record(*image).replica : std::nullopt;
-      if (!record || !record->promoted || !is_of(index, *record)) continue;
+      if (!record || !is_of(index, *record)) continue;
       scope_.replicas[index] = disk.image;
       scope_.volumes[index] = disk.storage + ":" + disk.image.spec.name;
       return true;

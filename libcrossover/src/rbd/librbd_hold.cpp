@@ -1,7 +1,12 @@
 #include "rbd/librbd_hold.hpp"
 
+#include <fmt/format.h>
+
+#include <array>
 #include <cerrno>
+#include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "crossover/error.hpp"
@@ -114,6 +119,32 @@ void set_metadata(const Image& image, const std::string& key, const std::string&
 void remove_metadata(const Image& image, const std::string& key) {
   const int result = rbd_metadata_remove(image.get(), key.c_str());
   if (result != -ENOENT) image.check(result, "remove metadata");
+}
+
+bool replace_metadata(const Image& image, const std::string& key, const std::optional<std::string>& expected,
+                      const std::optional<std::string>& wanted) {
+  std::array<char, 256> id{};
+  image.check(rbd_get_id(image.get(), id.data(), id.size()), "read image id");
+  // Where librbd's class of the OSDs keeps them, in the header's omap. A key that is not there compares as empty.
+  const std::string name = "metadata_" + key;
+  const std::string before = expected.value_or("");
+  const std::unique_ptr<void, void (*)(rados_write_op_t)> op(rados_create_write_op(), rados_release_write_op);
+  int compared = 0;
+  rados_write_op_assert_exists(op.get());
+  rados_write_op_omap_cmp(op.get(), name.c_str(), LIBRADOS_CMPXATTR_OP_EQ, before.data(), before.size(), &compared);
+  const char* const names[] = {name.c_str()};
+  if (wanted) {
+    const char* const values[] = {wanted->data()};
+    const std::size_t lengths[] = {wanted->size()};
+    rados_write_op_omap_set(op.get(), names, values, lengths, 1);
+  } else {
+    rados_write_op_omap_rm_keys(op.get(), names, 1);
+  }
+  const std::string header = fmt::format("rbd_header.{}", id.data());
+  const int result = rados_write_op_operate(op.get(), image.context().get(), header.c_str(), nullptr, 0);
+  if (result == -ECANCELED) return false;
+  image.check(result, "replace metadata");
+  return true;
 }
 
 std::unique_ptr<ImageHold> hold_image(Image image, const WriteWindow& window, HeadComparison compare) {

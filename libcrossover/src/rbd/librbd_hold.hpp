@@ -18,6 +18,9 @@ Snapshot create_snapshot(const Image& image, const std::string& name);
 void set_metadata(const Image& image, const std::string& key, const std::string& value);
 /// A value that is not there is no error.
 void remove_metadata(const Image& image, const std::string& key);
+/// As ImageStore::replace_metadata(). It leaves the image's lock alone, whoever has it.
+bool replace_metadata(const Image& image, const std::string& key, const std::optional<std::string>& expected,
+                      const std::optional<std::string>& wanted);
 
 /// Whether the head of the image reads as a snapshot does, by what is in it.
 using HeadComparison = std::function<bool(const Snapshot& snapshot, std::stop_token stop)>;

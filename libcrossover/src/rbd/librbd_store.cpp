@@ -227,6 +227,12 @@ void LibrbdStore::remove_metadata(const ImageSpec& spec, const std::string& key)
   rbd::remove_metadata(image, key);
 }
 
+bool LibrbdStore::replace_metadata(const ImageSpec& spec, const std::string& key,
+                                   const std::optional<std::string>& expected,
+                                   const std::optional<std::string>& wanted) {
+  return rbd::replace_metadata(open(spec, Image::Mode::read), key, expected, wanted);
+}
+
 bool LibrbdStore::head_unchanged_since(const ImageSpec& spec, const Snapshot& snapshot, std::stop_token stop) {
   const Image image = open(spec, Image::Mode::read);
   image.require_snapshot(snapshot, "compare with snapshot");

@@ -40,6 +40,8 @@ class LibrbdStore : public ImageStore, public FastListing {
   std::unique_ptr<ImageHold> hold(const ImageSpec& image, std::stop_token stop) override;
   void set_metadata(const ImageSpec& image, const std::string& key, const std::string& value) override;
   void remove_metadata(const ImageSpec& image, const std::string& key) override;
+  bool replace_metadata(const ImageSpec& image, const std::string& key, const std::optional<std::string>& expected,
+                        const std::optional<std::string>& wanted) override;
   bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override;
   void read_diff(const ImageSpec& image, const std::optional<Snapshot>& from, const Snapshot& to,
                  std::uint64_t offset, DiffSink& sink, std::stop_token stop) override;

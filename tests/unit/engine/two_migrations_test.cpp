@@ -47,6 +47,7 @@ struct TwoRuns : Stage {
   /// As if the process that has it were stopped: it is not told.
   void leases_run_out() {
     for (const ImageSpec& disk : source_disks) clusters.leases.give_back(clusters.source_images.find(disk)->id);
+    clusters.replica_images.break_holds();
   }
 
   [[nodiscard]] bool runs_there(std::uint32_t vmid) const {
@@ -221,7 +222,7 @@ TEST_CASE("a record that stands on one disk more than on the other is gone on wi
     stage.clusters.faults.arm();
     REQUIRE(stage.migrate().outcome == Outcome::ok);
     for (const std::string& call : stage.clusters.faults.calls()) {
-      if (call.starts_with("source set_metadata slow/vm-100-disk-1 ")) writes.push_back(call);
+      if (call.starts_with("source replace_metadata slow/vm-100-disk-1 ")) writes.push_back(call);
     }
   }
   REQUIRE(writes.size() >= 4);

@@ -269,24 +269,27 @@ TEST_CASE("what the configuration over there names besides is said") {
 }
 
 TEST_CASE("a migration back that was cut once it had promoted goes on with the images it promoted, in any storage") {
-  PlanStage stage;
-  stage.come_from_west({older, newer});
-  const std::string back = point_name(noon - hours(1));
-  const GuestPlan before = stage.plan();
-  for (const std::string key : {"scsi0", "scsi1"}) {
-    std::vector<PointIds> points = before.disks.at(key == "scsi0" ? 0 : 1).points;
-    const Snapshot here = stage.snapshot(*stage.source_image(key), back);
-    points.push_back({back, here.id, stage.snapshot(*stage.origin_image(key), back).id});
-    save_origin(stage, key, origin_record(stage, key, points, true));
+  for (const std::string only : {"", "scsi0", "scsi1"}) {
+    CAPTURE(only);
+    PlanStage stage;
+    stage.come_from_west({older, newer});
+    const std::string back = point_name(noon - hours(1));
+    const GuestPlan before = stage.plan();
+    for (const std::string key : {"scsi0", "scsi1"}) {
+      std::vector<PointIds> points = before.disks.at(key == "scsi0" ? 0 : 1).points;
+      const Snapshot here = stage.snapshot(*stage.source_image(key), back);
+      points.push_back({back, here.id, stage.snapshot(*stage.origin_image(key), back).id});
+      save_origin(stage, key, origin_record(stage, key, points, only.empty() || only == key));
+    }
+    const MirrorRequest request = parse_options(stage.options);
+    auto scopes = scope_both(request, stage.inventory.source, stage.inventory.destination);
+    (void)stage.plan();
+    choose_replicas(scopes.front(), request, stage.inventory);
+    std::vector<std::string> replicas;
+    for (const ImageRef& image : scopes.front().replicas) replicas.push_back(to_string(image.spec));
+    CHECK(replicas == std::vector<std::string>{"backup/vm-99100-disk-0", "more/vm-99100-disk-1"});
+    check_conflict(stage, Conflict::replica_promoted, {"VM 99100"});
   }
-  const MirrorRequest request = parse_options(stage.options);
-  auto scopes = scope_both(request, stage.inventory.source, stage.inventory.destination);
-  (void)stage.plan();
-  choose_replicas(scopes.front(), request, stage.inventory);
-  std::vector<std::string> replicas;
-  for (const ImageRef& image : scopes.front().replicas) replicas.push_back(to_string(image.spec));
-  CHECK(replicas == std::vector<std::string>{"backup/vm-99100-disk-0", "more/vm-99100-disk-1"});
-  check_conflict(stage, Conflict::replica_promoted, {"VM 99100"});
 }
 
 TEST_CASE("retention takes nothing of what a guest was promoted with") {
