@@ -162,6 +162,30 @@ void World::check_points(bool removes, bool reseeds, std::vector<std::string>& w
   }
 }
 
+/// What was sent on from the west was a moment of the guest's there, and never a replica that was being written.
+void World::check_next_link(std::vector<std::string>& wrong) {
+  if (begin_ == Begin::damaged) return;
+  std::map<std::string, std::vector<std::vector<std::byte>>> moments;
+  for (const auto& points : {before_, this->points()}) {
+    for (const auto& [name, content] : points) {
+      for (const auto& [text, bytes] : content) moments[text].push_back(bytes);
+    }
+  }
+  for (const ImageSpec& image : clusters.source_images.images()) {
+    if (!image.name.starts_with("vm-555-")) continue;
+    const ImageSpec& from = replica[image.name.starts_with("vm-555-disk-0") ? 0 : 1];
+    std::vector<std::vector<std::byte>>& known = moments[to_string(from)];
+    if (clusters.replica_images.find(from)) known.push_back(clusters.replica_images.content(from));
+    const ImageState state = clusters.source_images.find(image).value();
+    for (const Snapshot& point : state.snapshots) {
+      if (std::find(known.begin(), known.end(), clusters.source_images.content(image, point.name)) != known.end()) {
+        continue;
+      }
+      wrong.push_back(fmt::format("the point {} of the next link is no moment of {}", point.name, to_string(from)));
+    }
+  }
+}
+
 /// A replica that was made a guest of its own has the point that says so, and nobody wrote into it.
 void World::check_promotions(std::vector<std::string>& wrong) {
   const auto config = clusters.destination.config(99100);
@@ -191,6 +215,7 @@ std::vector<std::string> World::wrong(bool removes, bool reseeds) {
   }
   if (clusters.source.held(100)) wrong.emplace_back("VM 100 is still frozen or paused");
   check_points(removes, reseeds, wrong);
+  check_next_link(wrong);
   check_promotions(wrong);
   return wrong;
 }

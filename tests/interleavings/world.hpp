@@ -50,6 +50,7 @@ class World {
 
  private:
   void check_points(bool removes, bool reseeds, std::vector<std::string>& wrong);
+  void check_next_link(std::vector<std::string>& wrong);
   void check_promotions(std::vector<std::string>& wrong);
 
   Begin begin_;
