@@ -120,6 +120,9 @@ void ReceivePolicy::check_record(const ImageState& image, const std::string& val
   };
   // What it names there goes to the trash.
   require(!replaces(after) || replaces(after) == replaces(before), about, "it takes no other image's place");
+  // It would end a promotion, be it one that is yet to come.
+  require(after.replica->taken_back == (before.replica ? before.replica->taken_back : std::nullopt), about,
+          "no promotion is for the client to take back");
   require(before.replica || (is_unclaimed(image) && image.snapshots.empty() && image.watchers.empty()), about,
           "it is there already and no record says that it is a replica");
   const ReplicaRecord none;

@@ -352,6 +352,11 @@ TEST_CASE_FIXTURE(Abuse, "what is recorded of recovery points stays") {
     refused("another source", [&] { change(image, [](ImageRecord& r) { r.replica->job = "other"; }); });
     refused("not be that of a replica",
             [&] { change(image, [](ImageRecord& r) { r.replica->target_vmid = 99101; }); });
+    refused("no promotion is for the client to take back", [&] {
+      change(image, [&](ImageRecord& r) {
+        r.replica->taken_back = Promotion{points[1], clusters.clock.now() + std::chrono::seconds(2), true};
+      });
+    });
     refused("no recovery point",
             [&] { change(image, [](ImageRecord& r) { r.replica->end_snapshot = "crossover-x"; }); });
   }
