@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <random>
+#include <set>
 
 #include "crossover/error.hpp"
 
@@ -13,6 +14,17 @@ namespace {
 Error written_meanwhile() {
   return {ErrorCode::conflict, "migrate", std::string(migration_key),
           "another run has written to it since it was read"};
+}
+
+/// Whoever begins a migration overwrites what is left of one that was over, disk by disk.
+std::vector<FoundMigration> without_overwritten(std::vector<FoundMigration> found) {
+  std::set<std::string> begun;
+  for (const FoundMigration& one : found) {
+    if (one.record.step != MigrationStep::done) begun.insert(one.record.id);
+  }
+  if (begun.empty()) return found;
+  std::erase_if(found, [&begun](const FoundMigration& one) { return !begun.contains(one.record.id); });
+  return found;
 }
 
 }  // namespace
@@ -50,7 +62,7 @@ std::vector<FoundMigration> MigrationLedger::found_on(const std::vector<Disk>& d
 }
 
 std::optional<MigrationRecord> MigrationLedger::read() const {
-  return agreed_migration(found_on(look()), true);
+  return agreed_migration(without_overwritten(found_on(look())), true);
 }
 
 void MigrationLedger::require_ours() const {
@@ -62,9 +74,7 @@ void MigrationLedger::require_ours() const {
 }
 
 void MigrationLedger::require(const std::vector<Disk>& disks, const std::optional<MigrationRecord>& expected) {
-  // One that was begun, and cut, after another was over may not have overwritten that everywhere yet.
-  const bool is_under_way = expected && expected->step != MigrationStep::done;
-  const auto now = agreed_migration(found_on(disks), !is_under_way);
+  const auto now = agreed_migration(without_overwritten(found_on(disks)), true);
   if (!now && !expected) return;
   if (now && expected && now->id == expected->id && now->run == expected->run &&
       now->sequence == expected->sequence) {

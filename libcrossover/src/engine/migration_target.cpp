@@ -70,6 +70,12 @@ void MigrationTarget::promote(const std::string& point, const std::stop_token& s
     HeldReplica held = hold_replica(ports_.destination.images, image, stop);
     const auto& promoted = held.record.promoted;
     if (promoted && promoted->point != point) throw_promoted_elsewhere(image, *promoted);
+    if (promoted && !promoted->done) {
+      throw Error(ErrorCode::conflict, "migrate", to_string(image.spec),
+                  fmt::format("a recovery of VM {} at {} was begun there and is not through; 'crossover recover {}' "
+                              "there ends it",
+                              vmid_, point, vmid_));
+    }
     if (!promoted && (held.record.state != ReplicaState::complete || held.record.end_snapshot != point)) {
       throw Error(ErrorCode::conflict, "migrate", to_string(image.spec),
                   fmt::format("it is not at {}; another run was at it", point), true);

@@ -9,6 +9,7 @@
 #include "crossover/error.hpp"
 #include "engine/in_parallel.hpp"
 #include "engine/live_lock.hpp"
+#include "plan/points.hpp"
 
 namespace crossover {
 
@@ -78,8 +79,11 @@ class RemovalRun {
     }
     for (const auto& [removal, config] : ended_) {
       try {
-        work_.destination.images->open(removal->image.access)
-            .set_metadata(removal->image.spec, std::string(point_key_prefix) + removal->snapshot.name, config);
+        ImageStore& store = work_.destination.images->open(removal->image.access);
+        // Whoever else removes it may be through with it.
+        const auto now = store.find(removal->image.spec);
+        if (!now || find_snapshot(*now, removal->snapshot.name, removal->snapshot.id) == nullptr) continue;
+        store.set_metadata(removal->image.spec, std::string(point_key_prefix) + removal->snapshot.name, config);
       } catch (const Error& error) {
         work_.note(fmt::format("{} has its snapshot, but is no recovery point any more: {}", name_of(*removal),
                                error.what()));

@@ -15,6 +15,11 @@ namespace {
 void retire(GuestWork& work, const DiskPlan& disk, ReplicaRecord& record) {
   const ReplacedImage& old = *disk.replaces;
   ImageStore& store = work.destination(disk);
+  const std::unique_ptr<ImageHold> hold = store.hold(disk.replica.spec, work.stop);
+  if (image_record(hold->state()).replica != record) {
+    throw Error(ErrorCode::conflict, "replace replica", to_string(disk.replica.spec),
+                "another run wrote its record meanwhile");
+  }
   const auto image = store.find(old.image);
   // Another one of that name is not ours to move.
   if (image && image->id == old.id && old.image != disk.replica.spec) {
@@ -23,11 +28,6 @@ void retire(GuestWork& work, const DiskPlan& disk, ReplicaRecord& record) {
         fmt::format("{} has taken the place of {}, which is in the trash with its recovery points (id {}); "
                     "'rbd trash restore' brings it back within {} days",
                     to_string(disk.replica.spec), to_string(old.image), old.id, trash_days.count()));
-  }
-  const std::unique_ptr<ImageHold> hold = store.hold(disk.replica.spec, work.stop);
-  if (image_record(hold->state()).replica != record) {
-    throw Error(ErrorCode::conflict, "replace replica", to_string(disk.replica.spec),
-                "another run wrote its record meanwhile");
   }
   record.replaces.reset();
   hold->set_metadata(std::string(replica_key), render_replica(record));

@@ -189,7 +189,7 @@ void SourcePoint::snapshot() {
   }
 }
 
-std::optional<Error> SourcePoint::written_below() const {
+std::optional<Error> SourcePoint::written_below() const try {
   for (const DiskPlan& disk : work_.plan.disks) {
     const auto& replica = disk.source_record.replica;
     if (!replica || replica->promoted) continue;
@@ -202,6 +202,8 @@ std::optional<Error> SourcePoint::written_below() const {
                  true);
   }
   return std::nullopt;
+} catch (const Error& error) {
+  return error;
 }
 
 void SourcePoint::remove_snapshots() {

@@ -16,7 +16,7 @@ namespace crossover {
                                        const ReplicaRecord& record, const SourceIdentity& identity);
 
 /// It is another job's, or of another target. Throws Stop.
-/// Of an image that is_earlier_replica().
+/// Of an image that earlier_replica() knows.
 [[noreturn]] void stop_at_earlier_replica(const GuestFacts& facts, const std::string& image);
 
 [[noreturn]] void stop_at_other_job(const GuestFacts& facts, const std::string& image, const ReplicaRecord& record);

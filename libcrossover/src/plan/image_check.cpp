@@ -38,6 +38,12 @@ void check_promoted(const GuestFacts& facts) {
     if (is_origin(scope, ref)) continue;
     const ImageState* image = find_image(facts.inventory.replica_images, ref);
     if (image == nullptr) continue;
+    if (earlier_replica(*image) == EarlierReplica::promoted) {
+      stop_at_conflict(scope.vmid, Conflict::replica_promoted,
+                       "{} belongs to a guest that was recovered or migrated with an earlier build of crossover, and was "
+                       "not touched, whatever was asked for. Take VM {} out of this job, or choose another target VMID",
+                       to_string(ref.spec), scope.vmid);
+    }
     const auto record = image_record(*image).replica;
     if (!record || !record->promoted || record->target_vmid != scope.target_vmid) continue;
     stop_at_conflict(

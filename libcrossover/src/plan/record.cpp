@@ -270,7 +270,7 @@ std::optional<SourceRecord> source_part(const ImageState& image) {
 void set_promotion(ReplicaRecord& record, const Promotion& promotion, const ImageState& image) {
   record.points = known_points(record, image);
   record.state = promotion.done ? ReplicaState::complete : ReplicaState::applying;
-  if (record.end_snapshot != promotion.point) record.end_source_id = 0;
+  record.end_source_id = 0;
   record.end_snapshot = promotion.point;
   record.transfer.clear();
   record.point.reset();
@@ -321,13 +321,16 @@ ImageRecord readable_record(const ImageState& image) {
   }
 }
 
-bool is_earlier_replica(const ImageState& image) {
+EarlierReplica earlier_replica(const ImageState& image) {
   const auto found = image.metadata.find(std::string(earlier_record_key));
-  if (found == image.metadata.end() || image.metadata.contains(std::string(replica_key))) return false;
+  if (found == image.metadata.end() || image.metadata.contains(std::string(replica_key))) return EarlierReplica::none;
   const json value = json::parse(found->second, nullptr, false);
-  const auto replica = value.is_object() ? value.find("replica") : value.end();
-  return value.is_object() && replica != value.end() && replica->is_object() &&
-         replica->value("image_id", json()) == image.id && replica->value("pool_id", json()) == image.pool_id;
+  const json replica = value.is_object() ? value.value("replica", json()) : json();
+  if (!replica.is_object() || replica.value("image_id", json()) != image.id ||
+      replica.value("pool_id", json()) != image.pool_id) {
+    return EarlierReplica::none;
+  }
+  return replica.contains("promoted") ? EarlierReplica::promoted : EarlierReplica::replica;
 }
 
 PointConfig parse_point(std::string_view text) {

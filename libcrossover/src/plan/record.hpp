@@ -166,8 +166,14 @@ std::string transfer_id(const ReplicaRecord& replica, const std::optional<Snapsh
 ImageRecord image_record(const ImageState& image);
 /// The same where a record that cannot be read is another's to complain of; it counts as none then.
 ImageRecord readable_record(const ImageState& image);
-/// Whether an earlier build wrote on this very image that it is a replica, and this one has not since.
-bool is_earlier_replica(const ImageState& image);
+
+/// What an earlier build made of a replica's image.
+enum class EarlierReplica {
+  none,      ///< it was none of an earlier build's, or is one of this build's since
+  replica,   ///< a replica
+  promoted,  ///< a guest of its own
+};
+EarlierReplica earlier_replica(const ImageState& image);
 PointConfig parse_point(std::string_view json);
 
 }  // namespace crossover

@@ -68,7 +68,7 @@ void check_replica_record(const GuestFacts& facts, const DiskPlan& disk, const I
   const std::string name = to_string(disk.replica.spec);
   const auto& record = disk.replica_record.replica;
   if (!record) {
-    if (is_earlier_replica(image)) stop_at_earlier_replica(facts, name);
+    if (earlier_replica(image) != EarlierReplica::none) stop_at_earlier_replica(facts, name);
     if (const auto names = shell_tool_names(image); !names.empty()) {
       stop_at_conflict(
           facts.scope.vmid, Conflict::image_name_taken,

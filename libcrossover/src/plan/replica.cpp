@@ -88,7 +88,7 @@ class ReplicaReader {
     const ImageState* image = find_image(look_.images, ref);
     if (image == nullptr) return;
     try {
-      if (is_earlier_replica(*image)) {
+      if (earlier_replica(*image) == EarlierReplica::replica) {
         fail(ErrorCode::unsupported, ref,
              "an earlier build of crossover made this replica, and this one does not read its records; the next run "
              "of its job, with --reseed, makes a new one beside it");

@@ -40,7 +40,7 @@ void check_overwrite(const GuestFacts& facts, const GuestState& present, const V
   if (same_guest && (may_replace || scope.disks.replicated.empty())) return;
   for (const ImageRef& ref : scope.target_images) {
     const ImageState* image = find_image(facts.inventory.replica_images, ref);
-    if (same_guest && image != nullptr && is_earlier_replica(*image)) {
+    if (same_guest && !restriction && image != nullptr && earlier_replica(*image) != EarlierReplica::none) {
       stop_at_earlier_replica(facts, to_string(ref.spec));
     }
   }

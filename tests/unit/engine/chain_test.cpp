@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "crossover/error.hpp"
 #include "plan/record.hpp"
 #include "support/records.hpp"
 #include "support/two_clusters.hpp"
@@ -181,4 +182,21 @@ TEST_CASE("B's own job begins to write to it right before it is to be sent on: t
     chain.save([](ReplicaRecord& record) { record.state = ReplicaState::complete; });
     CHECK(chain.run().outcome == Outcome::ok);
   }
+}
+
+TEST_CASE("B cannot be looked at once its snapshots are made: they go") {
+  Chain chain;
+  int failures = 0;
+  chain.clusters.faults.at = [&](const std::string& call) {
+    if (call != "source find fast/vm-100-disk-0") return;
+    if (chain.clusters.source_images.find(chain.image)->snapshots.empty()) return;
+    ++failures;
+    throw Error(ErrorCode::timeout, "find", to_string(chain.image), "no answer");
+  };
+  const GuestReport guest = chain.run();
+  chain.clusters.faults.at = nullptr;
+  CHECK(failures > 0);
+  CHECK(guest.outcome == Outcome::failed);
+  CHECK(chain.clusters.source_images.find(chain.image)->snapshots.empty());
+  CHECK(chain.run().outcome == Outcome::ok);
 }

@@ -195,6 +195,59 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("a migration does not start a guest whose recovery was cut, and goes on once that is through") {
+  const auto promotion = [](TwoRuns& stage, const ImageSpec& image) {
+    return image_record(stage.clusters.replica_images.find(image).value()).replica.value().promoted;
+  };
+  // Cut when all was there, and nobody's guest yet.
+  const auto cut = [&](TwoRuns& stage) {
+    bool is_dead = false;
+    stage.clusters.faults.at = [&](const std::string& call) {
+      const auto record = is_dead ? std::nullopt : stage.record();
+      is_dead = is_dead || (record && record->step == MigrationStep::starting &&
+                            call == "destination hold backup/vm-99100-disk-0-ssd");
+      if (is_dead) throw Error(ErrorCode::unreachable, "call", call, "the process was killed");
+    };
+    (void)stage.try_migrate();
+    stage.clusters.faults.at = nullptr;
+    REQUIRE(is_dead);
+  };
+  std::size_t cut_recoveries = 0;
+  std::vector<std::string> calls;
+  {
+    TwoRuns stage;
+    cut(stage);
+    stage.clusters.faults.arm();
+    REQUIRE(stage.clusters.recover(99100).outcome == Outcome::ok);
+    calls = stage.clusters.faults.calls();
+  }
+  for (const std::string& call : calls) {
+    CAPTURE(call);
+    TwoRuns stage;
+    cut(stage);
+    stage.clusters.faults.arm(call, Fault::dies);
+    try {
+      (void)stage.clusters.recover(99100);
+    } catch (const Error&) {
+    }
+    stage.clusters.faults.arm();
+    const auto one = promotion(stage, stage.first);
+    const auto other = promotion(stage, stage.second);
+    const bool is_begun = (one && !one->done) || (other && !other->done);
+    GuestReport report = stage.migrate();
+    if (is_begun) {
+      ++cut_recoveries;
+      CHECK(report.outcome != Outcome::ok);
+      CHECK(stage.target_power() == Power::stopped);
+      REQUIRE(stage.clusters.recover(99100).outcome == Outcome::ok);
+      report = stage.migrate();
+    }
+    if (report.outcome != Outcome::ok) continue;
+    for (const ImageSpec& image : {stage.first, stage.second}) CHECK(promotion(stage, image).value().done);
+  }
+  CHECK(cut_recoveries > 0);
+}
+
 TEST_CASE("a migration goes on whichever disk lost its record") {
   for (const char* call :
        {"source shut_down 100 #1", "source create_snapshot fast/vm-100-disk-0 #2", "destination start 99100 #1"}) {

@@ -322,6 +322,24 @@ TEST_CASE("a replica without a base is copied anew beside the old one") {
   }
 }
 
+TEST_CASE("a guest that was promoted with an earlier build is not touched, whatever is asked for") {
+  TwoClusters clusters;
+  clusters.add_guest(100);
+  check_ok(run(clusters));
+  for (const ImageSpec& image : {first_replica, second_replica}) {
+    const ImageState state = clusters.replica_images.find(image).value();
+    for (const auto& [key, value] : state.metadata) clusters.replica_images.remove_metadata(image, key);
+    clusters.replica_images.set_metadata(
+        image, std::string(earlier_record_key),
+        fmt::format(R"({{"version":2,"replica":{{"image_id":"{}","pool_id":{},"promoted":{{"point":"x"}}}}}})", state.id,
+                    state.pool_id));
+  }
+  check_refused(clusters, Conflict::replica_promoted, {"backup/vm-99100-disk-", "earlier build"});
+  clusters.options.overwrite = true;
+  clusters.options.reseed = true;
+  check_refused(clusters, Conflict::replica_promoted, {"backup/vm-99100-disk-", "earlier build"});
+}
+
 TEST_CASE("a replica of an earlier build is refused by name, and made anew with --reseed") {
   TwoClusters clusters;
   clusters.add_guest(100);

@@ -141,14 +141,16 @@ TEST_CASE("what each job, the far side and a promotion say is written without th
 TEST_CASE("a replica of an earlier build is known as one, and nothing that it says is read") {
   const std::string earlier(earlier_record_key);
   const char* replica = R"({"version":1,"replica":{"image_id":"77ff","pool_id":5,"points":[]}})";
-  CHECK(is_earlier_replica(image_with({{earlier, replica}})));
+  CHECK(earlier_replica(image_with({{earlier, replica}})) == EarlierReplica::replica);
+  const char* promoted = R"({"version":2,"replica":{"image_id":"77ff","pool_id":5,"promoted":{"point":"x"}}})";
+  CHECK(earlier_replica(image_with({{earlier, promoted}})) == EarlierReplica::promoted);
   CHECK(image_record(image_with({{earlier, replica}})) == ImageRecord{});
-  CHECK_FALSE(is_earlier_replica(image_with({{earlier, replica}, {std::string(replica_key), "{}"}})));
+  CHECK(earlier_replica(image_with({{earlier, replica}, {std::string(replica_key), "{}"}})) == EarlierReplica::none);
   for (const char* other : {"", "{", "[]", "7", R"({"version":1})", R"({"replica":7})", R"({"replica":{}})",
                             R"({"replica":{"image_id":"77ff","pool_id":6}})",
                             R"({"replica":{"image_id":7,"pool_id":5}})", R"({"source":{}})"}) {
     CAPTURE(other);
-    CHECK_FALSE(is_earlier_replica(image_with({{earlier, other}})));
+    CHECK(earlier_replica(image_with({{earlier, other}})) == EarlierReplica::none);
   }
 }
 
