@@ -3,6 +3,7 @@ next run makes a good recovery point."""
 
 import json
 import signal
+import time
 
 import pytest
 from mirrortest import WEST, wait_for
@@ -67,6 +68,26 @@ def test_signal_during_the_transfer(site, counter, job, which, status, first):
     assert done.status == status, done
     site.lab("net", "unlimit")
     mends(site, counter, config, job)
+
+
+@pytest.mark.long
+def test_a_tool_that_stands_still_loses_the_lock(site, slow, job):
+    """As when its host loses power: nobody tells the node that has the lock, and its connection stays."""
+    config = slow.config()
+    run = in_transfer(site, slow, job, "--keep-slock")
+    assert "lock: backup\n" in slow.config()
+    run.signal(signal.SIGSTOP)
+    stopped = time.monotonic()
+    try:
+        wait_for(lambda: slow.config() == config, 60, "the lock is given back")
+        assert 20 < time.monotonic() - stopped < 40
+    finally:
+        run.signal(signal.SIGCONT)
+        site.lab("net", "unlimit")
+    done = run.wait(120)
+    # Its lease on the disks ran out as well.
+    assert done.status == 1 and "lease" in done.err, done
+    mends(site, slow, config, job)
 
 
 def in_transfer(site, guest, job, *options):
