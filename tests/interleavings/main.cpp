@@ -18,7 +18,7 @@ namespace {
 /// others get the images that it held, and it none of them.
 enum class LeaseOf { kept, run_out };
 
-struct Outcome2 {
+struct Meeting {
   Done first;
   Done second;
   std::vector<std::string> wrong;
@@ -42,9 +42,9 @@ std::string_view name_of(Done::How how) {
 }
 
 /// All of the first one's threads stand still while the second runs: each of its calls waits for the same mutex.
-Outcome2 meet(Begin begin, const Command& first, const Command& second, std::size_t stop, LeaseOf lease) {
+Meeting meet(Begin begin, const Command& first, const Command& second, std::size_t stop, LeaseOf lease) {
   World world(begin);
-  Outcome2 outcome;
+  Meeting met;
   Faults calls_of_second;
   std::recursive_mutex standing;
   std::size_t call_number = 0;
@@ -52,38 +52,38 @@ Outcome2 meet(Begin begin, const Command& first, const Command& second, std::siz
   world.clusters.faults.at = [&](const std::string& call) {
     const std::scoped_lock lock(standing);
     if (call_number++ != stop) return;
-    outcome.stopped_at = call;
+    met.stopped_at = call;
     if (lease == LeaseOf::run_out) {
       world.clusters.leases.run_out();
       world.clusters.source_images.break_holds();
       world.clusters.replica_images.break_holds();
     }
     world.clusters.calls = &calls_of_second;
-    outcome.second = second.run(world);
+    met.second = second.run(world);
     world.clusters.calls = &world.clusters.faults;
     if (lease == LeaseOf::run_out) world.clusters.leases.tell_lost();
   };
-  outcome.first = first.run(world);
+  met.first = first.run(world);
   world.clusters.faults.at = nullptr;
-  if (outcome.stopped_at.empty()) return outcome;
+  if (met.stopped_at.empty()) return met;
   const bool removes = first.removes || second.removes;
   const bool reseeds = first.reseeds || second.reseeds;
-  outcome.wrong = world.wrong(removes, reseeds);
+  met.wrong = world.wrong(removes, reseeds);
   // One more run of either ends well, or in what has a name.
   for (const Command* again : {&first, &second}) {
     world.clusters.faults.arm();
     const Done done = again->run(world);
     if (done.how == Done::How::failed || done.how == Done::How::threw) {
-      outcome.wrong.push_back(fmt::format("'{}' once more: {}: {}", again->name, name_of(done.how), done.error));
+      met.wrong.push_back(fmt::format("'{}' once more: {}: {}", again->name, name_of(done.how), done.error));
     }
   }
   for (const std::string& wrong : world.wrong(removes, reseeds)) {
-    outcome.wrong.push_back("after one more run of each: " + wrong);
+    met.wrong.push_back("after one more run of each: " + wrong);
   }
   if (world.running() == 0 && !world.is_recovered()) {
-    outcome.wrong.emplace_back("after one more run of each it runs nowhere, and can be started nowhere");
+    met.wrong.emplace_back("after one more run of each it runs nowhere, and can be started nowhere");
   }
-  return outcome;
+  return met;
 }
 
 struct Explorer {
@@ -106,18 +106,18 @@ struct Explorer {
         // By seed, but in order: where a command ends is found out by going past it.
         const bool is_tried = share >= 1 || random() < share * static_cast<double>(std::mt19937::max());
         if (!is_tried && stop < 400) continue;
-        const Outcome2 outcome = meet(begin, first, second, stop, lease);
-        if (outcome.stopped_at.empty()) break;
+        const Meeting met = meet(begin, first, second, stop, lease);
+        if (met.stopped_at.empty()) break;
         ++runs;
         if (lease == LeaseOf::kept) ++stops;
-        ++seen[fmt::format("{} / {}", name_of(outcome.first.how), name_of(outcome.second.how))];
-        for (const std::string& text : outcome.wrong) {
+        ++seen[fmt::format("{} / {}", name_of(met.first.how), name_of(met.second.how))];
+        for (const std::string& text : met.wrong) {
           ++wrong[fmt::format("{} | {} | {}", first.name, second.name, text)];
           if (!verbose) continue;
           std::cout << fmt::format("{} stopped at {} ({}), lease {}; {}: {} ({}) / {} ({}): {}\n", first.name, stop,
-                                   outcome.stopped_at, lease == LeaseOf::kept ? "kept" : "run out", second.name,
-                                   name_of(outcome.first.how), outcome.first.error, name_of(outcome.second.how),
-                                   outcome.second.error, text);
+                                   met.stopped_at, lease == LeaseOf::kept ? "kept" : "run out", second.name,
+                                   name_of(met.first.how), met.first.error, name_of(met.second.how),
+                                   met.second.error, text);
         }
       }
     }
@@ -139,7 +139,8 @@ struct Explorer {
     for (const auto& [text, count] : wrong) std::cout << fmt::format("WRONG {} times: {}\n", count, text);
     for (const auto& [text, count] : seen) std::cout << fmt::format("{}: {}\n", text, count);
     std::cout << fmt::format("{} pairs, {} stops, {} runs, {} wrong\n", pairs, stops, runs, wrong.size());
-    return wrong.empty() ? 0 : 1;
+    if (runs == 0) std::cout << "nothing was tried: no two commands of these names meet\n";
+    return wrong.empty() && runs > 0 ? 0 : 1;
   }
 };
 

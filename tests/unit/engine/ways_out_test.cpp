@@ -94,6 +94,17 @@ void lose_base(TwoClusters& clusters) {
   }
 }
 
+/// The replica's images say what an earlier build wrote on them, and `more` of it.
+void make_earlier(TwoClusters& clusters, const std::string& more) {
+  for (const ImageSpec& image : {first_replica, second_replica}) {
+    const ImageState state = clusters.replica_images.find(image).value();
+    for (const auto& [key, value] : state.metadata) clusters.replica_images.remove_metadata(image, key);
+    clusters.replica_images.set_metadata(
+        image, std::string(earlier_record_key),
+        fmt::format(R"({{"version":2,"replica":{{{}"image_id":"{}","pool_id":{}}}}})", more, state.id, state.pool_id));
+  }
+}
+
 }  // namespace
 
 TEST_CASE("a replica that was written to is refused, and rolled back when told to") {
@@ -326,14 +337,7 @@ TEST_CASE("a guest that was promoted with an earlier build is not touched, whate
   TwoClusters clusters;
   clusters.add_guest(100);
   check_ok(run(clusters));
-  for (const ImageSpec& image : {first_replica, second_replica}) {
-    const ImageState state = clusters.replica_images.find(image).value();
-    for (const auto& [key, value] : state.metadata) clusters.replica_images.remove_metadata(image, key);
-    clusters.replica_images.set_metadata(
-        image, std::string(earlier_record_key),
-        fmt::format(R"({{"version":2,"replica":{{"image_id":"{}","pool_id":{},"promoted":{{"point":"x"}}}}}})", state.id,
-                    state.pool_id));
-  }
+  make_earlier(clusters, R"("promoted":{"point":"x"},)");
   check_refused(clusters, Conflict::replica_promoted, {"backup/vm-99100-disk-", "earlier build"});
   clusters.options.overwrite = true;
   clusters.options.reseed = true;
@@ -344,13 +348,7 @@ TEST_CASE("a replica of an earlier build is refused by name, and made anew with 
   TwoClusters clusters;
   clusters.add_guest(100);
   check_ok(run(clusters));
-  for (const ImageSpec& image : {first_replica, second_replica}) {
-    const ImageState state = clusters.replica_images.find(image).value();
-    for (const auto& [key, value] : state.metadata) clusters.replica_images.remove_metadata(image, key);
-    clusters.replica_images.set_metadata(
-        image, std::string(earlier_record_key),
-        fmt::format(R"({{"version":1,"replica":{{"image_id":"{}","pool_id":{}}}}})", state.id, state.pool_id));
-  }
+  make_earlier(clusters, "");
   check_refused(clusters, Conflict::another_source, {"backup/vm-99100-disk-", "earlier build", "--reseed"});
   clusters.options.overwrite = true;
   check_refused(clusters, Conflict::another_source, {"backup/vm-99100-disk-", "earlier build", "--reseed"});
