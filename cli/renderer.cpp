@@ -112,6 +112,8 @@ void Renderer::on_event(const Event& event) {
                               event.target_vmid));
     case EventKind::left_out:
       return line(fmt::format("VM {} - Not replicated: {}: {}", vmid, event.subject, event.text));
+    case EventKind::former_image:
+      return line(fmt::format("VM {} - {}: {}", vmid, event.subject, event.text));
     case EventKind::housekeeping:
       return line(fmt::format("VM {} - Housekeeping: {} {}, keeping Snapshots for {}", vmid, event.host,
                               event.subject, event.text));
@@ -264,6 +266,9 @@ std::string render_plan(const MirrorReport& report) {
     for (const LeftOut& left_out : guest.left_out) {
       text += fmt::format("VM {} - Not replicated: {}: {}\n", guest.vmid, left_out.key, left_out.reason);
     }
+    for (const FormerImage& former : guest.former_images) {
+      text += fmt::format("VM {} - {}: {}\n", guest.vmid, former.image, describe(former));
+    }
     for (const std::string& step : guest.steps) text += fmt::format("VM {} - would {}\n", guest.vmid, step);
   }
   return text + "Dry run: nothing was changed\n";
@@ -342,6 +347,9 @@ std::string render_points(const ReplicaReport& report) {
                         point.disks.size(), point.disks.size() == 1 ? "disk" : "disks", format_bytes(bytes), state);
   }
   if (report.points.empty()) say("there is no recovery point");
+  for (const FormerImage& former : report.former_images) {
+    say(fmt::format("{}: {}", former.image, describe(former)));
+  }
   return text;
 }
 
@@ -368,6 +376,14 @@ std::string render_pruned(const PruneReport& report) {
       for (const std::string& name : replica.removed) {
         text += fmt::format("VM {} - would remove {}\n", replica.vmid, name);
       }
+    }
+    for (const std::string& image : replica.trashed) {
+      text += report.dry_run ? fmt::format("VM {} - would move {} to the trash\n", replica.vmid, image)
+                             : fmt::format("VM {} - moved {} to the trash; 'rbd trash restore' brings it back\n",
+                                           replica.vmid, image);
+    }
+    for (const FormerImage& former : replica.former_images) {
+      text += fmt::format("VM {} - {}: {}\n", replica.vmid, former.image, describe(former));
     }
     removed += replica.removed.size();
   }

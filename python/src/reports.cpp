@@ -53,7 +53,8 @@ void add_event(py::module_& module) {
           "\"snapshot_created\", \"transfer_started\", \"point_resumed\", \"fast_diff_refused\", "
           "\"transfer_resumed\",\n"
           "\"transfer_progress\", \"transfer_finished\",\n"
-          "\"config_written\", \"left_out\", \"housekeeping\", \"snapshot_removed\", \"verify_started\",\n"
+          "\"config_written\", \"left_out\", \"former_image\", \"housekeeping\", \"snapshot_removed\",\n"
+          "\"verify_started\",\n"
           "\"verify_progress\", \"verify_finished\", \"step\", \"migration\", \"retrying\",\n"
           "\"guest_finished\", \"run_finished\", \"warning\" or \"debug\". Later versions may have more.")
       .field("vmid", &Event::vmid, "The source guest; 0 if it is about the whole run.")
@@ -89,6 +90,12 @@ void add_guest_report(py::module_& module) {
       .field("value", &LeftOut::value, "What it says on the source; never a secret.")
       .field("reason", &LeftOut::reason, "Why, in words.")
       .field("is_disk", &LeftOut::is_disk, "Data that is not replicated, not only a setting.");
+
+  ValueClass<FormerImage>(module, "FormerImage",
+                          "An image of a replica whose disk the guest does not have any more. It belongs to older\n"
+                          "recovery points, and stays until it is removed by Replicas.prune() with former_images.")
+      .field("image", &FormerImage::image, "\"pool/vm-99100-disk-1-ssd\".")
+      .field("points", &FormerImage::points, "How many recovery points need it.");
 
   ValueClass<ResumedDisk>(module, "ResumedDisk", "One disk of a point that is resumed.")
       .field("key", &ResumedDisk::key, "Its key in the configuration, such as \"scsi0\".")
@@ -158,6 +165,7 @@ void add_guest_report(py::module_& module) {
       .field("frozen_for", &GuestReport::frozen_for, "How long it was frozen or paused at most, a timedelta.")
       .field("disks", &GuestReport::disks, "A tuple of DiskReport.")
       .field("left_out", &GuestReport::left_out, "A tuple of LeftOut.")
+      .field("former_images", &GuestReport::former_images, "A tuple of FormerImage.")
       .field("removed", &GuestReport::removed, "Snapshots retention removed, each \"side pool/image@snapshot\".")
       .field("warnings", &GuestReport::warnings, "One line each.")
       .field("steps", &GuestReport::steps, "What was planned, in order, one line each.")
@@ -278,6 +286,7 @@ void add_replica_reports(py::module_& module) {
              "The point it was to become; empty if none, or if it was taken back.")
       .field("promoted", &ReplicaReport::promoted, "A PromotedReplica, or None.")
       .field("points", &ReplicaReport::points, "A tuple of RecoveryPoint, newest first.")
+      .field("former_images", &ReplicaReport::former_images, "A tuple of FormerImage.")
       .type()
       .def("to_json", py::overload_cast<const ReplicaReport&>(&to_json), to_json_help);
 
@@ -313,6 +322,9 @@ void add_replica_reports(py::module_& module) {
              "Why nothing is removed from it, though nothing is wrong; empty: it is pruned.")
       .field("removed", &PrunedReplica::removed,
              "Snapshots, \"pool/image@snapshot\"; in a dry run those that would be.")
+      .field("trashed", &PrunedReplica::trashed,
+             "Former images moved to RBD's trash, \"pool/image (id)\"; in a dry run those that would be.")
+      .field("former_images", &PrunedReplica::former_images, "A tuple of FormerImage: those that stay.")
       .field("warnings", &PrunedReplica::warnings, "What could not be removed.");
 
   ValueClass<PruneReport>(module, "PruneReport", "A whole run of retention.")

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from mirrortest import WEST, wait_for
+from mirrortest import EAST, WEST, wait_for
 from test_interrupted import in_transfer
 
 TARGET = 9102
@@ -113,4 +113,33 @@ def test_retention_on_the_destination(site, still, job):
     assert [point["name"] for point in points(site)["points"]] == names[:1:-1]
     report = site.mirrored(f"{guest.vmid}:{TARGET}", "--keepremote=1d", job=job)
     assert report["disks"][0]["base"] == names[3] and not report["disks"][0]["full"]
+    site.check_equal(report)
+
+
+def test_a_disk_that_left_is_named_until_its_image_may_go(site, still, job):
+    """Its older points can be recovered as long as they are kept; then `prune` takes the image away."""
+    guest = still(174, targets=(TARGET,), disks=("ceph-ssd", "ceph-ssd"))
+    before = site.mirrored(f"{guest.vmid}:{TARGET}", job=job)
+    image = before["disks"][1]["replica_image"]
+    site.run(EAST, "qm", "set", str(guest.vmid), "--delete", "scsi1")
+    told = site.mirror(f"{guest.vmid}:{TARGET}", "--keepremote=1d", job=job)
+    assert told.status == 0 and f"{image}: the guest does not have its disk any more; 1 recovery point needs it" in (
+        told.out + told.err
+    ), told
+    listed = points(site)
+    assert listed["former_images"] == [{"image": image, "points": 1}]
+    older = next(one for one in listed["points"] if one["name"] == before["recovery_point"])
+    assert older["complete"] and len(older["disks"]) == 2
+    site.mirrored(f"{guest.vmid}:{TARGET}", "--keepremote=0s", job=job)
+    assert points(site)["former_images"] == [{"image": image, "points": 0}]
+    assert site.snapshots(WEST, image) == []
+    with site.unchanged():
+        kept = site.crossover("prune", str(TARGET), "--keepremote=1d", node=WEST)
+        assert kept.status == 0 and "--former-images" in kept.out, kept
+    gone = site.crossover("prune", str(TARGET), "--keepremote=1d", "--former-images", node=WEST)
+    assert gone.status == 0 and f"moved {image} (" in gone.out, gone
+    assert image.split("/")[1] in site.run(WEST, "rbd", "trash", "ls", image.split("/")[0])
+    assert points(site)["former_images"] == []
+    report = site.mirrored(f"{guest.vmid}:{TARGET}", job=job)
+    assert report["former_images"] == []
     site.check_equal(report)

@@ -11,6 +11,7 @@ import crossover_test_support
 VALUES = {
     "report.hpp": [
         "DiskReport",
+        "FormerImage",
         "LeftOut",
         "ResumedDisk",
         "ResumedPoint",

@@ -32,6 +32,7 @@ enum class EventKind {
   transfer_finished,  ///< subject; full; bytes: in the diff stream; elapsed
   config_written,     ///< target_vmid; subject: the destination host
   left_out,           ///< subject: the configuration key; text: why it is not in the replica
+  former_image,       ///< subject: pool/image on the destination; text: why it is still there
   housekeeping,       ///< subject: pool/image; host; text: how long recovery points are kept
   snapshot_removed,   ///< subject: pool/image@snapshot; host; elapsed: its age
   verify_started,     ///< subject: pool/image@snapshot on the source; text: the same on the destination

@@ -79,6 +79,7 @@ struct RecoverOptions {
 struct PruneOptions {
   std::string keep_remote;
   std::string job_name;
+  bool former_images = false;
   bool dry_run = false;
 
   bool operator==(const PruneOptions&) const = default;

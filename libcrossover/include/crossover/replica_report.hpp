@@ -51,6 +51,7 @@ struct ReplicaReport {
   std::string applying;           ///< the point it was to become; empty if none, or if it was taken back
   std::optional<PromotedReplica> promoted;
   std::vector<RecoveryPoint> points;  ///< newest first
+  std::vector<FormerImage> former_images;
 };
 
 /// How a recovery ended.
@@ -81,6 +82,8 @@ struct PrunedReplica {
   std::string error;                    ///< one line; empty if ok
   std::string untouched;  ///< why nothing is removed from it, though nothing is wrong; empty: it is pruned
   std::vector<std::string> removed;   ///< snapshots, "pool/image@snapshot"; in a dry run those that would be
+  std::vector<std::string> trashed;   ///< former images moved to RBD's trash, "pool/image (id)"; or that would be
+  std::vector<FormerImage> former_images;  ///< those that stay
   std::vector<std::string> warnings;  ///< what could not be removed
 };
 

@@ -50,6 +50,16 @@ struct LeftOut {
   bool operator==(const LeftOut&) const = default;
 };
 
+/// An image of a replica whose disk the guest does not have any more: it was detached, moved to another storage, or
+/// excluded since. It belongs to older recovery points, and stays until `crossover prune --former-images` removes it.
+struct FormerImage {
+  std::string image;         ///< "pool/vm-99100-disk-1-ssd"
+  std::uint32_t points = 0;  ///< recovery points that need it
+};
+
+/// What people are told of one: why it is still there.
+std::string describe(const FormerImage& former);
+
 /// One disk of a point that is resumed.
 struct ResumedDisk {
   std::string key;                 ///< "scsi0"
@@ -114,6 +124,7 @@ struct GuestReport {
   std::chrono::milliseconds frozen_for{};  ///< how long it was frozen or paused, at most
   std::vector<DiskReport> disks;
   std::vector<LeftOut> left_out;
+  std::vector<FormerImage> former_images;
   std::vector<std::string> removed;  ///< snapshots retention removed, "side pool/image@snapshot"
   std::vector<std::string> warnings;
   std::vector<std::string> steps;            ///< what was planned, in order, one line each

@@ -120,6 +120,10 @@ void ReceivePolicy::check_record(const ImageState& image, const std::string& val
   };
   // What it names there goes to the trash.
   require(!replaces(after) || replaces(after) == replaces(before), about, "it takes no other image's place");
+  for (const ImageIdentity& former : after.replica->former) {
+    require(is_image_of_storages(to_string(former.image), vmid_, storages_), about,
+            fmt::format("{} is none of its images", to_string(former.image)));
+  }
   // It would end a promotion, be it one that is yet to come.
   require(after.replica->taken_back == (before.replica ? before.replica->taken_back : std::nullopt), about,
           "no promotion is for the client to take back");

@@ -111,6 +111,9 @@ class Checker {
         add(Result::warning, subject, fmt::format("{} is not replicated: {}", left_out.key, left_out.reason));
       }
     }
+    for (const FormerImage& former : former_images(plan)) {
+      add(Result::warning, subject, fmt::format("{} on the destination: {}", former.image, describe(former)));
+    }
     for (const std::string& warning : plan.warnings) add(Result::warning, subject, warning);
   }
 

@@ -52,6 +52,7 @@ std::string without_password(const std::string& config) {
 DestinationPoint::DestinationPoint(GuestWork& work, const SourcePoint& source, FastDiff& diffs,
                                    TransferSlots& slots)
     : work_(work), source_(source), diffs_(diffs), slots_(slots) {
+  for (const FormerReplica& former : work.plan.former) former_.push_back({former.image.spec, former.id});
   holds_.resize(work.plan.disks.size());
   records_.reserve(work.plan.disks.size());
   for (const DiskPlan& disk : work.plan.disks) {
@@ -60,6 +61,7 @@ DestinationPoint::DestinationPoint(GuestWork& work, const SourcePoint& source, F
     if (!records_.back()) continue;
     records_.back()->points = disk.points;
     records_.back()->replaces = disk.replaces;
+    records_.back()->former = former_;
   }
 }
 
@@ -106,6 +108,7 @@ void DestinationPoint::create_image(std::size_t index) {
   record.image_id = created.id;
   record.pool_id = created.pool_id;
   record.replaces = disk.replaces;
+  record.former = former_;
   records_[index] = record;
   save_record(index);
 }
@@ -171,6 +174,7 @@ void DestinationPoint::adopt(std::size_t index) {
   record.end_snapshot = disk.replica_base->name;
   record.end_source_id = disk.source_base->id;
   record.points = disk.points;
+  record.former = former_;
   const auto& before = disk.replica_record.replica;
   if (before) record.taken_back = before->promoted ? before->promoted : before->taken_back;
   records_[index] = record;
@@ -406,6 +410,10 @@ void DestinationPoint::complete_cut_point() {
   work_.for_disks([&](const DiskPlan& disk, std::size_t i) {
     if (was_cut(disk)) states[i] = hold(i).state();
   });
+  // The only key may stand on a disk that has left since.
+  for (const FormerReplica& former : work_.plan.former) {
+    states.push_back(work_.ports.destination.images.open(former.image.access).find(former.image.spec));
+  }
   for (std::size_t i = 0; i < disks.size(); ++i) {
     if (!states[i]) continue;
     const std::string key = std::string(point_key_prefix) + disks[i].replica_record.replica->end_snapshot;

@@ -86,6 +86,7 @@ class DestinationPoint {
   FastDiff& diffs_;
   TransferSlots& slots_;
   std::vector<std::unique_ptr<ImageHold>> holds_;
+  std::vector<ImageIdentity> former_;                  // what every record says of disks that are the guest's no more
   std::vector<std::optional<ReplicaRecord>> records_;  // as they stand on the replicas' images
   std::vector<char> marked_;  // whether a transfer's progress may stand on the replicas' images
   bool recorded_ = false;

@@ -83,6 +83,9 @@ class GuestMirror {
     for (const LeftOut& left_out : plan_.left_out) {
       tell({.kind = EventKind::left_out, .subject = left_out.key, .text = left_out.reason});
     }
+    for (const FormerImage& former : former_images(plan_)) {
+      tell({.kind = EventKind::former_image, .subject = former.image, .text = describe(former)});
+    }
     for (const std::string& warning : plan_.warnings) tell({.kind = EventKind::warning, .text = warning});
   }
 

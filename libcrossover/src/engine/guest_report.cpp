@@ -32,6 +32,7 @@ GuestReport report_of(const GuestPlan& plan) {
   report.running = plan.running;
   report.consistency = plan.consistency;
   report.left_out = plan.left_out;
+  report.former_images = former_images(plan);
   report.warnings = plan.warnings;
   for (const DiskPlan& disk : plan.disks) {
     DiskReport one;

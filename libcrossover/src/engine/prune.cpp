@@ -1,9 +1,12 @@
 #include "engine/prune.hpp"
 
+#include <fmt/format.h>
+
 #include <mutex>
 #include <utility>
 
 #include "crossover/error.hpp"
+#include "engine/former_images.hpp"
 #include "engine/guest_report.hpp"
 #include "engine/removal_run.hpp"
 
@@ -13,7 +16,23 @@ namespace {
 
 constexpr std::size_t images_at_once = 4;
 
-PrunedReplica prune_one(const PruneRequest& request, const Replica& replica, const ReplicaPorts& ports) {
+/// What a dry run says of images whose disks are the guest's no more.
+void plan_former_images(const PruneRequest& request, const Replica& replica, const PrunePlan& plan,
+                        PrunedReplica& report) {
+  std::set<std::string> removed;
+  for (const Removal& removal : plan.removals) removed.insert(removal.snapshot.name);
+  const bool may_go = request.options.former_images && !replica.promotion();
+  for (const auto& [image, former] : replica.former(removed)) {
+    if (may_go && former.points == 0) {
+      report.trashed.push_back(fmt::format("{} ({})", former.image, image.state.id));
+    } else {
+      report.former_images.push_back(former);
+    }
+  }
+}
+
+PrunedReplica prune_one(const PruneRequest& request, const Replica& replica, const ReplicaPorts& ports,
+                        const std::stop_token& stop) {
   PrunedReplica report;
   const ReplicaReport known = report_of(replica, ports.clock.now());
   report.vmid = known.vmid;
@@ -33,6 +52,7 @@ PrunedReplica prune_one(const PruneRequest& request, const Replica& replica, con
     for (const Removal& removal : plan.removals) {
       report.removed.push_back(to_string(removal.image.spec) + "@" + removal.snapshot.name);
     }
+    plan_former_images(request, replica, plan, report);
     return report;
   }
   std::mutex mutex;
@@ -58,6 +78,15 @@ PrunedReplica prune_one(const PruneRequest& request, const Replica& replica, con
                                 .tell = tell,
                                 .note = note})) {
     report.removed.push_back(removed.substr(side.size()));
+  }
+  if (request.options.former_images) {
+    FormerImages former = trash_former_images(replica.vmid, ports, note, stop);
+    report.trashed = std::move(former.trashed);
+    report.former_images = std::move(former.stay);
+  } else {
+    std::set<std::string> gone;
+    for (const Removal& removal : plan.removals) gone.insert(removal.snapshot.name);
+    for (const auto& [image, former] : replica.former(gone)) report.former_images.push_back(former);
   }
   report.outcome = report.warnings.empty() ? Outcome::ok : Outcome::failed;
   if (!report.warnings.empty()) {
@@ -85,7 +114,7 @@ PruneReport prune(const PruneRequest& request, const ReplicaPorts& ports, std::s
     if (stop.stop_requested()) throw Cancelled{};
     const bool of_job = replica.images.empty() || request.options.job_name.empty() ||
                         replica.images.front().record.job == request.options.job_name;
-    if (of_job) report.replicas.push_back(prune_one(request, replica, ports));
+    if (of_job) report.replicas.push_back(prune_one(request, replica, ports, stop));
   }
   report.duration = std::chrono::duration_cast<std::chrono::milliseconds>(steady_clock::now() - begin);
   return report;

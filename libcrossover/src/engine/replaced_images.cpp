@@ -13,7 +13,7 @@ namespace crossover {
 namespace {
 
 void retire(GuestWork& work, const DiskPlan& disk, ReplicaRecord& record) {
-  const ReplacedImage& old = *disk.replaces;
+  const ImageIdentity& old = *disk.replaces;
   ImageStore& store = work.destination(disk);
   const std::unique_ptr<ImageHold> hold = store.hold(disk.replica.spec, work.stop);
   if (image_record(hold->state()).replica != record) {

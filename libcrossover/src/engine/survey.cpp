@@ -10,6 +10,7 @@
 
 #include "crossover/error.hpp"
 #include "engine/retry.hpp"
+#include "plan/former_images.hpp"
 
 namespace crossover {
 
@@ -124,6 +125,21 @@ void connect_ahead(const std::set<ImageRef>& images, ImageStores& stores) {
   }
 }
 
+/// Disks may have left a guest since its older points were made. Of most guests nothing more is to be looked at.
+void look_at_former_images(Survey& survey, const MirrorRequest& request, ImageStores& stores) {
+  Inventory& inventory = survey.inventory;
+  std::set<ImageRef> images;
+  for (const GuestScope& guest : survey.guests) {
+    for (const ImageRef& ref : images_beside(guest, inventory.replica_images)) {
+      if (!inventory.replica_images.contains(ref) && !inventory.replica_problems.contains(ref)) images.insert(ref);
+    }
+  }
+  if (!images.empty()) {
+    look_at(images, stores, inventory.replica_images, inventory.replica_problems, inventory.replica_fsids);
+  }
+  for (GuestScope& guest : survey.guests) find_former_images(guest, request, inventory);
+}
+
 }  // namespace
 
 Survey survey_guests(const MirrorRequest& request, ClusterInventory source,
@@ -160,6 +176,7 @@ Survey survey_guests(const MirrorRequest& request, ClusterInventory source,
   looked.get();
 
   for (GuestScope& guest : result.guests) choose_replicas(guest, request, inventory);
+  look_at_former_images(result, request, ports.destination.images);
   std::erase_if(result.guests, [&](const GuestScope& guest) {
     return !guest.by_name && is_replica(guest, inventory.source_images);
   });

@@ -119,6 +119,9 @@ constexpr auto prune_descriptions = std::to_array<PruneOptionDescription>({
      "which recovery points stay besides the newest: those as young as that, or by the rules last, hourly, daily, "
      "weekly and monthly the newest of so many periods"},
     {"jobname", "job_name", &P::job_name, "name", "only replicas of this job"},
+    {"former-images", "former_images", &P::former_images, "",
+     "move images whose disks the guest does not have any more, and that no recovery point needs, to RBD's trash, for "
+     "7 days"},
     {"dry-run", "dry_run", &P::dry_run, "", "print what would be removed and change nothing"},
 });
 

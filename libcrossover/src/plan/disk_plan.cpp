@@ -17,7 +17,7 @@ namespace crossover {
 namespace {
 
 /// What a new copy is made beside has to be this guest's, and nobody may be using it.
-ReplacedImage image_to_replace(const GuestFacts& facts, const ImageRef& ref, const SourceIdentity& identity) {
+ImageIdentity image_to_replace(const GuestFacts& facts, const ImageRef& ref, const SourceIdentity& identity) {
   const std::string name = to_string(ref.spec);
   const ImageState& old = *find_image(facts.inventory.replica_images, ref);
   auto record = image_record(old).replica;

@@ -1,6 +1,7 @@
 #include "plan/mirror_plan.hpp"
 
 #include "plan/disk_plan.hpp"
+#include "plan/former_images.hpp"
 #include "plan/freeze_plan.hpp"
 #include "plan/guest_facts.hpp"
 #include "plan/image_check.hpp"
@@ -55,7 +56,10 @@ void plan_both_sides(const GuestFacts& facts, GuestPlan& plan) {
 }
 
 void plan_point(const GuestFacts& facts, std::chrono::sys_seconds now, GuestPlan& plan) {
-  const PointNames names = point_names(facts.inventory.replica_images, facts.scope.replicas);
+  plan_former_images(facts, plan);
+  std::vector<ImageRef> replicas = facts.scope.replicas;
+  replicas.insert(replicas.end(), facts.scope.former.begin(), facts.scope.former.end());
+  const PointNames names = point_names(facts.inventory.replica_images, replicas);
   for (std::size_t i = 0; i < facts.scope.disks.replicated.size(); ++i) plan_disk(facts, names, i, plan);
   check_origins(facts, plan);
   plan_resumption(facts, names, plan);
@@ -64,7 +68,7 @@ void plan_point(const GuestFacts& facts, std::chrono::sys_seconds now, GuestPlan
   if (plan.resumes) {
     plan_config_of_point(facts, plan);
   } else {
-    plan.removals = plan_removals(facts.request, facts.inventory, plan.disks, names, now);
+    plan.removals = plan_removals(facts.request, facts.inventory, plan, names, now);
     if (facts.inventory.destination.restriction) leave_removals_to_destination(facts.request, plan);
   }
   plan.steps = mirror_steps(plan, facts.request.options);

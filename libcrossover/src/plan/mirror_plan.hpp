@@ -44,6 +44,7 @@ struct GuestScope {
   std::vector<std::vector<ImageRef>> spares;      ///< of each disk: images a new copy could be made in
   std::vector<std::optional<ImageRef>> replaced;  ///< of each disk: the image that a new copy is made beside
   std::vector<std::optional<Origin>> origins;     ///< of each disk: what it was copied from, and goes back to
+  std::vector<ImageRef> former;  ///< images of the replica whose disks it has no more; see find_former_images()
   bool going_on = false;  ///< the configuration names new copies already, and what they replaced is still there
   std::optional<Problem> problem;
 };
@@ -86,7 +87,7 @@ struct DiskPlan {
   std::uint64_t offset = 0;             ///< where its transfer goes on
 
   bool has_progress = false;              ///< a transfer's progress stands on the replica
-  std::optional<ReplacedImage> replaces;  ///< the image that the replica takes the place of, or took
+  std::optional<ImageIdentity> replaces;  ///< the image that the replica takes the place of, or took
   std::vector<PointIds> points;   ///< the replica's, oldest first; one that the record does not have yet included
   std::vector<ByteRange> repair;  ///< sent besides what changed
   ImageRecord source_record;      ///< as they are now
@@ -103,6 +104,15 @@ struct Removal {
   Snapshot snapshot;
   std::chrono::seconds age{};
   bool point_config = false;  ///< remove the point's configuration from this image's metadata first, if it has it
+};
+
+/// An image of the replica whose disk the guest does not have any more.
+struct FormerReplica {
+  ImageRef image;
+  std::string id;
+  std::uint32_t points = 0;  ///< recovery points that need it
+
+  bool operator==(const FormerReplica&) const = default;
 };
 
 /// What is done, in this order.
@@ -161,12 +171,16 @@ struct GuestPlan {
   std::optional<std::string> firewall;
   bool write_firewall = false;  ///< the destination's file differs
   std::vector<DiskPlan> disks;
+  std::vector<FormerReplica> former;
   std::vector<Removal> removals;
   std::vector<LeftOut> left_out;
   std::vector<std::string> warnings;
   std::vector<Step> steps;
   std::optional<Problem> problem;  ///< then there are no steps
 };
+
+/// The same for people.
+std::vector<FormerImage> former_images(const GuestPlan& plan);
 
 /// A step in one line, for people.
 std::string describe(const GuestPlan& plan, const Step& step);

@@ -99,14 +99,14 @@ PointConfig point_from(const json& value) {
   return point;
 }
 
-json to_json(const ReplacedImage& replaced) {
-  return {{"pool", replaced.image.pool},
-          {"namespace", replaced.image.rados_namespace},
-          {"name", replaced.image.name},
-          {"image_id", replaced.id}};
+json to_json(const ImageIdentity& image) {
+  return {{"pool", image.image.pool},
+          {"namespace", image.image.rados_namespace},
+          {"name", image.image.name},
+          {"image_id", image.id}};
 }
 
-ReplacedImage replaced_from(const json& value) {
+ImageIdentity image_from(const json& value) {
   return {{value.at("pool"), value.at("namespace"), value.at("name")}, value.at("image_id")};
 }
 
@@ -142,6 +142,7 @@ json to_json(const ReplicaRecord& record) {
   if (record.point) value["point"] = to_json(*record.point);
   if (record.replaces) value["replaces"] = to_json(*record.replaces);
   if (record.taken_back) value["taken_back"] = to_json(*record.taken_back);
+  for (const ImageIdentity& image : record.former) value["former"].push_back(to_json(image));
   return value;
 }
 
@@ -162,8 +163,9 @@ ReplicaRecord replica_from(const json& value) {
     record.points.push_back({point.at("name"), point.at("source_id"), point.at("replica_id"),
                              point.value("bad", false), point.value("adopted", false)});
   }
-  if (value.contains("replaces")) record.replaces = replaced_from(value.at("replaces"));
+  if (value.contains("replaces")) record.replaces = image_from(value.at("replaces"));
   if (value.contains("taken_back")) record.taken_back = promotion_from(value.at("taken_back"));
+  for (const json& image : value.value("former", json::array())) record.former.push_back(image_from(image));
   return record;
 }
 

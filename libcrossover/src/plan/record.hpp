@@ -71,12 +71,12 @@ struct PointConfig {
   bool operator==(const PointConfig&) const = default;
 };
 
-/// An image that a new one was made beside, to take its place.
-struct ReplacedImage {
+/// An image by name and id: another one of that name is not it.
+struct ImageIdentity {
   ImageSpec image;
   std::string id;
 
-  bool operator==(const ReplacedImage&) const = default;
+  bool operator==(const ImageIdentity&) const = default;
 };
 
 /// A replica that was made a guest of its own, by recovering it at one of its points.
@@ -105,9 +105,11 @@ struct ReplicaRecord {
   /// Set: no run may write into it any more, until a human decides, or the guest was promoted elsewhere since and
   /// comes back as a replica. It stands in a key of its own, and decides what the head is: see set_promotion().
   std::optional<Promotion> promoted;
-  std::optional<ReplacedImage> replaces = {};  ///< what goes to the trash once a configuration names this image
+  std::optional<ImageIdentity> replaces = {};  ///< made beside it; it goes to the trash once a configuration names this image
   /// The promotion that the way back ended with this record. It does not count, even if its key is still there.
   std::optional<Promotion> taken_back = {};
+  /// Images of the same replica whose disks the guest does not have any more: nothing else may name them.
+  std::vector<ImageIdentity> former = {};
 
   bool operator==(const ReplicaRecord&) const = default;
 };

@@ -87,11 +87,14 @@ std::vector<Removal> plan_removals(const JobSnapshots& snapshots, const Retentio
 }
 
 std::vector<Removal> plan_removals(const MirrorRequest& request, const Inventory& inventory,
-                                   const std::vector<DiskPlan>& disks, const PointNames& points,
+                                   const GuestPlan& plan, const PointNames& points,
                                    std::chrono::sys_seconds now) {
   JobSnapshots there{.on_source = false, .label = request.job_label};
   JobSnapshots here{.on_source = true, .label = request.job_label};
-  for (const DiskPlan& disk : disks) {
+  for (const FormerReplica& former : plan.former) {
+    there.images.emplace_back(former.image, find_image(inventory.replica_images, former.image));
+  }
+  for (const DiskPlan& disk : plan.disks) {
     const ImageState* replica = find_image(inventory.replica_images, disk.replica);
     if (replica != nullptr && !disk.replace && !disk.take_back && disk.replica_record.replica) {
       there.images.emplace_back(disk.replica, replica);

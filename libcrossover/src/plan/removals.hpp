@@ -31,10 +31,10 @@ std::vector<Removal> plan_removals(const JobSnapshots& snapshots, const Retentio
                                    std::chrono::sys_seconds now, bool makes_point);
 
 /// Snapshots to remove once a run's new recovery point is committed: this job's own, on images whose record says
-/// they are this guest's, that the side's policy does not keep; on the destination also those that never became
+/// they are this guest's (those of disks that it does not have any more included), that the side's policy does not keep; on the destination also those that never became
 /// recovery points. Never the point that is made in this run: the next run starts there.
 std::vector<Removal> plan_removals(const MirrorRequest& request, const Inventory& inventory,
-                                   const std::vector<DiskPlan>& disks, const PointNames& points,
+                                   const GuestPlan& plan, const PointNames& points,
                                    std::chrono::sys_seconds now);
 
 }  // namespace crossover

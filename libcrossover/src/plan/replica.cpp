@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "crossover/snapshot_name.hpp"
+#include "plan/former_images.hpp"
 #include "plan/points.hpp"
 
 namespace crossover {
@@ -15,29 +16,6 @@ std::optional<ReplicaRecord> record_of(std::uint32_t vmid, const ImageState& ima
   auto record = image_record(image).replica;
   if (record && record->target_vmid != vmid) record.reset();
   return record;
-}
-
-/// Points whose configuration stands on an image; what cannot be read is none.
-std::vector<PointConfig> readable_points(const ImageState& image) {
-  std::vector<PointConfig> points;
-  for (const auto& [key, value] : image.metadata) {
-    if (!key.starts_with(point_key_prefix)) continue;
-    try {
-      points.push_back(parse_point(value));
-    } catch (const Error&) {  // the point itself will say so
-    }
-  }
-  return points;
-}
-
-/// As to_string() of an ImageSpec writes it.
-std::optional<ImageSpec> parse_spec(const std::string& text) {
-  const std::size_t first = text.find('/');
-  const std::size_t last = text.rfind('/');
-  if (first == std::string::npos || last + 1 == text.size()) return std::nullopt;
-  ImageSpec spec{text.substr(0, first), "", text.substr(last + 1)};
-  if (first != last) spec.rados_namespace = text.substr(first + 1, last - first - 1);
-  return spec;
 }
 
 /// What the image had before it was taken over at a point that is no recovery point of its job.
@@ -62,11 +40,11 @@ class ReplicaReader {
       if (problem != look_.problems.end()) fail(problem->second.code, ref, problem->second.text);
     }
     const std::vector<ImageRef> configured = images_of(parse_vm_config(replica_.guest.config), look_.cluster);
-    for (const ImageRef& ref : configured) add(ref);
+    for (const ImageRef& ref : configured) add(ref, true);
     const bool promoted = replica_.promotion().has_value();
     for (const ImageRef& ref : refs) {
       if (std::find(configured.begin(), configured.end(), ref) != configured.end()) continue;
-      add(ref);
+      add(ref, false);
       if (!promoted) forget_old_promotion(ref);
     }
     if (replica_.images.empty()) return replica_.problem ? std::optional(std::move(replica_)) : std::nullopt;
@@ -84,7 +62,7 @@ class ReplicaReader {
     }
   }
 
-  void add(const ImageRef& ref) {
+  void add(const ImageRef& ref, bool configured) {
     const ImageState* image = find_image(look_.images, ref);
     if (image == nullptr) return;
     try {
@@ -93,7 +71,9 @@ class ReplicaReader {
              "an earlier build of crossover made this replica, and this one does not read its records; the next run "
              "of its job, with --reseed, makes a new one beside it");
       }
-      if (auto record = record_of(replica_.vmid, *image)) replica_.images.push_back({ref, *image, *record});
+      if (auto record = record_of(replica_.vmid, *image)) {
+        replica_.images.push_back({ref, *image, *record, configured});
+      }
     } catch (const Error& error) {
       fail(error.code(), ref, error.what());
     }
@@ -230,6 +210,20 @@ std::optional<Promotion> Replica::promotion() const {
   return std::nullopt;
 }
 
+std::vector<std::pair<ReplicaImage, FormerImage>> Replica::former(
+    const std::set<std::string>& without) const {
+  std::vector<const ImageState*> states;
+  for (const ReplicaImage& image : images) states.push_back(&image.state);
+  std::vector<std::pair<ReplicaImage, FormerImage>> former;
+  for (const ReplicaImage& image : images) {
+    if (image.configured) continue;
+    std::set<std::string> names = points_that_name(image.ref, states);
+    std::erase_if(names, [&without](const std::string& name) { return without.contains(name); });
+    former.push_back({image, {to_string(image.ref.spec), static_cast<std::uint32_t>(names.size())}});
+  }
+  return former;
+}
+
 const ReplicaPoint* Replica::newest_good() const {
   const auto found = std::find_if(points.begin(), points.end(),
                                   [](const ReplicaPoint& point) { return point.incomplete.empty() && !point.bad; });
@@ -243,12 +237,7 @@ std::set<ImageRef> images_to_look_at(std::uint32_t vmid, const ReplicaLook& look
   for (const ImageRef& ref : configured) {
     const ImageState* image = find_image(look.images, ref);
     if (image == nullptr) continue;
-    for (const PointConfig& point : readable_points(*image)) {
-      if (point.target_vmid != vmid) continue;
-      for (const std::string& name : point.images) {
-        if (auto spec = parse_spec(name)) images.insert({ref.access, *spec});
-      }
-    }
+    images.merge(images_named_by(ref, *image, vmid));
   }
   return images;
 }
@@ -284,6 +273,7 @@ ReplicaReport report_of(const Replica& replica, std::chrono::sys_seconds now) {
     for (const auto& [ref, snapshot] : point.disks) one.disks.push_back({to_string(ref.spec), snapshot.size_bytes});
     report.points.push_back(std::move(one));
   }
+  for (const auto& [image, former] : replica.former()) report.former_images.push_back(former);
   return report;
 }
 

@@ -21,6 +21,7 @@ struct ReplicaImage {
   ImageRef ref;
   ImageState state;
   ReplicaRecord record;
+  bool configured = false;  ///< the VM's configuration names it; else it is of a disk that it has no more
 };
 
 /// One point of a replica.
@@ -44,6 +45,9 @@ struct Replica {
   [[nodiscard]] bool unfinished() const;
   /// It was recovered, or that was begun.
   [[nodiscard]] std::optional<Promotion> promotion() const;
+  /// Images that the VM's configuration does not name, and how many points, besides those of these names, need each.
+  [[nodiscard]] std::vector<std::pair<ReplicaImage, FormerImage>> former(
+      const std::set<std::string>& without = {}) const;
   /// The newest point that a recovery can start from; null if there is none.
   [[nodiscard]] const ReplicaPoint* newest_good() const;
 };

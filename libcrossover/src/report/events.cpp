@@ -46,6 +46,8 @@ std::string_view to_string(EventKind kind) noexcept {
       return "config_written";
     case EventKind::left_out:
       return "left_out";
+    case EventKind::former_image:
+      return "former_image";
     case EventKind::housekeeping:
       return "housekeeping";
     case EventKind::snapshot_removed:

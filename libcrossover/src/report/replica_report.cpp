@@ -34,6 +34,8 @@ ordered_json to_value(const PrunedReplica& replica) {
                      {"error", replica.error},
                      {"untouched", replica.untouched},
                      {"removed", replica.removed},
+                     {"trashed", replica.trashed},
+                     {"former_images", to_value(replica.former_images)},
                      {"warnings", replica.warnings}};
   if (replica.error_code) value["error_code"] = to_string(*replica.error_code);
   return value;
@@ -54,7 +56,8 @@ std::string to_json(const ReplicaReport& report) {
                      {"unfinished", report.unfinished},
                      {"applying", report.applying},
                      {"promoted", nullptr},
-                     {"points", ordered_json::array()}};
+                     {"points", ordered_json::array()},
+                     {"former_images", to_value(report.former_images)}};
   if (report.promoted) {
     value["promoted"] = {{"point", report.promoted->point},
                          {"time", render_time(report.promoted->time)},

@@ -77,6 +77,7 @@ ordered_json to_value(const GuestReport& guest) {
                      {"frozen_for_ms", guest.frozen_for.count()},
                      {"disks", ordered_json::array()},
                      {"left_out", ordered_json::array()},
+                     {"former_images", to_value(guest.former_images)},
                      {"removed", guest.removed},
                      {"warnings", guest.warnings},
                      {"steps", guest.steps}};
@@ -134,6 +135,15 @@ ordered_json to_value(const VerifiedGuest& guest) {
 }
 
 }  // namespace
+
+std::string describe(const FormerImage& former) {
+  if (former.points == 0) {
+    return "the guest does not have its disk any more, and no recovery point needs it; 'crossover prune' on the "
+           "destination removes it, with --former-images";
+  }
+  return fmt::format("the guest does not have its disk any more; {} recovery {} it", former.points,
+                     former.points == 1 ? "point needs" : "points need");
+}
 
 std::string_view to_string(Outcome outcome) noexcept {
   switch (outcome) {

@@ -116,8 +116,6 @@ TEST_CASE("a point is complete with the first of its keys, and the next run adds
       const bool whole = stage.has_key(first, cut) && stage.has_key(second, cut);
       if (!whole) ++cuts_between_keys;
       CHECK(stage.incomplete(cut).empty());
-      // The one disk that has the key is the one that leaves: nothing tells the others of the point (docs/concurrency.md).
-      if (!whole && std::string(gone) == "scsi0") continue;
       if (*gone != '\0') stage.detach(gone);
       stage.run_well();
       CHECK(stage.incomplete(cut).empty());
@@ -125,6 +123,115 @@ TEST_CASE("a point is complete with the first of its keys, and the next run adds
     }
   }
   CHECK(cuts_between_keys > 0);
+}
+
+TEST_CASE("an image whose disk left is named, and loses its points with the others") {
+  Stage stage;
+  const std::string older = stage.run_well();
+  stage.detach("scsi1");
+  const GuestReport left = [&] {
+    stage.clusters.faults.arm();
+    return stage.run();
+  }();
+  REQUIRE_MESSAGE(left.outcome == Outcome::ok, left.error);
+  const auto only_former = [](const std::vector<FormerImage>& images) {
+    REQUIRE(images.size() == 1);
+    CHECK(images.front().image == to_string(second));
+    return images.front().points;
+  };
+  CHECK(only_former(left.former_images) == 1);
+  CHECK(only_former(stage.clusters.points(99100).former_images) == 1);
+  // Once no point names it, the other disks' records still do.
+  stage.clusters.options.keep_remote = "0s";
+  stage.clusters.options.keep_local = "0s";
+  stage.run_well();
+  CHECK(stage.incomplete(older) == "there is no such point");
+  CHECK(stage.clusters.replica_images.find(second)->snapshots.empty());
+  CHECK_FALSE(stage.has_key(second, older));
+  CHECK(only_former(stage.clusters.points(99100).former_images) == 0);
+  stage.clusters.faults.arm();
+  CHECK(only_former(stage.run().former_images) == 0);
+
+  const auto prune = [&](bool dry_run) {
+    return stage.clusters
+        .prune("99100", {.keep_remote = "1d", .former_images = true, .dry_run = dry_run})
+        .replicas.at(0);
+  };
+  const PrunedReplica forgot = stage.clusters.prune("99100", {.keep_remote = "1d"}).replicas.at(0);
+  CHECK(forgot.trashed.empty());
+  CHECK(only_former(forgot.former_images) == 0);
+  CHECK(prune(true).trashed.size() == 1);
+  CHECK(stage.clusters.replica_images.find(second));
+  const PrunedReplica pruned = prune(false);
+  CHECK_MESSAGE(pruned.outcome == Outcome::ok, pruned.error);
+  REQUIRE(pruned.trashed.size() == 1);
+  CHECK(pruned.trashed.front().starts_with(to_string(second) + " ("));
+  CHECK(pruned.former_images.empty());
+  CHECK_FALSE(stage.clusters.replica_images.find(second));
+  CHECK(stage.clusters.points(99100).former_images.empty());
+  stage.clusters.faults.arm();
+  CHECK(stage.run().former_images.empty());
+}
+
+TEST_CASE("an image whose disk left stays as long as anything needs it") {
+  Stage stage;
+  stage.run_well();
+  stage.detach("scsi1");
+  stage.run_well();
+  std::string why;
+  SUBCASE("a recovery point") {}
+  SUBCASE("a snapshot that somebody made") {
+    stage.clusters.replica_images.create_snapshot(second, "before-upgrade");
+    why = "it has snapshots: before-upgrade";
+  }
+  SUBCASE("another VM") {
+    GuestState other = stage.clusters.destination.inventory.guests.at(99100);
+    other.vmid = 555;
+    other.config = "scsi4: copy:vm-99100-disk-1-hdd,size=64M\n";
+    stage.clusters.destination.inventory.guests.emplace(555, other);
+    why = "the configuration of VM 555 names it";
+  }
+  const bool needed = why.empty();
+  if (!needed) {
+    stage.clusters.options.keep_remote = "0s";
+    stage.run_well();
+  }
+  const PrunedReplica pruned =
+      stage.clusters.prune("99100", {.keep_remote = "1d", .former_images = true}).replicas.at(0);
+  CHECK(pruned.trashed.empty());
+  REQUIRE(pruned.former_images.size() == 1);
+  CHECK(pruned.former_images.front().points == (needed ? 1 : 0));
+  CHECK((pruned.outcome == Outcome::ok) == needed);
+  CHECK(pruned.error.find(why) != std::string::npos);
+  CHECK(stage.clusters.replica_images.find(second));
+}
+
+TEST_CASE("a disk that comes back goes on in its image") {
+  Stage stage;
+  stage.run_well();
+  const std::string before = stage.clusters.source.config(100).value();
+  stage.detach("scsi1");
+  stage.run_well();
+  stage.clusters.source.set_config(100, before);
+  stage.clusters.faults.arm();
+  const GuestReport back = stage.run();
+  REQUIRE_MESSAGE(back.outcome == Outcome::ok, back.error);
+  CHECK(back.former_images.empty());
+  CHECK_FALSE(back.disks.at(1).full);
+  CHECK(stage.clusters.points(99100).former_images.empty());
+}
+
+TEST_CASE("a guest whose every disk left keeps its replica") {
+  Stage stage;
+  const std::string point = stage.run_well();
+  const std::string replica = stage.clusters.destination.config(99100).value();
+  for (const char* gone : {"scsi0", "scsi1"}) stage.detach(gone);
+  stage.clusters.faults.arm();
+  const GuestReport guest = stage.run();
+  CHECK(guest.outcome == Outcome::conflict);
+  CHECK(guest.error.find("--excludevmids=100") != std::string::npos);
+  CHECK(stage.clusters.destination.config(99100) == replica);
+  CHECK(stage.incomplete(point).empty());
 }
 
 TEST_CASE("retention takes a point's keys from all disks before its first snapshot") {

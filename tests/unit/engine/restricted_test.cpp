@@ -448,11 +448,11 @@ TEST_CASE_FIXTURE(Abuse, "the head is written and rolled back only where a trans
 TEST_CASE_FIXTURE(Abuse, "nothing is moved to the trash, and no record asks for it") {
   refused("'crossover prune'", [&] { store().trash(first, std::chrono::hours(1)); });
   ImageRecord changed = record(first);
-  changed.replica->replaces = ReplacedImage{second, state(second).id};
+  changed.replica->replaces = ImageIdentity{second, state(second).id};
   refused("no other image's place", [&] { write_record(first, changed); });
   // What an unrestricted run left stays or goes; it is not turned against another image.
   ImageRecord left = record(first);
-  left.replica->replaces = ReplacedImage{{"backup", "", "vm-99100-disk-7"}, "abc"};
+  left.replica->replaces = ImageIdentity{{"backup", "", "vm-99100-disk-7"}, "abc"};
   write_record_there(first, left);
   refused("no other image's place", [&] { write_record(first, changed); });
   write_record(first, left);

@@ -45,7 +45,7 @@ TEST_CASE("a record comes back as it was written") {
                                {"crossover-nightly-20261121T010203Z", 5, 2, true},
                                {"crossover-nightly-20261122T010203Z", 7, 4}},
                               std::nullopt,
-                              ReplacedImage{{"data", "ns", "vm-99100-disk-0-ssd"}, "66ee"},
+                              ImageIdentity{{"data", "ns", "vm-99100-disk-0-ssd"}, "66ee"},
                               Promotion{"crossover-nightly-20261119T010203Z", {}, true}};
   const SourceRecord as_source{{"aaaa", 5, "77ff", 99100},
                                {{"nightly", {"Nightly", "bbbb", 1}}, {"default", {"", "c", 2}}}};

@@ -47,7 +47,7 @@ ReplicaRecord copy_of(PlanStage& stage, const std::string& key, const std::strin
   record.image_id = id;
   record.points.clear();
   record.state = ReplicaState::applying;
-  record.replaces = ReplacedImage{{"backup", "", key == "scsi0" ? "vm-99100-disk-0-ssd" : "vm-99100-disk-1-hdd"},
+  record.replaces = ImageIdentity{{"backup", "", key == "scsi0" ? "vm-99100-disk-0-ssd" : "vm-99100-disk-1-hdd"},
                                   stage.replica_image(key)->id};
   return record;
 }
@@ -260,7 +260,7 @@ TEST_CASE("a new copy is made beside the replica, whose configuration is not tou
   const GuestPlan plan = stage.plan();
   CHECK(plan.reseeds);
   REQUIRE(plan.disks[0].replaces);
-  CHECK(*plan.disks[0].replaces == ReplacedImage{{"backup", "", "vm-99100-disk-0-ssd"}, "r0"});
+  CHECK(*plan.disks[0].replaces == ImageIdentity{{"backup", "", "vm-99100-disk-0-ssd"}, "r0"});
   CHECK(plan.replica_config.find("copy:" + first_copy) != std::string::npos);
 
   SUBCASE("a name that is taken by something else is passed over") {
