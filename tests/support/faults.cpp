@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <new>
+
 namespace crossover::test {
 
 namespace {
@@ -121,6 +123,10 @@ std::string_view to_string(Fault fault) {
       return "dies";
     case Fault::dies_after:
       return "dies after";
+    case Fault::foreign:
+      return "foreign";
+    case Fault::foreign_after:
+      return "foreign after";
   }
   return "";
 }
@@ -159,6 +165,7 @@ bool Faults::enter(const std::string& what) {
   if (calls_.back() != armed_) return false;
   happened_ = true;
   if (fault_ == Fault::fails) throw Error(ErrorCode::io, "call", what, "a fault", true);
+  if (fault_ == Fault::foreign) throw 42;
   if (fault_ == Fault::cancels) stop_.request_stop();
   if (fault_ == Fault::dies) {
     dead_ = true;
@@ -170,6 +177,7 @@ bool Faults::enter(const std::string& what) {
 void Faults::leave(const std::string& what) {
   const std::scoped_lock lock(mutex_);
   if (fault_ == Fault::cancels) return;
+  if (fault_ == Fault::foreign_after) throw std::bad_alloc();
   dead_ = fault_ == Fault::dies_after;
   throw Error(ErrorCode::unreachable, "call", what, "its answer did not come", true);
 }

@@ -21,11 +21,13 @@ namespace crossover::test {
 
 /// How the call that is chosen goes wrong.
 enum class Fault {
-  fails,        ///< throws, and nothing was done
-  answer_lost,  ///< throws, though it was done
-  cancels,      ///< a stop is requested right before it; the call goes on as it does then
-  dies,         ///< the process is killed before it: no call reaches the world any more
-  dies_after,   ///< the same after it
+  fails,          ///< throws, and nothing was done
+  answer_lost,    ///< throws, though it was done
+  cancels,        ///< a stop is requested right before it; the call goes on as it does then
+  dies,           ///< the process is killed before it: no call reaches the world any more
+  dies_after,     ///< the same after it
+  foreign,        ///< as fails, and what is thrown is no exception of anybody's
+  foreign_after,  ///< as answer_lost, with an exception of the standard library's
 };
 
 std::string_view to_string(Fault fault);

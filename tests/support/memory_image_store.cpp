@@ -420,6 +420,11 @@ void MemoryImageStore::break_holds() {
   ++epoch_;
 }
 
+bool MemoryImageStore::is_held() const {
+  const std::lock_guard lock(mutex_);
+  return !held_.empty();
+}
+
 void MemoryImageStore::roll_back(const ImageSpec& spec, const Snapshot& wanted, std::stop_token stop) {
   check_stop(stop);
   const std::lock_guard lock(mutex_);

@@ -84,6 +84,8 @@ class MemoryImageStore final : public ImageStore, public FastListing {
   void set_orphaned(const ImageSpec& image, bool orphaned);
   /// Whoever holds images was taken for dead: others may hold them, and it can do nothing more to them.
   void break_holds();
+  /// Whether a run holds an image.
+  [[nodiscard]] bool is_held() const;
   void set_watchers(const ImageSpec& image, std::vector<std::string> watchers);
   /// All bytes of a snapshot, or of the head without one.
   [[nodiscard]] std::vector<std::byte> content(const ImageSpec& image, const std::string& snapshot = {}) const;

@@ -238,6 +238,12 @@ CleanupReport TwoClusters::clean_up(std::uint32_t vmid) {
   });
 }
 
+bool TwoClusters::is_let_go() const {
+  const auto& guests = source.inventory.guests;
+  return leases.held() == 0 && !source_images.is_held() && !replica_images.is_held() &&
+         std::none_of(guests.begin(), guests.end(), [this](const auto& guest) { return source.held(guest.first); });
+}
+
 std::string TwoClusters::dump() const {
   return "source\n" + source.dump() + dump_of(source_images) + "destination\n" + destination.dump() +
          dump_of(replica_images);

@@ -118,6 +118,8 @@ class TwoClusters {
   /// `confirms`.
   CleanupReport clean_up(std::uint32_t vmid);
 
+  /// Whether nobody has a lease, holds an image, or keeps a guest of the source frozen or paused.
+  [[nodiscard]] bool is_let_go() const;
   /// Everything on both sides that a run could change, as text.
   [[nodiscard]] std::string dump() const;
 

@@ -10,6 +10,7 @@
 #include "crossover/byte_size.hpp"
 #include "crossover/error.hpp"
 #include "engine/survey.hpp"
+#include "engine/unexpected_error.hpp"
 
 namespace crossover {
 
@@ -65,8 +66,8 @@ class Checker {
         }
       }
       return inventory;
-    } catch (const Error& error) {
-      add(Result::failed, side, error.what());
+    } catch (...) {
+      add(Result::failed, side, failure_at_hand().what());
       return std::nullopt;
     }
   }
@@ -87,8 +88,8 @@ class Checker {
       }
       if (found.guests.empty()) add(Result::warning, "guests", "no guest is meant by these options");
       if (target != nullptr) space(found.inventory, *target, to_come);
-    } catch (const Error& error) {
-      add(Result::failed, "guests", error.what());
+    } catch (...) {
+      add(Result::failed, "guests", failure_at_hand().what());
     }
   }
 
@@ -127,8 +128,8 @@ class Checker {
       const std::string text = fmt::format("{} free in the pool {}; first copies to come are at most {}",
                                            format_bytes(free), pool, format_bytes(to_come));
       add(to_come > free ? Result::warning : Result::ok, subject, text);
-    } catch (const Error& error) {
-      add(Result::warning, subject, fmt::format("its free space is unknown: {}", error.what()));
+    } catch (...) {
+      add(Result::warning, subject, fmt::format("its free space is unknown: {}", failure_at_hand().what()));
     }
   }
 

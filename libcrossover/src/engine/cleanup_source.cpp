@@ -15,6 +15,7 @@
 #include "engine/guest_report.hpp"
 #include "engine/migration_ledger.hpp"
 #include "engine/survey.hpp"
+#include "engine/unexpected_error.hpp"
 #include "plan/cleanup_plan.hpp"
 #include "plan/guest_disks.hpp"
 #include "plan/migration_record.hpp"
@@ -66,8 +67,8 @@ class Cleanup {
       } else {
         remove(found);
       }
-    } catch (const Error& error) {
-      fail(found.report, error);
+    } catch (...) {
+      fail(found.report, failure_at_hand());
     }
     return std::move(found.report);
   }
@@ -87,8 +88,8 @@ class Cleanup {
     found.report.name = parse_vm_config(guest->second.config).display_name(vmid_);
     try {
       check(guest->second, cluster, found);
-    } catch (const Error& error) {
-      fail(found.report, error);
+    } catch (...) {
+      fail(found.report, failure_at_hand());
     }
     return found;
   }
@@ -202,20 +203,31 @@ class Cleanup {
                             .text = fmt::format("destroy it, with {}", fmt::join(found.report.images, ", "))});
     if (ports_.power.power(node, vmid_, stop_) != Power::stopped) refuse(vmid_, "somebody started it meanwhile");
     if (lost) refuse(vmid_, "the lease on its disks was lost; run the same command again");
-    // PVE removes what the configuration names, and nothing else.
-    if (found.plan.config != found.config) {
-      ports_.hypervisor.write_config(node, vmid_, ConfigVersion{found.config, {}}, found.plan.config, stop_);
-    }
     try {
+      // PVE removes what the configuration names, and nothing else.
+      if (found.plan.config != found.config) {
+        ports_.hypervisor.write_config(node, vmid_, ConfigVersion{found.config, {}}, found.plan.config, stop_);
+      }
       ports_.power.destroy(node, vmid_, stop_);
-    } catch (const Error& error) {
-      if (found.report.kept.empty()) throw;
+    } catch (const Cancelled&) {
+      // There is no report then.
+      if (!found.report.kept.empty()) {
+        ports_.events.on_event({.kind = EventKind::warning, .vmid = vmid_, .text = left(found)});
+      }
+      throw;
+    } catch (...) {
+      const Error error = error_at_hand();
+      if (found.report.kept.empty()) throw Error(error);
       throw Error(error.code(), error.operation(), error.subject(),
-                  fmt::format("{}; what stays is not named by its configuration any more: {}", error.cause(),
-                              fmt::join(found.report.kept, ", ")),
-                  error.retryable());
+                  fmt::format("{}; {}", error.cause(), left(found)), error.retryable());
     }
     found.report.outcome = Outcome::ok;
+  }
+
+  /// Nothing else says so once the configuration is written, which it may be though that failed.
+  static std::string left(const Look& found) {
+    return fmt::format("what stays may not be named by its configuration any more: {}",
+                       fmt::join(found.report.kept, ", "));
   }
 
   std::unique_ptr<Lease> take_lease(const ImageStates& images, std::atomic<bool>& lost) {

@@ -297,7 +297,9 @@ void DestinationPoint::transfer(std::size_t index) {
     disk_report.duration = duration_cast<milliseconds>(steady_clock::now() - begin);
     record.state = ReplicaState::applied;
     save_record(index);
-  } catch (const Error&) {
+  } catch (const Cancelled&) {
+    throw;
+  } catch (...) {
     const std::scoped_lock lock(work_.mutex);
     ++(disk.full ? work_.totals.full_failed : work_.totals.incremental_failed);
     throw;

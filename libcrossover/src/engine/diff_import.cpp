@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "crossover/error.hpp"
+#include "engine/unexpected_error.hpp"
 #include "engine/zero_splitter.hpp"
 
 namespace crossover {
@@ -133,8 +134,8 @@ DiffHeader import_diff_stream(ImageStore& store, const ImageSpec& image, const B
     }
     decoder.finish();
     importer.commit();
-  } catch (const Error& error) {
-    throw importer.explain(error);
+  } catch (...) {
+    throw importer.explain(failure_at_hand());
   }
   return importer.header();
 }

@@ -6,6 +6,7 @@
 
 #include "crossover/error.hpp"
 #include "crossover/vm_config.hpp"
+#include "engine/unexpected_error.hpp"
 #include "plan/migration_record.hpp"
 #include "plan/replica_config.hpp"
 
@@ -66,9 +67,9 @@ SourceLock::~SourceLock() {
   if (!hold_) return;
   try {
     release();
-  } catch (const Error& error) {
+  } catch (...) {
     try {
-      ports_.events.on_event({.kind = EventKind::warning, .vmid = vmid_, .text = error.what()});
+      ports_.events.on_event({.kind = EventKind::warning, .vmid = vmid_, .text = error_at_hand().what()});
     } catch (...) {  // NOLINT(bugprone-empty-catch): an error is on its way already
     }
   }

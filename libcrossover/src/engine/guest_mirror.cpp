@@ -63,10 +63,8 @@ class GuestMirror {
   GuestReport attempt(const Work& work) {
     try {
       return work();
-    } catch (const Cancelled&) {
-      throw;
     } catch (...) {
-      return failed(error_at_hand());
+      return failed(failure_at_hand());
     }
   }
 
@@ -107,7 +105,7 @@ class GuestMirror {
     if (plan_.problem->code == ErrorCode::in_use) return true;
     try {
       return !are_as_surveyed();
-    } catch (const Error&) {
+    } catch (...) {
       return false;
     }
   }

@@ -15,6 +15,7 @@
 #include "engine/replica_configuration.hpp"
 #include "engine/source_point.hpp"
 #include "engine/source_record.hpp"
+#include "engine/unexpected_error.hpp"
 
 namespace crossover {
 
@@ -39,19 +40,25 @@ class GuestRun {
       for (std::size_t first = 0; first < plan.steps.size();) first = carry_out_from(first);
       work_.report.outcome = Outcome::ok;
     } catch (const Error& error) {
-      // Before the snapshots nothing of the guest's was changed, so that a human can decide.
-      const bool can_wait = !replica_.torn() && !source_.snapshots_made();
-      set_error(work_.report, error);
-      if (!can_wait) work_.report.outcome = Outcome::failed;
-      undo();
-    } catch (...) {
+      fail(error);
+    } catch (const Cancelled&) {
       undo();
       throw;
+    } catch (...) {
+      fail(error_at_hand());
     }
     return std::move(work_.report);
   }
 
  private:
+  void fail(const Error& error) {
+    // Before the snapshots nothing of the guest's was changed, so that a human can decide.
+    const bool can_wait = !replica_.torn() && !source_.snapshots_made();
+    set_error(work_.report, error);
+    if (!can_wait) work_.report.outcome = Outcome::failed;
+    undo();
+  }
+
   /// On every way out that is not success, in order. A replica whose head is torn stays locked.
   void undo() {
     source_.undo(replica_.recorded());

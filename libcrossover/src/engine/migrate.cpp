@@ -83,10 +83,8 @@ GuestReport migrate_guest(MigrationWork& work, const ConfirmMigration& confirm) 
     } else {
       begin(work, confirm);
     }
-  } catch (const Cancelled&) {
-    throw;
   } catch (...) {
-    work.fail(error_at_hand());
+    work.fail(failure_at_hand());
   }
   work.report.migration = std::move(work.migration);
   return std::move(work.report);

@@ -31,10 +31,8 @@ class MigrationSwitch {
   void run() {
     try {
       go();
-    } catch (const Cancelled&) {
-      throw;
     } catch (...) {
-      work_.fail(error_at_hand());
+      work_.fail(failure_at_hand());
     }
   }
 

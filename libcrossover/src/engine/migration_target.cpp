@@ -152,7 +152,9 @@ void MigrationTarget::remove_state(const std::stop_token& stop) {
 bool MigrationTarget::agent_answers(const std::stop_token& stop) {
   try {
     return ports_.destination.power.agent_answers(node_, vmid_, stop);
-  } catch (const Error&) {
+  } catch (const Cancelled&) {
+    throw;
+  } catch (...) {
     return false;
   }
 }

@@ -8,6 +8,7 @@
 #include "engine/guest_report.hpp"
 #include "engine/in_parallel.hpp"
 #include "engine/migration_memory.hpp"
+#include "engine/unexpected_error.hpp"
 
 namespace crossover {
 
@@ -29,7 +30,7 @@ void send_both(MigrationWork& work, const SavedState& saved, std::vector<Removal
                const std::stop_token& stop) {
   std::stop_source ending;
   const std::stop_callback forward(stop, [&ending] { ending.request_stop(); });
-  std::optional<Error> failed;
+  std::array<std::optional<Error>, 2> failed;
   std::array<bool, 2> cancelled{};
   in_parallel(cancelled.size(), work.request.mirror.parallel, [&](std::size_t which) {
     try {
@@ -37,15 +38,17 @@ void send_both(MigrationWork& work, const SavedState& saved, std::vector<Removal
       if (which == 0) return send_memory(work, saved, ending.get_token());
       send_disks(work, removals, ending.get_token());
       if (work.report.outcome != Outcome::ok) ending.request_stop();
-    } catch (const Error& error) {
-      failed = error;
-      ending.request_stop();
     } catch (const Cancelled&) {
       cancelled.at(which) = true;
+    } catch (...) {
+      failed.at(which) = error_at_hand();
+      ending.request_stop();
     }
   });
   if (stop.stop_requested()) throw Cancelled{};
-  if (failed) throw Error(*failed);
+  for (const std::optional<Error>& one : failed) {
+    if (one) throw Error(*one);
+  }
   // Only the disks' failure is left to have ended anything.
   if (cancelled[0] && work.report.outcome == Outcome::ok) throw Cancelled{};
 }

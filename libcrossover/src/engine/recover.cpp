@@ -240,10 +240,8 @@ RecoverReport recover(const RecoverRequest& request, const ReplicaPorts& ports, 
     try {
       Recovery(plan, ports, stop).run(report);
       report.outcome = Outcome::ok;
-    } catch (const Cancelled&) {
-      throw;
     } catch (...) {
-      const Error error = error_at_hand();
+      const Error error = failure_at_hand();
       fail(error.code(), error.what(), is_conflict(error.code()) && !error.retryable());
     }
   }

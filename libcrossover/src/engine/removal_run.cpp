@@ -9,6 +9,7 @@
 #include "crossover/error.hpp"
 #include "engine/in_parallel.hpp"
 #include "engine/live_lock.hpp"
+#include "engine/unexpected_error.hpp"
 #include "plan/points.hpp"
 
 namespace crossover {
@@ -47,8 +48,8 @@ class RemovalRun {
     std::string why;
     try {
       why = work_.why_kept();
-    } catch (const Error& error) {
-      why = error.what();
+    } catch (...) {
+      why = error_at_hand().what();
     }
     if (why.empty()) return true;
     stays_ = true;
@@ -84,9 +85,9 @@ class RemovalRun {
         const auto now = store.find(removal->image.spec);
         if (!now || find_snapshot(*now, removal->snapshot.name, removal->snapshot.id) == nullptr) continue;
         store.set_metadata(removal->image.spec, std::string(point_key_prefix) + removal->snapshot.name, config);
-      } catch (const Error& error) {
+      } catch (...) {
         work_.note(fmt::format("{} has its snapshot, but is no recovery point any more: {}", name_of(*removal),
-                               error.what()));
+                               error_at_hand().what()));
       }
     }
   }
@@ -141,12 +142,12 @@ class RemovalRun {
       ImageStore& store = side(removal).images->open(removal.image.access);
       if (side(removal).running) require_live_lock(store, removal.image.spec);
       part(store);
-    } catch (const Error& error) {
+    } catch (...) {
       {
         const std::scoped_lock lock(mutex_);
         if (!removal.on_source) kept_.insert(removal.snapshot.name);
       }
-      work_.note(fmt::format("{} could not be removed: {}", name_of(removal), error.what()));
+      work_.note(fmt::format("{} could not be removed: {}", name_of(removal), error_at_hand().what()));
     }
   }
 

@@ -7,6 +7,7 @@
 
 #include "crossover/error.hpp"
 #include "engine/conflict_error.hpp"
+#include "engine/unexpected_error.hpp"
 
 namespace crossover {
 
@@ -70,9 +71,9 @@ void retire_replaced(GuestWork& work, std::vector<std::optional<ReplicaRecord>>&
     // What makes a point one goes before any of its disks.
     for (const std::size_t i : with_points) retire(work, work.plan.disks[i], records[i].value());
     for (const std::size_t i : others) retire(work, work.plan.disks[i], records[i].value());
-  } catch (const Error& error) {
+  } catch (...) {
     work.note(fmt::format("what was replaced could not be moved to the trash, the next run tries again: {}",
-                          error.what()));
+                          failure_at_hand().what()));
   }
 }
 

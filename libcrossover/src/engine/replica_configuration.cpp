@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "crossover/error.hpp"
+#include "engine/unexpected_error.hpp"
 #include "plan/replica_config.hpp"
 
 namespace crossover {
@@ -50,8 +51,8 @@ void ReplicaConfiguration::undo() {
   try {
     work_.ports.destination.hypervisor.write_config(work_.plan.target_node, work_.plan.target_vmid, version_,
                                                     *unlocked_, {});
-  } catch (const Error& error) {
-    work_.note(error.what());
+  } catch (...) {
+    work_.note(error_at_hand().what());
   }
 }
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "crossover/error.hpp"
+#include "engine/unexpected_error.hpp"
 #include "plan/freeze_plan.hpp"
 #include "plan/record.hpp"
 #include "plan/replica_config.hpp"
@@ -57,8 +58,8 @@ void SourcePoint::unlock() {
   try {
     lock_->release();
     work_.tell({.kind = EventKind::source_unlocked, .host = work_.plan.source_node});
-  } catch (const Error& error) {
-    work_.note(error.what());
+  } catch (...) {
+    work_.note(error_at_hand().what());
   }
   lock_.reset();
 }
@@ -126,7 +127,7 @@ void SourcePoint::let_go() {
   GuestReport& report = work_.report;
   try {
     report.frozen_for = hold->release();
-  } catch (const Error&) {
+  } catch (...) {
     if (report.frozen) ++work_.totals.freeze_failed;
     report.consistency = fmt::format("none: the {} failed", report.frozen ? "freeze" : "pause");
     report.frozen = report.paused = false;
@@ -145,9 +146,9 @@ void SourcePoint::give_up_hold() {
   const std::unique_ptr<GuestHold> hold = std::move(hold_);
   try {
     work_.report.frozen_for = hold->release();
-  } catch (const Error& error) {
+  } catch (...) {
     // The guest may still be held, which is nobody's to keep quiet about.
-    work_.note(error.what());
+    work_.note(error_at_hand().what());
   }
 }
 
@@ -156,13 +157,18 @@ void SourcePoint::snapshot() {
     work_.tell({.kind = EventKind::not_frozen, .text = work_.plan.not_frozen});
   }
   std::vector<std::future<Snapshot>> making;
-  for (const DiskPlan& disk : work_.plan.disks) {
-    making.push_back(std::async(std::launch::async, [this, &disk] {
-      work_.require_live_lock(disk);
-      return work_.source(disk).create_snapshot(disk.disk.image.spec, work_.plan.snapshot);
-    }));
-  }
   std::optional<Error> failed;
+  try {
+    for (const DiskPlan& disk : work_.plan.disks) {
+      making.push_back(std::async(std::launch::async, [this, &disk] {
+        work_.require_live_lock(disk);
+        return work_.source(disk).create_snapshot(disk.disk.image.spec, work_.plan.snapshot);
+      }));
+    }
+  } catch (...) {
+    // There is no thread for it. What was begun is waited for, and taken back.
+    failed = error_at_hand();
+  }
   for (std::size_t i = 0; i < making.size(); ++i) {
     // A cluster may take for ever. Whoever is cancelled meanwhile does not keep the guest waiting for it.
     while (making[i].wait_for(cancel_interval) != std::future_status::ready) {
@@ -171,9 +177,9 @@ void SourcePoint::snapshot() {
     try {
       ends_[i] = making[i].get();
       ++work_.totals.snapshot_ok;
-    } catch (const Error& error) {
+    } catch (...) {
       ++work_.totals.snapshot_failed;
-      failed = error;
+      failed = error_at_hand();
     }
   }
   if (!failed) failed = written_below();
@@ -202,8 +208,8 @@ std::optional<Error> SourcePoint::written_below() const try {
                  true);
   }
   return std::nullopt;
-} catch (const Error& error) {
-  return error;
+} catch (...) {
+  return error_at_hand();
 }
 
 void SourcePoint::remove_snapshots() {
@@ -213,8 +219,8 @@ void SourcePoint::remove_snapshots() {
     try {
       work_.require_live_lock(disk);
       work_.source(disk).remove_snapshot(disk.disk.image.spec, *ends_[i]);
-    } catch (const Error& error) {
-      work_.note(error.what());
+    } catch (...) {
+      work_.note(error_at_hand().what());
     }
     ends_[i].reset();
   }

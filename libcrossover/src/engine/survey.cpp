@@ -10,6 +10,7 @@
 
 #include "crossover/error.hpp"
 #include "engine/retry.hpp"
+#include "engine/unexpected_error.hpp"
 #include "plan/former_images.hpp"
 
 namespace crossover {
@@ -28,7 +29,8 @@ void look_at(std::span<const ImageSpec> specs, const CephAccess& access, ImageSt
   try {
     const std::vector<std::optional<ImageState>> found = store.find_all(specs);
     for (std::size_t i = 0; i < specs.size(); ++i) states[{access, specs[i]}] = found[i];
-  } catch (const Error& error) {
+  } catch (...) {
+    const Error error = failure_at_hand();
     if (is_about_the_way(error)) throw;
     if (specs.size() == 1) {
       problems.insert_or_assign({access, specs.front()}, Problem{error.code(), error.what()});
@@ -52,7 +54,8 @@ void look_at(const std::set<ImageRef>& images, ImageStores& stores, ImageStates&
       ImageStore& store = stores.open(access);
       fsids[access] = store.fsid();
       look_at(specs, access, store, states, problems);
-    } catch (const Error& error) {
+    } catch (...) {
+      const Error error = failure_at_hand();
       if (++failed == by_access.size()) throw;
       for (const ImageSpec& spec : specs) {
         problems.insert_or_assign({access, spec}, Problem{error.code(), error.what()});

@@ -10,6 +10,7 @@
 #include "engine/guest_report.hpp"
 #include "engine/in_parallel.hpp"
 #include "engine/survey.hpp"
+#include "engine/unexpected_error.hpp"
 
 namespace crossover {
 
@@ -32,17 +33,18 @@ class GuestVerify {
     result_.vmid = scope_.vmid;
     result_.target_vmid = scope_.target_vmid;
     result_.name = scope_.name;
-    const VerifyPlan plan = plan_verify(request_, inventory, scope_);
-    result_.point = plan.point;
-    for (const std::string& warning : plan.warnings) warn(warning);
-    if (plan.problem) return fail(plan.problem->code, plan.problem->text);
-    Repair repair{plan.point, {}};
+    Repair repair;
     try {
+      const VerifyPlan plan = plan_verify(request_, inventory, scope_);
+      result_.point = repair.point = plan.point;
+      for (const std::string& warning : plan.warnings) warn(warning);
+      if (plan.problem) return fail(plan.problem->code, plan.problem->text);
       for (const VerifyDisk& disk : plan.disks) {
         result_.disks.push_back(compare(disk));
         repair.ranges[disk.replica] = result_.disks.back().differing;
       }
-    } catch (const Error& error) {
+    } catch (...) {
+      const Error error = failure_at_hand();
       return fail(error.code(), error.what());
     }
     const bool is_equal = std::all_of(result_.disks.begin(), result_.disks.end(),
@@ -133,7 +135,8 @@ class GuestVerify {
       MirrorTotals totals;
       result_.repair =
           mirror_guest(alone, found.inventory, found.guests.at(0), ports_, slots_, totals, stop_, repair);
-    } catch (const Error& error) {
+    } catch (...) {
+      const Error error = failure_at_hand();
       result_.error_code = error.code();
       result_.error = error.what();
       return;

@@ -87,6 +87,8 @@ GuestPlan plan_guest(const MirrorRequest& request, const Inventory& inventory, c
     plan.problem = stopped.problem;
   } catch (const Error& error) {
     plan.problem = Problem{error.code(), error.what()};
+  } catch (const std::exception& error) {
+    plan.problem = Problem{ErrorCode::io, std::string("unexpectedly: ") + error.what()};
   }
   return plan;
 }

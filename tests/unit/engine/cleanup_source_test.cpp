@@ -27,7 +27,7 @@ struct CleanupStage : Stage {
     OneStore stores(source_store);
     return cleanup_source(100, images, dry_run, [&](const CleanupReport&) { return !answer || answer(); },
                           {source_cluster, source_power, stores, clusters.clock, clusters.events}, clusters.leases,
-                          {});
+                          clusters.faults.stop());
   }
 
   void refused(const std::string& part, const std::function<bool()>& answer = {}) {
@@ -190,6 +190,55 @@ TEST_CASE_FIXTURE(CleanupStage, "what happens while somebody thinks about the qu
   SUBCASE("another run is at it") {
     const std::string id = clusters.source_images.find({"slow", "", "vm-100-disk-1"})->id;
     refused("another run is at it", [&] { return (clusters.leases.occupy(id, "a mirror back"), true); });
+  }
+}
+
+TEST_CASE("whatever is thrown, and wherever it is interrupted, it can be run again, and what stays is named") {
+  const ImageSpec kept{"slow", "", "vm-100-disk-7"};
+  const auto prepare = [&kept](CleanupStage& stage) {
+    stage.move();
+    stage.create(kept.pool, kept.name);
+    stage.set("unused0", "hdd:" + kept.name);
+    stage.clusters.faults.arm();
+  };
+  std::vector<std::string> calls;
+  {
+    CleanupStage stage;
+    prepare(stage);
+    REQUIRE(stage.clean_up().outcome == Outcome::ok);
+    calls = stage.clusters.faults.calls();
+  }
+  REQUIRE(calls.size() > 8);
+  for (const std::string& call : calls) {
+    for (const Fault fault : {Fault::cancels, Fault::foreign, Fault::foreign_after}) {
+      CAPTURE(call);
+      INFO(to_string(fault));
+      CleanupStage stage;
+      prepare(stage);
+      std::string told;
+      stage.clusters.events.at = [&told](const Event& event) { told += event.text + "\n"; };
+      stage.clusters.faults.arm(call, fault);
+      bool thrown = false;
+      try {
+        const CleanupReport report = stage.clean_up();
+        told += report.error;
+        CHECK_MESSAGE((report.outcome == Outcome::ok || contains(report.error, "unexpectedly")), report.error);
+      } catch (...) {
+        thrown = true;
+      }
+      REQUIRE(stage.clusters.faults.happened());
+      // Before it was looked at there is nothing to report on.
+      if (thrown && fault != Fault::cancels) CHECK(call == calls.front());
+      CHECK(stage.clusters.is_let_go());
+      CHECK(stage.clusters.source_images.find(kept));
+      stage.clusters.faults.arm();
+      if (!stage.clusters.source.config(100)) continue;
+      // Its configuration does not name it any more.
+      if (!contains(stage.config(), kept.name)) CHECK_MESSAGE(contains(told, kept.name), told);
+      const CleanupReport again = stage.clean_up();
+      CHECK_MESSAGE(again.outcome == Outcome::ok, again.error);
+      CHECK(stage.images() == Names{to_string(kept)});
+    }
   }
 }
 

@@ -62,6 +62,8 @@ struct Stage {
       thrown = error.what();
     } catch (const Cancelled&) {
       thrown = "cancelled";
+    } catch (...) {
+      thrown = "with what is no exception of ours";
     }
     pass();
     return report;

@@ -387,7 +387,8 @@ TEST_CASE("a migration survives a fault at every call") {
     }
     REQUIRE(calls.size() > 40);
     for (const std::string& call : calls) {
-      for (const Fault fault : {Fault::fails, Fault::answer_lost, Fault::cancels, Fault::dies, Fault::dies_after}) {
+      for (const Fault fault : {Fault::fails, Fault::answer_lost, Fault::cancels, Fault::dies, Fault::dies_after,
+                                Fault::foreign, Fault::foreign_after}) {
         CAPTURE(call);
         INFO(to_string(fault));
         Stage stage;
@@ -395,6 +396,7 @@ TEST_CASE("a migration survives a fault at every call") {
         stage.clusters.faults.arm(call, fault);
         const auto report = stage.try_migrate();
         REQUIRE(stage.clusters.faults.happened());
+        CHECK(stage.clusters.is_let_go());
         if (report) {
           INFO(report->error);
         }
@@ -427,6 +429,17 @@ TEST_CASE("a migration survives a fault at every call") {
         CHECK(stage.clusters.destination.inventory.guests.at(99100).ha_state == "started");
       }
     }
+  }
+}
+
+TEST_CASE("what keeps its agent from being asked says nothing of a guest that runs, whatever was thrown") {
+  for (const Fault fault : {Fault::fails, Fault::foreign}) {
+    Stage stage;
+    stage.clusters.faults.arm("destination agent_answers 99100 #1", fault);
+    const GuestReport report = stage.migrate();
+    CHECK(stage.clusters.faults.happened());
+    CHECK_MESSAGE(report.outcome == Outcome::ok, report.error);
+    stage.check_moved();
   }
 }
 
@@ -466,7 +479,8 @@ TEST_CASE("what is undone survives a fault at every call, too") {
   }
   REQUIRE(calls.size() > 50);
   for (const std::string& call : calls) {
-    for (const Fault fault : {Fault::fails, Fault::answer_lost, Fault::dies, Fault::dies_after}) {
+    for (const Fault fault : {Fault::fails, Fault::answer_lost, Fault::dies, Fault::dies_after, Fault::foreign,
+                              Fault::foreign_after}) {
       for (const bool starts_then : {false, true}) check(call, fault, starts_then);
     }
   }

@@ -192,7 +192,8 @@ TEST_CASE("cut anywhere it takes no point in half, and the next run of either ki
   }
   REQUIRE(calls.size() > 8);
   for (const std::string& call : calls) {
-    for (const Fault fault : {Fault::fails, Fault::answer_lost, Fault::dies, Fault::dies_after}) {
+    for (const Fault fault : {Fault::fails, Fault::answer_lost, Fault::cancels, Fault::dies, Fault::dies_after,
+                              Fault::foreign, Fault::foreign_after}) {
       CAPTURE(call);
       INFO(to_string(fault));
       Stage stage;
@@ -201,8 +202,12 @@ TEST_CASE("cut anywhere it takes no point in half, and the next run of either ki
       try {
         (void)stage.clusters.prune("99100", {.keep_remote = "last=2"});
       } catch (const Error&) {
+      } catch (const Cancelled&) {
+      } catch (...) {
+        CHECK(fault >= Fault::foreign);
       }
       REQUIRE(stage.clusters.faults.happened());
+      CHECK(stage.clusters.is_let_go());
       stage.clusters.faults.arm();
       stage.keeper.check_replica();
       CHECK_FALSE(stage.keeper.bases().empty());
@@ -213,6 +218,27 @@ TEST_CASE("cut anywhere it takes no point in half, and the next run of either ki
       stage.keeper.check_in_step();
     }
   }
+}
+
+TEST_CASE("points stay what they are where it cannot be told whether they may go, whatever was thrown") {
+  Stage stage;
+  for (int i = 0; i < 4; ++i) stage.run_well();
+  const auto points = stage.keeper.points();
+  // Three points have a key on each of two disks.
+  int keys = 6;
+  stage.clusters.faults.at = [&keys](const std::string& call) {
+    if (call.starts_with("destination remove_metadata ")) --keys;
+    if (keys != 0 || !call.starts_with("destination find ")) return;
+    keys = -1;
+    throw 42;
+  };
+  const PrunedReplica report = stage.clusters.prune("99100", {.keep_remote = "last=1"}).replicas.at(0);
+  CHECK(report.outcome == Outcome::failed);
+  CHECK_MESSAGE(report.error.find("no recovery point was removed") != std::string::npos, report.error);
+  CHECK(stage.keeper.points() == points);
+  stage.clusters.faults.at = nullptr;
+  stage.prune("last=1");
+  CHECK(stage.keeper.points().size() == 1);
 }
 
 TEST_CASE("whatever is run and pruned in which order, the base is there and nothing is sent anew") {

@@ -106,7 +106,8 @@ void check_all(bool torn, const std::string& point, const std::function<void(Sta
   }
   REQUIRE(calls.size() > 15);
   for (const std::string& call : calls) {
-    for (const Fault fault : {Fault::fails, Fault::answer_lost, Fault::cancels, Fault::dies, Fault::dies_after}) {
+    for (const Fault fault : {Fault::fails, Fault::answer_lost, Fault::cancels, Fault::dies, Fault::dies_after,
+                              Fault::foreign, Fault::foreign_after}) {
       CAPTURE(call);
       INFO(to_string(fault));
       Stage stage;
@@ -116,8 +117,11 @@ void check_all(bool torn, const std::string& point, const std::function<void(Sta
         (void)stage.clusters.recover(99100, {.point = point, .start = true});
       } catch (const Error&) {
       } catch (const Cancelled&) {
+      } catch (...) {
+        CHECK(fault >= Fault::foreign);
       }
       REQUIRE(stage.clusters.faults.happened());
+      CHECK(stage.clusters.is_let_go());
       stage.check_startable();
       stage.clusters.faults.arm();
       between(stage);

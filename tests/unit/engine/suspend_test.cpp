@@ -319,7 +319,8 @@ TEST_CASE("a migration that suspends survives a fault at every call") {
     }
     REQUIRE(calls.size() > 50);
     for (const std::string& call : calls) {
-      for (const Fault fault : {Fault::fails, Fault::answer_lost, Fault::cancels, Fault::dies, Fault::dies_after}) {
+      for (const Fault fault : {Fault::fails, Fault::answer_lost, Fault::cancels, Fault::dies, Fault::dies_after,
+                                Fault::foreign, Fault::foreign_after}) {
         CAPTURE(call);
         INFO(to_string(fault));
         SuspendStage stage;
@@ -327,6 +328,7 @@ TEST_CASE("a migration that suspends survives a fault at every call") {
         stage.clusters.faults.arm(call, fault);
         const auto report = stage.try_migrate();
         REQUIRE(stage.clusters.faults.happened());
+        CHECK(stage.clusters.is_let_go());
         CHECK((stage.here() == 0 || stage.there() == 0));
         const bool died = fault == Fault::dies || fault == Fault::dies_after;
         const bool left = report && report->migration.value().outcome == MigrationOutcome::left;

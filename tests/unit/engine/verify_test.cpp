@@ -408,6 +408,51 @@ TEST_CASE("a stop ends a comparison") {
   }
 }
 
+TEST_CASE("whatever is thrown at any call of a repair, and wherever it is interrupted, the next one ends well") {
+  const auto prepare = [](Mirrored& stage) {
+    stage.damage(5 * mib, 10);
+    stage.clusters.faults.arm();
+  };
+  std::vector<std::string> calls;
+  std::size_t surveyed = 0;
+  {
+    Mirrored stage;
+    prepare(stage);
+    stage.clusters.events.at = [&](const Event& event) {
+      if (event.kind == EventKind::verify_started && surveyed == 0) surveyed = stage.clusters.faults.calls().size();
+    };
+    REQUIRE(stage.verify({"", "", true}).outcome == VerifyOutcome::repaired);
+    calls = stage.clusters.faults.calls();
+  }
+  REQUIRE(surveyed > 2);
+  for (std::size_t i = 0; i < calls.size(); ++i) {
+    for (const Fault fault : {Fault::cancels, Fault::foreign, Fault::foreign_after}) {
+      CAPTURE(calls[i]);
+      INFO(to_string(fault));
+      Mirrored stage;
+      prepare(stage);
+      stage.clusters.faults.arm(calls[i], fault);
+      try {
+        const VerifiedGuest guest = stage.verify({"", "", true});
+        CHECK(guest.outcome != VerifyOutcome::equal);
+        if (guest.outcome != VerifyOutcome::repaired) CHECK_FALSE(guest.error.empty());
+      } catch (const Cancelled&) {
+        CHECK(fault == Fault::cancels);
+      } catch (...) {
+        CHECK(i < surveyed);
+      }
+      REQUIRE(stage.clusters.faults.happened());
+      CHECK(stage.clusters.is_let_go());
+      CHECK_FALSE(parse_vm_config(stage.clusters.source.config(100).value()).get("lock"));
+      stage.clusters.faults.arm();
+      stage.clusters.clock.time += hours(1);
+      (void)stage.verify({"", "", true});
+      (void)stage.mirror();
+      CHECK(stage.verify().outcome == VerifyOutcome::equal);
+    }
+  }
+}
+
 TEST_CASE("options that make no sense are refused before anything is asked") {
   Mirrored stage;
   for (const auto& [what, option] : {std::pair{VerifyOptions{"x", "", false}, "--point"},
