@@ -127,6 +127,8 @@ void Connection::throw_gone(const std::string& meanwhile) {
     why = fmt::format("exit status {}{}{}", result.exit_status, said.empty() ? "" : ": ", said);
   } catch (const Error& error) {
     why = error.cause();
+  } catch (const Cancelled&) {
+    throw_ended();
   }
   throw Error(ErrorCode::unreachable, "talk to", "agent on " + host_,
               fmt::format("it ended {}: {}", meanwhile, why), true);
@@ -142,6 +144,8 @@ stream::Frame Connection::read_frame() {
       }
       if (!read_more()) break;
     }
+  } catch (const Cancelled&) {
+    throw_ended();
   } catch (...) {
     usable_ = false;
     throw;
@@ -152,6 +156,8 @@ stream::Frame Connection::read_frame() {
 void Connection::write(std::span<const std::byte> bytes) {
   try {
     process_->write(bytes);
+  } catch (const Cancelled&) {
+    throw_ended();
   } catch (...) {
     usable_ = false;
     throw;
@@ -171,17 +177,17 @@ void Connection::send(std::span<const std::byte> bytes) {
 
 Json Connection::call(const std::string& operation, Json request, const std::stop_token& stop) {
   if (stop.stop_requested()) throw Cancelled{};
-  StallGuard guard(silence_, stop);
-  const Watch watch(*this, guard.stop());
+  const Watch watch(*this, stop);
+  StallGuard guard(silence_, {});
+  const std::stop_callback stalled(guard.stop(), [this] { give_up(); });
   waiting_ = &guard;
   try {
     Json result = ask(operation, std::move(request));
     waiting_ = nullptr;
     return result;
-  } catch (const Cancelled&) {
+  } catch (const Error&) {
     waiting_ = nullptr;
-    usable_ = false;
-    if (stop.stop_requested() || !guard.stalled()) throw;
+    if (usable() || !guard.stalled()) throw;
     throw Error(ErrorCode::timeout, "talk to", "agent on " + host_,
                 fmt::format("it said nothing for {} s when asked to {}",
                             std::chrono::duration_cast<std::chrono::seconds>(silence_).count(), operation),
@@ -229,6 +235,17 @@ Json Connection::answer_in(const stream::Frame& frame) {
 
 void Connection::give_up() noexcept {
   ending_.request_stop();
+}
+
+void Connection::cancel() noexcept {
+  cancelled_ = true;
+  ending_.request_stop();
+}
+
+void Connection::throw_ended() {
+  usable_ = false;
+  if (cancelled_) throw Cancelled{};
+  throw Error(ErrorCode::unreachable, "talk to", "agent on " + host_, "it had said nothing for too long", true);
 }
 
 }  // namespace crossover::agent

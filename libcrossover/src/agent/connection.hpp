@@ -2,6 +2,7 @@
 /// The client's end of one connection to `crossover agent`.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -43,7 +44,7 @@ class Connection {
    private:
     struct Forward {
       Connection* connection;
-      void operator()() const noexcept { connection->give_up(); }
+      void operator()() const noexcept { connection->cancel(); }
     };
     std::stop_callback<Forward> callback_;
   };
@@ -61,7 +62,8 @@ class Connection {
   /// The next frame that is not only a sign of life.
   stream::Frame read_frame();
 
-  /// Makes every call that waits, and every later one, throw Cancelled. From any thread.
+  /// Makes every call that waits, and every later one, throw Error{unreachable}, retryable: nobody asked for an
+  /// end, and whoever meets it does not take it for one. From any thread.
   void give_up() noexcept;
 
   [[nodiscard]] bool usable() const noexcept { return usable_ && !ending_.stop_requested(); }
@@ -70,6 +72,9 @@ class Connection {
   [[nodiscard]] const std::string& version() const noexcept { return version_; }
 
  private:
+  /// As give_up(), for somebody who asked: with Cancelled.
+  void cancel() noexcept;
+  [[noreturn]] void throw_ended();
   Json ask(const std::string& operation, Json request);
   bool greet_within_limit(const std::stop_token& stop);
   void greet();
@@ -81,6 +86,7 @@ class Connection {
   std::chrono::milliseconds silence_;
   StallGuard* waiting_ = nullptr;  // of the request that is waiting for its answer
   std::stop_source ending_;
+  std::atomic<bool> cancelled_ = false;  // ending_ was triggered by whoever waits
   std::unique_ptr<Process> process_;
   stream::FrameDecoder decoder_;
   std::string version_;

@@ -410,6 +410,34 @@ TEST_CASE("a hold that is cancelled ends at once, and its connection with it") {
   CHECK_THROWS_AS(hold->state(), Cancelled);
 }
 
+TEST_CASE("a connection whose agent said nothing to a ping has broken: nobody asked for an end") {
+  std::latch open(1);
+  Far* target = nullptr;
+  std::atomic<bool> still = false;
+  const auto relayed = through(target, [&](std::span<std::byte>) {
+    if (still) open.wait();
+    return true;
+  });
+  Far far([&](int in, int out) { relayed(in, out); }, {.idle_mark = std::chrono::milliseconds(50)},
+          std::chrono::milliseconds(500));
+  target = &far;
+  const auto hold = far.store.hold(image, {});
+  const struct Opens {
+    std::latch& latch;
+    ~Opens() { latch.count_down(); }
+  } opens{open};
+  still = true;
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+  for (const auto& use : {std::function<void()>([&] { (void)hold->state(); }),
+                          std::function<void()>([&] { (void)hold->write_diff({"this one", 0}, {}); })}) {
+    const auto error = error_of(use);
+    CHECK(error);
+    if (!error) continue;
+    CHECK(error->code() == ErrorCode::unreachable);
+    CHECK(error->retryable());
+  }
+}
+
 TEST_CASE("an agent that stands still is not waited for, one that is busy is") {
   std::latch open(1);
   Far* target = nullptr;
