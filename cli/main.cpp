@@ -379,6 +379,10 @@ int run(int argc, char** argv) {
   } catch (const std::exception& error) {
     print(stderr, "crossover: internal error: {}\n", error.what());
     return exit_nothing_done;
+  } catch (...) {
+    // What nobody catches ends a process before anything is undone.
+    print(stderr, "crossover: internal error\n");
+    return exit_nothing_done;
   }
 }
 

@@ -12,6 +12,7 @@
 #include "crossover/error.hpp"
 #include "crossover/migrator.hpp"
 #include "crossover/vmid.hpp"
+#include "engine/unexpected_error.hpp"
 #include "model/text.hpp"
 #include "stream/agent_protocol.hpp"
 #include "stream/transfer_digest.hpp"
@@ -169,7 +170,10 @@ void Server::serve(std::stop_token stop) {
     }
   } catch (const Cancelled&) {
   } catch (const Error& error) {
-    if (error.code() == ErrorCode::format) answer_error(error);
+    try {
+      if (error.code() == ErrorCode::format) answer_error(error);
+    } catch (...) {  // NOLINT(bugprone-empty-catch): whoever is gone by now hears nothing
+    }
     throw;
   }
 }
@@ -206,10 +210,8 @@ bool Server::handle(const Json& request) {
     id_ = argument<std::uint64_t>(request, "id");
     const std::optional<Json> result = dispatch(argument<std::string>(request, "op"), request);
     if (result) answer(*result);
-  } catch (const Error& error) {
-    answer_error(error);
-  } catch (const std::exception& error) {
-    answer_error(Error(ErrorCode::io, "serve", "", error.what()));
+  } catch (...) {
+    answer_error(failure_at_hand());
   }
   return !broken_;
 }

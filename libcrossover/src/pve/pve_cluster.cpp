@@ -15,6 +15,7 @@
 
 #include "crossover/cluster_files.hpp"
 #include "crossover/error.hpp"
+#include "engine/unexpected_error.hpp"
 #include "pve/scripts.hpp"
 #include "pve/survey_answer.hpp"
 
@@ -416,9 +417,9 @@ ClusterInventory PveCluster::survey(const SurveyScope& scope, std::stop_token st
     }
     try {
       add_node(inventory, name, answer->second.get());
-    } catch (const Error& error) {
+    } catch (...) {
       // A node that does not answer fails the guests on it, not the run.
-      node.unreachable = error.what();
+      node.unreachable = failure_at_hand().what();
     }
   }
   return inventory;
