@@ -7,6 +7,7 @@
 #include <cctype>
 
 #include "crossover/error.hpp"
+#include "engine/unexpected_error.hpp"
 #include "plan/mirror_plan.hpp"
 
 namespace crossover {
@@ -62,8 +63,8 @@ FormerImages trash_former_images(std::uint32_t vmid, const ReplicaPorts& ports,
     try {
       why = why_not(image, *cluster, ports, stop);
       if (why.empty()) ports.images.open(image.ref.access).trash(image.ref.spec, trash_days);
-    } catch (const Error& error) {
-      why = error.what();
+    } catch (...) {
+      why = failure_at_hand().what();
     }
     if (why.empty()) {
       result.trashed.push_back(fmt::format("{} ({})", former.image, image.state.id));

@@ -26,6 +26,8 @@ def _parser():
     parser.add_argument("--repeat", type=int, metavar="N", help="repetitions (default 5)")
     parser.add_argument("--scale", type=float, metavar="FACTOR", help="sizes and counts times this (default 1)")
     parser.add_argument("--quick", action="store_true", help="once, at 1/64 of the size: shows that it works")
+    parser.add_argument("--earlier", type=Path, metavar="PROGRAM", help="another build's crossover, which takes turns "
+                        "with this one in the rows in which nothing changed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured there")
     return parser
 
@@ -48,7 +50,8 @@ def main():
         signal.signal(number, lambda received, _: sys.exit(128 + received))
     scale = options.scale or (QUICK_SCALE if options.quick else 1)
     repeat = options.repeat or (QUICK_REPEAT if options.quick else 5)
-    labs = Labs(os.environ.get("CROSSOVER_LAB_STATE") or "/var/lib/crossover-bench")
+    labs = Labs(os.environ.get("CROSSOVER_LAB_STATE") or "/var/lib/crossover-bench",
+                str(options.earlier.resolve()) if options.earlier else None)
     report = {"version": 1, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "scale": scale,
               "repeat": repeat, "processors": os.cpu_count(), "processor": _processor(), "rows": []}
     status = 0

@@ -6,10 +6,8 @@ import re
 import shlex
 from dataclasses import dataclass
 
-from .site import POOL, STORAGE, WEST, WEST_CONF, BenchError, copy_limit
+from .site import BUILD, CROSSOVER, POOL, STORAGE, WEST, WEST_CONF, BenchError, copy_limit
 
-# The lab has put it where a package would.
-CROSSOVER = "/usr/local/bin/crossover"
 EAST_CONF = "/etc/ceph/ceph.conf"
 
 
@@ -44,6 +42,9 @@ def _pipe(*commands):
 class Stock:
     """A competitor that copies into an image of its own, which is made before."""
     startup = None  # a command that does all but send
+
+    def begin(self, site):
+        """What it needs right before it is timed."""
 
     def destination(self, disk):
         return f"{POOL}/bench-{self.letter}-{disk.vmid}-{disk.number}"
@@ -115,9 +116,14 @@ class Limit(Stock):
 class Crossover:
     letter, title = "x", "crossover mirror --transport=agent"
     startup = None
+    program, prefix, job_name = str(BUILD / "cli" / "crossover"), "99", "bench"
+
+    def begin(self, site):
+        """Its program is what every node has."""
+        site.use_command(self.program)
 
     def destination(self, disk):
-        return f"{POOL}/vm-99{disk.vmid}-disk-{disk.number}-{STORAGE}"
+        return f"{POOL}/vm-{self.prefix}{disk.vmid}-disk-{disk.number}-{STORAGE}"
 
     def prepare(self, site, disk):
         """It makes its image itself."""
@@ -126,15 +132,15 @@ class Crossover:
         """A run is whole."""
 
     def clear(self, site, job):
-        site.destroy(WEST, f"99{job.vmid}")
+        site.destroy(WEST, f"{self.prefix}{job.vmid}")
 
     def copied(self, site, disk):
         image = self.destination(disk)
         return f"{image}@{site.snapshots(WEST, image)[-1]}"
 
     def arguments(self, vmids, *words):
-        return [CROSSOVER, "mirror", f"--vmid={vmids}", "--prefixid=99", f"--destination={WEST}", f"--pool={STORAGE}",
-                "--jobname=bench", "--transport=agent", "--debug", *words]
+        return [CROSSOVER, "mirror", f"--vmid={vmids}", f"--prefixid={self.prefix}", f"--destination={WEST}",
+                f"--pool={STORAGE}", f"--jobname={self.job_name}", "--transport=agent", "--debug", *words]
 
     def command(self, job):
         return self.arguments(job.vmid)
@@ -164,6 +170,15 @@ class FastCrossover(Crossover):
         return super().arguments(vmids, "--fast-diff", *words)
 
 
+class EarlierCrossover(Crossover):
+    """Another build, with replicas and a job of its own."""
+    letter, title = "o", "an earlier crossover"
+    prefix, job_name = "98", "earlier"
+
+    def __init__(self, program):
+        self.program = program
+
+
 ALL = (Export(), ExportDiff(), Limit(), Crossover(), FastCrossover())
 BY_LETTER = {each.letter: each for each in ALL}
-OURS, OURS_FAST = BY_LETTER["x"], BY_LETTER["f"]
+OURS = BY_LETTER["x"]

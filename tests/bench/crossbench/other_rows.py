@@ -6,7 +6,7 @@ import signal
 import time
 
 from .accounting import PeakWatch
-from .competitors import OURS, OURS_FAST, Job
+from .competitors import OURS, EarlierCrossover, Job
 from .results import Result, Target
 from .rows import MIB, CopyRow, Unchanged, scaled
 from .site import DESTINATION_NODES, EAST, POOL, STORAGE, WEST, BenchError
@@ -55,9 +55,11 @@ class ManyGuests:
     def run(self, tell):
         site = self.labs.get("--memstore")
         self._make_guests(site)
-        command = OURS.arguments("all")
+        earlier = [EarlierCrossover(self.labs.earlier)] if self.labs.earlier else []
         tell(f"{self.name}: first copies of {self.guests}")
-        site.measured(*command)
+        for competitor in (OURS, *earlier):
+            competitor.begin(site)
+            site.measured(*competitor.arguments("all"))
         result = Result(self.name, self.title, "run_seconds", 0, targets=(
             Target("at most 0.2 s a VM", lambda result: result.series["x"].median("run_seconds") / self.guests,
                    at_most=0.2),
@@ -65,20 +67,25 @@ class ManyGuests:
             Target("the time does not grow with unrelated images (ratio, at most 1.1)",
                    lambda result: result.ratio("y", "x"), at_most=1.1)))
         for repetition in range(self.repeat):
-            self._time(site, result, "x", OURS.title, command, tell)
+            for competitor in (OURS, *earlier) if repetition % 2 else (*earlier, OURS):
+                self._time(site, result, competitor, competitor.letter, competitor.title, tell)
             for node in (EAST, WEST):
                 site.content(node, "create", POOL, "unrelated-", self.strangers)
-            self._time(site, result, "y", f"the same, {self.strangers} unrelated images in each pool", command, tell)
+            self._time(site, result, OURS, "y", f"the same, {self.strangers} unrelated images in each pool", tell)
             for node in (EAST, WEST):
                 site.content(node, "remove", POOL, "unrelated-", self.strangers)
         result.notes.append(f"{result.series['x'].median('run_seconds') / self.guests:.3f} s a VM, "
                             f"{result.series['y'].median('run_seconds') / self.guests:.3f} s with unrelated images")
+        if earlier:
+            more = (result.series["x"].median("run_seconds") - result.series["o"].median("run_seconds")) / self.guests
+            result.notes.append(f"{more * 1000:+.1f} ms a VM against the earlier crossover")
         return result
 
-    def _time(self, site, result, letter, title, command, tell):
+    def _time(self, site, result, competitor, letter, title, tell):
         tell(f"{self.name}: {title}")
+        competitor.begin(site)
         site.settle()
-        told = site.measured(*command)
+        told = site.measured(*competitor.arguments("all"))
         done = sum(" - Disk Summary: " in line for _, line in told["lines"])
         if done != self.guests:
             raise BenchError(f"{self.name}: {done} of {self.guests} guests were mirrored")
@@ -100,6 +107,7 @@ class Terabyte(Unchanged):
     what = "first copy of a sparse 1 TiB image"
     targets = (memory_target(what),)
     written = 250
+    beside_earlier = False
 
     def __init__(self, labs, scale, repeat):
         super().__init__(labs, scale, repeat)
@@ -117,15 +125,15 @@ class Terabyte(Unchanged):
     def make_disks(self, site):
         return self.make_guest(site, 100)
 
-    def copy_base(self, site, job):
+    def copy_base(self, site, competitor, job):
         with watched_peaks(site) as far_end:
-            told = super().copy_base(site, job)
+            told = super().copy_base(site, competitor, job)
             self.memory = peaks(told, far_end())
 
 
 class TerabyteFastDiff(Terabyte):
     name, title = "terabyte-fast-diff", "the same with --fast-diff"
-    letters, ours = "f", OURS_FAST
+    letters = "f"
 
 
 class StalledPeer(CopyRow):

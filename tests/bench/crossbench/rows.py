@@ -1,6 +1,6 @@
 """The rows that copy: what is prepared, who copies it, in which order, and what is compared."""
 
-from .competitors import ALL, BY_LETTER, OURS, Disk, Job
+from .competitors import ALL, BY_LETTER, Crossover, Disk, EarlierCrossover, Job
 from .results import Result, Target
 from .site import EAST, STORAGE, WEST, BenchError
 
@@ -26,6 +26,7 @@ class CopyRow:
     letters = "bcx"
     targets = ()
     limit = None
+    beside_earlier = False
 
     def __init__(self, labs, scale, repeat):
         if self.limit:
@@ -33,6 +34,8 @@ class CopyRow:
         self.labs, self.scale, self.repeat = labs, scale, repeat
         self.image_bytes = scaled(IMAGE_BYTES, scale)
         self.competitors = [each for each in ALL if each.letter in self.letters]
+        if labs.earlier and self.beside_earlier:
+            self.competitors.append(EarlierCrossover(labs.earlier))
 
     def run(self, tell):
         result = Result(self.name, self.title, self.compared, self.changed_bytes(), targets=self.targets)
@@ -54,6 +57,7 @@ class CopyRow:
             site.lab("net", "limit", self.limit)
         if competitor.letter in "ab":
             startup = site.measured(*BY_LETTER["b"].startup)["seconds"]
+        competitor.begin(site)
         site.settle()
         told = site.measured(*competitor.command(job))
         if self.limit:
@@ -124,22 +128,23 @@ class Incremental(CopyRow):
     def write_base(self, site, node, spec):
         raise NotImplementedError
 
-    ours = OURS
-
     def make_base(self, site, disks, start):
         for disk in disks:
             self.write_base(site, EAST, disk.source)
             site.snapshot(EAST, disk.source, start)
             for competitor in self.competitors:
-                if competitor is self.ours:
+                if isinstance(competitor, Crossover):
                     continue
                 competitor.prepare(site, disk)
                 self.write_base(site, WEST, competitor.destination(disk))
                 site.snapshot(WEST, competitor.destination(disk), start)
-        self.copy_base(site, Job(disks, "", start))
+        for competitor in self.competitors:
+            if isinstance(competitor, Crossover):
+                self.copy_base(site, competitor, Job(disks, "", start))
 
-    def copy_base(self, site, job):
-        return site.measured(*self.ours.command(job))
+    def copy_base(self, site, competitor, job):
+        competitor.begin(site)
+        return site.measured(*competitor.command(job))
 
     def change(self, site, disk, seed):
         """Writes what is to be copied; nothing, unless a row says otherwise."""
@@ -222,6 +227,7 @@ class ScatteredSparse(Scattered, Incremental):
 class Unchanged(Chained):
     name, title = "unchanged", "nothing changed, two disks of 4 GiB, stopped guest; Proxmox's commands start in no time"
     compared = "run_seconds"
+    beside_earlier = True
     cost = "0"
     targets = (Target("at most 1.0 s in all", lambda result: result.series["x"].median("run_seconds"), at_most=1.0),)
 

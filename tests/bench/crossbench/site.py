@@ -20,6 +20,8 @@ DESTINATION_NODES = ("pve04", "pve05")
 STORAGES = ("storage-east", "storage-west")
 COPY_LIMIT = BUILD / "tests" / "bench" / "copy-limit"
 WEST_CONF = "/root/west.conf"
+# The lab has put it where a package would.
+CROSSOVER = "/usr/local/bin/crossover"
 POOL = "ssdpool"
 STORAGE = "ceph-ssd"
 # Freed space of an OSD stays allocated on the disk, so a lab that has grown so far is replaced.
@@ -58,6 +60,16 @@ class BenchSite(mirrortest.Site):
         for node in (EAST, WEST):
             self.create_image(node, f"{POOL}/bench-empty", 4 << 20)
             self.snapshot(node, f"{POOL}/bench-empty", "base")
+
+        self._command = str(BUILD / "cli" / "crossover")
+
+    def use_command(self, program):
+        """From now on `crossover` is that program in every node."""
+        if program == self._command:
+            return
+        for name in (*SOURCE_NODES, *DESTINATION_NODES):
+            self.run(name, "ln", "-sfn", program, CROSSOVER)
+        self._command = program
 
     def write_file(self, node, path, text):
         self.run(node, "sh", "-c", 'umask 077; cat > "$0"', path, input=text)
@@ -133,7 +145,8 @@ class BenchSite(mirrortest.Site):
 class Labs:
     """Gives out a lab, and takes the last one down."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, earlier=None):
+        self.earlier = earlier  # a program of another build to measure beside ours, or None
         self._folder = folder
         self._site = None
         self._words = None
