@@ -11,6 +11,7 @@
 #include "crossover/error.hpp"
 #include "engine/unexpected_error.hpp"
 #include "plan/freeze_plan.hpp"
+#include "plan/migration_record.hpp"
 #include "plan/record.hpp"
 #include "plan/replica_config.hpp"
 
@@ -46,9 +47,13 @@ void SourcePoint::lock() {
 }
 
 void SourcePoint::wait_for_foreign_lock() {
+  // What an earlier run began is completed without the guest's lock, but not beside a migration that was cut: it goes
+  // on with the replica that it left.
+  const bool is_beside_migration =
+      work_.plan.resumes && !work_.request.options.no_lock && is_fenced(work_.plan.source_config);
   const bool locks = std::any_of(work_.plan.steps.begin(), work_.plan.steps.end(),
                                  [](const Step& step) { return step.kind == StepKind::lock_source; });
-  if (!locks || without_lock(work_.plan.source_config) == work_.plan.source_config) return;
+  if ((!locks && !is_beside_migration) || without_lock(work_.plan.source_config) == work_.plan.source_config) return;
   (void)wait_until_unlocked(work_.ports, work_.plan.source_node, work_.plan.vmid, work_.plan.source_config,
                             work_.request.lock_wait, work_.stop);
 }

@@ -173,3 +173,29 @@ TEST_CASE_FIXTURE(ChangedStage, "a disk that is not attached is named, and stays
     return contains(warning, "unused0 (hdd:vm-100-disk-7)") && contains(warning, "stays here");
   }));
 }
+
+TEST_CASE_FIXTURE(ChangedStage, "a new copy that was cut is not completed beside a migration that was cut after it") {
+  clusters.options.keep_local = "1d";
+  clusters.options.reseed = true;
+  clusters.faults.arm("destination create_snapshot backup/vm-99100-disk-1-hdd-r2 #1", Fault::dies);
+  (void)clusters.run();
+  REQUIRE(clusters.faults.happened());
+  pass();
+  clusters.options.reseed = false;
+  clusters.faults.arm("destination hold backup/vm-99100-disk-0-ssd #3", Fault::dies);
+  (void)try_migrate();
+  REQUIRE(clusters.faults.happened());
+  clusters.faults.arm();
+  REQUIRE(record().value().step == MigrationStep::starting);
+
+  const std::string replica = clusters.destination.config(99100).value();
+  clusters.options.reseed = true;
+  const GuestReport completing = clusters.run().guests.at(0);
+  clusters.options.reseed = false;
+  CHECK(completing.outcome != Outcome::ok);
+  CHECK_MESSAGE(contains(completing.error, "it is fenced"), completing.error);
+  CHECK(clusters.destination.config(99100) == replica);
+  const GuestReport moved = migrate();
+  CHECK_MESSAGE(moved.outcome == Outcome::ok, moved.error);
+  check_moved();
+}
