@@ -33,7 +33,7 @@ Command migrate(const std::string& name, const std::vector<Begin>& begins, bool 
 }
 
 Command recover(const std::string& name, std::size_t from_newest) {
-  return {name, {Begin::mirrored, Begin::damaged}, [=](World& world) {
+  return {name, {Begin::mirrored, Begin::damaged, Begin::foreign}, [=](World& world) {
             return world.command([](MirrorOptions&) {}, false, [&] {
               std::string point;
               const auto points = world.clusters.points(99100).points;
@@ -47,7 +47,10 @@ Done verify(World& world) {
   return world.command([](MirrorOptions& options) { options.online = true; }, false, [&] {
     const auto guest = world.clusters.verify({.repair = true}).guests.at(0);
     if (guest.outcome == VerifyOutcome::failed) {
-      return Done{guest.error_code == ErrorCode::locked ? Done::How::locked : Done::How::failed, guest.error};
+      return Done{guest.error_code == ErrorCode::locked      ? Done::How::locked
+                  : guest.error_code == ErrorCode::not_found ? Done::How::conflict
+                                                             : Done::How::failed,
+                  guest.error};
     }
     return Done{Done::How::ok, ""};
   });
@@ -56,10 +59,15 @@ Done verify(World& world) {
 }  // namespace
 
 std::vector<Command> commands() {
-  const std::vector<Begin> here{Begin::mirrored, Begin::damaged};
+  const std::vector<Begin> here{Begin::mirrored, Begin::damaged, Begin::foreign};
   const std::vector<Begin> mirrored{Begin::mirrored};
   const std::vector<Begin> there{Begin::migrated};
-  const std::vector<Begin> all{Begin::mirrored, Begin::damaged, Begin::migrated};
+  const std::vector<Begin> foreign{Begin::foreign};
+  const std::vector<Begin> all{Begin::mirrored, Begin::damaged, Begin::migrated, Begin::foreign};
+  const auto next_link = [](MirrorOptions& options) {
+    options.job_name = "next";
+    options.vmid = "99100:555";
+  };
   std::vector<Command> commands{
       mirror("mirror", all, false, [](MirrorOptions&) {}),
       mirror("mirror another job", here, false,
@@ -68,10 +76,12 @@ std::vector<Command> commands() {
                options.prefix_id.clear();
                options.vmid = "100:99300";
              }),
-      mirror("mirror the next link", all, true,
-             [](MirrorOptions& options) {
-               options.job_name = "next";
-               options.vmid = "99100:555";
+      mirror("mirror the next link", all, true, next_link),
+      // Nothing else keeps it from what is being written then.
+      mirror("mirror the next link without a lock", mirrored, true,
+             [=](MirrorOptions& options) {
+               next_link(options);
+               options.no_lock = true;
              }),
       mirror("mirror back", there, true, [](MirrorOptions& options) { options.job_name = "home"; }),
       migrate("migrate", mirrored, false, [](MirrorOptions&) {}),
@@ -82,6 +92,7 @@ std::vector<Command> commands() {
                 options.vmid = "100:99200";
               }),
       migrate("migrate back", there, true, [](MirrorOptions& options) { options.job_name = "home"; }),
+      mirror("adopt", foreign, false, [](MirrorOptions& options) { options.adopt = true; }),
       recover("recover the newest", 0),
       recover("recover an older one", 1),
       {"verify --repair", here, verify},

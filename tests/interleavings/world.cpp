@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "crossover/error.hpp"
+#include "plan/guest_disks.hpp"
+#include "plan/migration_record.hpp"
 #include "plan/record.hpp"
 
 namespace crossover::test {
@@ -12,9 +14,32 @@ namespace crossover::test {
 namespace {
 
 const std::vector<ImageSpec> replica{{"backup", "", "vm-99100-disk-0-ssd"}, {"backup", "", "vm-99100-disk-1-hdd"}};
+const std::vector<ImageSpec> sources{{"fast", "", "vm-100-disk-0"}, {"slow", "", "vm-100-disk-1"}};
 const std::vector<std::uint32_t> west_vmids{99100, 99200, 99300};
+constexpr const char* shell_tool_snapshot = "mirror-20261122030000";
+
+/// Of the guest's disk, whichever of its copies this is.
+std::size_t number_of(const std::string& image) {
+  return image.find("disk-0") != std::string::npos ? 0 : 1;
+}
 
 }  // namespace
+
+std::string_view to_string(Done::How how) {
+  switch (how) {
+    case Done::How::ok:
+      return "ok";
+    case Done::How::conflict:
+      return "conflict";
+    case Done::How::locked:
+      return "locked";
+    case Done::How::failed:
+      return "failed";
+    case Done::How::threw:
+      return "threw";
+  }
+  return "";
+}
 
 World::World(Begin begin) : begin_(begin) {
   clusters.options.keep_local = "100w";
@@ -26,7 +51,8 @@ World::World(Begin begin) : begin_(begin) {
     for (auto& [name, node] : cluster->inventory.nodes) node.bridges = {"vmbr0"};
   }
   options_ = clusters.options;
-  for (int i = 0; i < 3; ++i) {
+  if (begin == Begin::foreign) take_from_shell_tool();
+  for (int i = 0; i < 3 && begin != Begin::foreign; ++i) {
     if (clusters.run().guests.at(0).outcome != Outcome::ok) throw Error(ErrorCode::io, "begin", "", "no replica");
     clusters.clock.time += std::chrono::hours(1);
     clusters.write_at_random();
@@ -40,6 +66,10 @@ World::World(Begin begin) : begin_(begin) {
     clusters.replica_images.damage(replica[0], 5000, std::vector<std::byte>(10, std::byte{9}));
   }
   before_ = points();
+  foreign_ = foreign();
+  if (begin == Begin::foreign) note_moment(clusters.replica_images, replica, shell_tool_snapshot);
+  for (const auto& [name, content] : before_) note_moment(clusters.replica_images, replica, name);
+  note_moment(clusters.source_images, sources);
   const auto watch = [this](bool west) {
     return [this, west](std::uint32_t vmid) {
       for (const std::uint32_t other : west_vmids) {
@@ -55,10 +85,65 @@ World::World(Begin begin) : begin_(begin) {
   clusters.destination.on_start = watch(true);
 }
 
+void World::take_from_shell_tool() {
+  VmConfig config = parse_vm_config(clusters.source.config(100).value());
+  config.set("onboot", "0");
+  for (const char* key : {"scsi0", "scsi1"}) {
+    const ImageSpec source = clusters.image_of(100, key);
+    const ImageSpec image = clusters.replica_of(source, 99100);
+    clusters.replica_images.create(image, clusters.source_images.find(source)->layout);
+    clusters.replica_images.write(image, 0, clusters.source_images.content(source));
+    clusters.source_images.create_snapshot(source, shell_tool_snapshot);
+    clusters.replica_images.create_snapshot(image, shell_tool_snapshot);
+    config.set(key, "copy:" + image.name);
+  }
+  clusters.destination.put_guest(99100, "w1", config.to_bytes(), Power::stopped);
+  clusters.clock.time += std::chrono::hours(1);
+  clusters.write_at_random();
+}
+
+World::Content World::foreign() {
+  Content found;
+  for (MemoryImageStore* store : {&clusters.source_images, &clusters.replica_images}) {
+    for (const ImageSpec& image : store->images()) {
+      const ImageState state = store->find(image).value();
+      for (const Snapshot& snapshot : state.snapshots) {
+        if (snapshot.name == shell_tool_snapshot) found[to_string(image)] = store->content(image, snapshot.name);
+      }
+    }
+  }
+  return found;
+}
+
+void World::note_moment(const MemoryImageStore& store, const std::vector<ImageSpec>& disks,
+                        const std::string& snapshot) {
+  Moment moment;
+  for (const ImageSpec& disk : disks) moment[number_of(disk.name)] = store.content(disk, snapshot);
+  moments_.push_back(moment);
+}
+
+void World::write() {
+  const bool west = is_running(true, 99100);
+  if ((!west && !is_running(false, 100)) || clusters.source.held(100) || clusters.destination.held(99100)) return;
+  ++written_;
+  MemoryImageStore& store = west ? clusters.replica_images : clusters.source_images;
+  for (const ImageSpec& image : images(west)) {
+    for (const std::uint64_t offset : {0, 12288}) {
+      store.write(image, offset, std::vector<std::byte>(100, std::byte{written_}));
+    }
+  }
+  note_moment(store, images(west));
+}
+
+void World::set(const Scene& scene) {
+  clusters.options = scene.options;
+  clusters.back = scene.back;
+  clusters.calls = scene.calls;
+}
+
 Done World::command(const std::function<void(MirrorOptions&)>& options, bool back,
                     const std::function<Done()>& action) {
-  const MirrorOptions saved = clusters.options;
-  const bool was_back = clusters.back;
+  const Scene before = scene();
   clusters.options = options_;
   clusters.back = back;
   if (back) {
@@ -69,6 +154,7 @@ Done World::command(const std::function<void(MirrorOptions&)>& options, bool bac
   }
   options(clusters.options);
   clusters.clock.time += std::chrono::minutes(10);
+  write();
   Done done;
   try {
     done = action();
@@ -79,9 +165,10 @@ Done World::command(const std::function<void(MirrorOptions&)>& options, bool bac
             : error.code() == ErrorCode::not_found ? Done::How::conflict
                                                    : Done::How::threw,
             error.what()};
+  } catch (int) {  // what a test throws that is no std::exception
+    done = {Done::How::threw, "something foreign"};
   }
-  clusters.options = saved;
-  clusters.back = was_back;
+  set(before);
   return done;
 }
 
@@ -91,10 +178,22 @@ bool World::is_running(bool west, std::uint32_t vmid) const {
   return guest != guests.end() && guest->second.power == Power::running;
 }
 
+std::vector<ImageSpec> World::images(bool west) const {
+  const MemoryHypervisor& cluster = west ? clusters.destination : clusters.source;
+  std::vector<ImageSpec> images;
+  const auto config = cluster.config(west ? 99100 : 100);
+  if (!config) return images;
+  for (const GuestDisk& disk : guest_disks(parse_vm_config(*config), cluster.inventory, true).replicated) {
+    images.push_back(disk.image.spec);
+  }
+  return images;
+}
+
 bool World::is_recovered() {
   const auto config = clusters.destination.config(99100);
   if (!config || parse_vm_config(*config).get("lock")) return false;
-  return std::all_of(replica.begin(), replica.end(), [this](const ImageSpec& image) {
+  const std::vector<ImageSpec> disks = images(true);
+  return !disks.empty() && std::all_of(disks.begin(), disks.end(), [this](const ImageSpec& image) {
     const auto state = clusters.replica_images.find(image);
     const auto record = state ? image_record(*state).replica : std::nullopt;
     return record && record->promoted && record->promoted->done;
@@ -150,8 +249,7 @@ void World::check_points(bool removes, bool reseeds, std::vector<std::string>& w
   for (const auto& [name, content] : now) {
     if (before_.contains(name)) continue;
     for (const auto& [text, bytes] : content) {
-      const ImageSpec source = text.find("disk-0") != std::string::npos ? ImageSpec{"fast", "", "vm-100-disk-0"}
-                                                                         : ImageSpec{"slow", "", "vm-100-disk-1"};
+      const ImageSpec source = sources[number_of(text)];
       const auto state = clusters.source_images.find(source);
       const bool has = state && std::any_of(state->snapshots.begin(), state->snapshots.end(),
                                             [&, &wanted = name](const Snapshot& one) { return one.name == wanted; });
@@ -165,43 +263,51 @@ void World::check_points(bool removes, bool reseeds, std::vector<std::string>& w
 /// What was sent on from the west was a moment of the guest's there, and never a replica that was being written.
 void World::check_next_link(std::vector<std::string>& wrong) {
   if (begin_ == Begin::damaged) return;
-  std::map<std::string, std::vector<std::vector<std::byte>>> moments;
-  for (const auto& points : {before_, this->points()}) {
-    for (const auto& [name, content] : points) {
-      for (const auto& [text, bytes] : content) moments[text].push_back(bytes);
-    }
-  }
+  std::map<std::string, Moment> points;
   for (const ImageSpec& image : clusters.source_images.images()) {
     if (!image.name.starts_with("vm-555-")) continue;
-    const ImageSpec& from = replica[image.name.starts_with("vm-555-disk-0") ? 0 : 1];
-    std::vector<std::vector<std::byte>>& known = moments[to_string(from)];
-    if (clusters.replica_images.find(from)) known.push_back(clusters.replica_images.content(from));
     const ImageState state = clusters.source_images.find(image).value();
     for (const Snapshot& point : state.snapshots) {
-      if (std::find(known.begin(), known.end(), clusters.source_images.content(image, point.name)) != known.end()) {
-        continue;
-      }
-      wrong.push_back(fmt::format("the point {} of the next link is no moment of {}", point.name, to_string(from)));
+      points[point.name][number_of(image.name)] = clusters.source_images.content(image, point.name);
     }
+  }
+  for (const auto& [name, disks] : points) {
+    const bool is_known = std::any_of(moments_.begin(), moments_.end(), [&disks = disks](const Moment& moment) {
+      return std::all_of(disks.begin(), disks.end(),
+                         [&](const auto& disk) { return moment.at(disk.first) == disk.second; });
+    });
+    if (!is_known) wrong.push_back(fmt::format("the point {} of the next link is no moment of the guest's", name));
   }
 }
 
 /// A replica that was made a guest of its own has the point that says so, and nobody wrote into it.
 void World::check_promotions(std::vector<std::string>& wrong) {
   const auto config = clusters.destination.config(99100);
-  if (!config || is_running(true, 99100) || begin_ != Begin::mirrored) return;
-  const std::map<std::string, Content> now = points();
-  for (const ImageSpec& image : replica) {
+  if (!config || is_running(true, 99100) || begin_ == Begin::damaged || begin_ == Begin::migrated) return;
+  for (const ImageSpec& image : images(true)) {
     const auto state = clusters.replica_images.find(image);
     const auto record = state ? image_record(*state).replica : std::nullopt;
     if (!record || !record->promoted || !record->promoted->done) continue;
-    const auto point = now.find(record->promoted->point);
-    if (point == now.end()) {
-      wrong.push_back(fmt::format("the point {} that it was recovered at is gone", record->promoted->point));
-    } else if (clusters.replica_images.content(image) != point->second.at(to_string(image))) {
+    // Its snapshot, not its key: a removal that was killed may have taken that (docs/concurrency.md).
+    const std::string& point = record->promoted->point;
+    const bool has_point = std::any_of(state->snapshots.begin(), state->snapshots.end(),
+                                       [&point](const Snapshot& one) { return one.name == point; });
+    if (!has_point) {
+      wrong.push_back(fmt::format("the point {} that it was recovered at is gone", point));
+    } else if (clusters.replica_images.content(image) != clusters.replica_images.content(image, point)) {
       wrong.push_back(fmt::format("{} was recovered, and does not hold its point", to_string(image)));
     }
   }
+}
+
+bool World::is_under_way() {
+  for (MemoryImageStore* store : {&clusters.source_images, &clusters.replica_images}) {
+    for (const ImageSpec& image : store->images()) {
+      const auto record = migration_record(*store->find(image));
+      if (record && record->step != MigrationStep::done) return true;
+    }
+  }
+  return false;
 }
 
 std::vector<std::string> World::wrong(bool removes, bool reseeds) {
@@ -214,6 +320,7 @@ std::vector<std::string> World::wrong(bool removes, bool reseeds) {
     }
   }
   if (clusters.source.held(100)) wrong.emplace_back("VM 100 is still frozen or paused");
+  if (foreign() != foreign_) wrong.emplace_back("the shell tool's snapshots are not what they were");
   check_points(removes, reseeds, wrong);
   check_next_link(wrong);
   check_promotions(wrong);

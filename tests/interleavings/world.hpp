@@ -2,10 +2,12 @@
 /// Two clusters with a guest that commands are run on, and what must hold whatever they do to each other.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "support/two_clusters.hpp"
@@ -17,6 +19,7 @@ enum class Begin {
   mirrored,  ///< it runs in the east, and has a replica with three points in the west
   damaged,   ///< the same, and its newest point in the west is not what was sent
   migrated,  ///< it was moved to the west, and runs there
+  foreign,   ///< it runs in the east, and the west has a replica of it that the shell tool made
 };
 
 /// What is told of a command that ended.
@@ -25,19 +28,35 @@ struct Done {
   std::string error;
 };
 
+std::string_view to_string(Done::How how);
+
 class World {
  public:
   explicit World(Begin begin);
 
+  /// The guest writes, where it runs, unless somebody holds it.
+  void write();
+
   /// A command with these options, from the east or back from the west. Whatever ran before may stand still in the
   /// middle of its own.
   Done command(const std::function<void(MirrorOptions&)>& options, bool back, const std::function<Done()>& action);
+
+  /// What the next calls are made with: a command that stands still finds it as it was.
+  struct Scene {
+    MirrorOptions options;
+    bool back = false;
+    Faults* calls = nullptr;
+  };
+  [[nodiscard]] Scene scene() const { return {clusters.options, clusters.back, clusters.calls}; }
+  void set(const Scene& scene);
 
   /// VM 100 in the east, and what was made of it in the west, by VMID.
   [[nodiscard]] std::size_t running() const;
   [[nodiscard]] bool is_running(bool west, std::uint32_t vmid) const;
   /// Whether the replica was made a guest that can be started. Whether it is, is a human's to say.
   [[nodiscard]] bool is_recovered();
+  /// Whether the record of a migration says that it is not through.
+  [[nodiscard]] bool is_under_way();
   /// Complete recovery points of VM 99100 in the west, and what their disks hold.
   using Content = std::map<std::string, std::vector<std::byte>>;
   [[nodiscard]] std::map<std::string, Content> points();
@@ -49,6 +68,14 @@ class World {
   TwoClusters clusters;
 
  private:
+  using Moment = std::map<std::size_t, std::vector<std::byte>>;  ///< by the disk's number
+  void note_moment(const MemoryImageStore& store, const std::vector<ImageSpec>& disks,
+                   const std::string& snapshot = {});
+  /// What the configuration of VM 99100 in the west, or of VM 100 in the east, names: a new copy has other names.
+  [[nodiscard]] std::vector<ImageSpec> images(bool west) const;
+  void take_from_shell_tool();
+  /// What the shell tool's snapshots hold, on both sides.
+  [[nodiscard]] Content foreign();
   void check_points(bool removes, bool reseeds, std::vector<std::string>& wrong);
   void check_next_link(std::vector<std::string>& wrong);
   void check_promotions(std::vector<std::string>& wrong);
@@ -56,6 +83,9 @@ class World {
   Begin begin_;
   MirrorOptions options_;
   std::map<std::string, Content> before_;
+  Content foreign_;
+  std::vector<Moment> moments_;  ///< all there were of the guest
+  std::uint8_t written_ = 0;
   std::vector<std::string> started_beside_;
 };
 

@@ -136,10 +136,17 @@ void Faults::arm(const std::string& call, Fault fault) {
   counts_.clear();
   calls_.clear();
   armed_ = call;
+  armed_number_.reset();
   fault_ = fault;
   happened_ = false;
   dead_ = false;
   stop_ = std::stop_source();
+}
+
+void Faults::arm(std::size_t number, Fault fault) {
+  arm(std::string(), fault);
+  const std::scoped_lock lock(mutex_);
+  armed_number_ = number;
 }
 
 std::vector<std::string> Faults::calls() const {
@@ -162,7 +169,7 @@ bool Faults::enter(const std::string& what) {
   const std::scoped_lock lock(mutex_);
   if (dead_) throw Error(ErrorCode::unreachable, "call", what, "the process was killed");
   calls_.push_back(fmt::format("{} #{}", what, ++counts_[what]));
-  if (calls_.back() != armed_) return false;
+  if (armed_number_ ? calls_.size() != *armed_number_ + 1 : calls_.back() != armed_) return false;
   happened_ = true;
   if (fault_ == Fault::fails) throw Error(ErrorCode::io, "call", what, "a fault", true);
   if (fault_ == Fault::foreign) throw 42;

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -38,6 +39,8 @@ class Faults {
  public:
   /// Forgets all calls, and lets the one called `call` go wrong the next time ("": none).
   void arm(const std::string& call = {}, Fault fault = Fault::fails);
+  /// The same for the call of this number, from 0.
+  void arm(std::size_t number, Fault fault);
   /// Names of the calls since arm(), in order.
   [[nodiscard]] std::vector<std::string> calls() const;
   /// True if the chosen call came.
@@ -68,6 +71,7 @@ class Faults {
   std::map<std::string, int> counts_;
   std::vector<std::string> calls_;
   std::string armed_;
+  std::optional<std::size_t> armed_number_;
   Fault fault_ = Fault::fails;
   bool happened_ = false;
   bool dead_ = false;

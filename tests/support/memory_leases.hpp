@@ -60,7 +60,7 @@ class MemoryLeases final : public Leases {
   void run_out() {
     const std::scoped_lock lock(mutex_);
     holders_.clear();
-    run_out_ = std::exchange(lost_, {});
+    run_out_.merge(std::exchange(lost_, {}));
   }
   /// It goes on, and is told.
   void tell_lost() {
