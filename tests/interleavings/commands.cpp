@@ -21,9 +21,11 @@ Command mirror(const std::string& name, const std::vector<Begin>& begins, bool b
           }};
 }
 
-Command migrate(const std::string& name, const std::vector<Begin>& begins, bool back, const Options& options) {
+Command migrate(const std::string& name, const std::vector<Begin>& begins, bool back, const Options& options,
+                bool no_start = false) {
   return {name, begins, [=](World& world) {
             return world.command(options, back, [&] {
+              world.clusters.migration.no_start = no_start;
               const GuestReport report = world.clusters.migrate().guests.at(0);
               Done done = done_of(report);
               for (const std::string& left : report.migration->left_to_do) done.error += "; to do: " + left;
@@ -33,7 +35,7 @@ Command migrate(const std::string& name, const std::vector<Begin>& begins, bool 
 }
 
 Command recover(const std::string& name, std::size_t from_newest) {
-  return {name, {Begin::mirrored, Begin::damaged, Begin::foreign}, [=](World& world) {
+  return {name, {Begin::mirrored, Begin::damaged, Begin::foreign, Begin::migrated}, [=](World& world) {
             return world.command([](MirrorOptions&) {}, false, [&] {
               std::string point;
               const auto points = world.clusters.points(99100).points;
@@ -92,6 +94,8 @@ std::vector<Command> commands() {
                 options.vmid = "100:99200";
               }),
       migrate("migrate back", there, true, [](MirrorOptions& options) { options.job_name = "home"; }),
+      migrate("migrate back, and leave it off", there, true, [](MirrorOptions& options) { options.job_name = "home"; },
+              true),
       mirror("adopt", foreign, false, [](MirrorOptions& options) { options.adopt = true; }),
       recover("recover the newest", 0),
       recover("recover an older one", 1),

@@ -127,8 +127,8 @@ class Encounter {
     // lease that ran out keeps nobody from what is under way. Then it says so.
     const bool is_told = met_.first.error.find("to do: ") != std::string::npos ||
                          met_.second.error.find("to do: ") != std::string::npos;
-    if (world_.running() == 0 && !world_.is_recovered() && !world_.is_under_way() && !is_told) {
-      wrong.emplace_back("it runs nowhere, and nobody says that it is on its way");
+    if (!world_.can_be_had() && !world_.is_under_way() && !is_told) {
+      wrong.emplace_back("it runs nowhere and can be started nowhere, and nobody says that it is on its way");
     }
     // One more run of each ends well, or in what has a name.
     for (const Command* again : all) {
@@ -141,7 +141,7 @@ class Encounter {
     for (const std::string& text : world_.wrong(removes, reseeds)) {
       wrong.push_back("after one more run of each: " + text);
     }
-    if (world_.running() == 0 && !world_.is_recovered()) {
+    if (!world_.can_be_had()) {
       wrong.emplace_back("after one more run of each it runs nowhere, and can be started nowhere");
     }
   }

@@ -189,15 +189,20 @@ std::vector<ImageSpec> World::images(bool west) const {
   return images;
 }
 
-bool World::is_recovered() {
-  const auto config = clusters.destination.config(99100);
+bool World::is_guest(bool west) {
+  const auto config = west ? clusters.destination.config(99100) : clusters.source.config(100);
   if (!config || parse_vm_config(*config).get("lock")) return false;
-  const std::vector<ImageSpec> disks = images(true);
-  return !disks.empty() && std::all_of(disks.begin(), disks.end(), [this](const ImageSpec& image) {
-    const auto state = clusters.replica_images.find(image);
-    const auto record = state ? image_record(*state).replica : std::nullopt;
-    return record && record->promoted && record->promoted->done;
+  const std::vector<ImageSpec> disks = images(west);
+  return !disks.empty() && std::all_of(disks.begin(), disks.end(), [&](const ImageSpec& image) {
+    const auto state = (west ? clusters.replica_images : clusters.source_images).find(image);
+    if (!state) return false;
+    const auto record = image_record(*state).replica;
+    return record ? record->promoted && record->promoted->done : !west;
   });
+}
+
+bool World::can_be_had() {
+  return running() != 0 || is_guest(false) || is_guest(true);
 }
 
 std::size_t World::running() const {
@@ -313,6 +318,10 @@ bool World::is_under_way() {
 std::vector<std::string> World::wrong(bool removes, bool reseeds) {
   std::vector<std::string> wrong = started_beside_;
   if (running() > 1) wrong.emplace_back("the guest runs twice");
+  // A recovery makes a second one, of a source that is taken for lost; a migration never does.
+  if (begin_ == Begin::migrated && is_guest(false) && is_guest(true)) {
+    wrong.emplace_back("it can be started on both sides");
+  }
   if (clusters.leases.held() != 0) wrong.emplace_back("a lease is left");
   for (MemoryImageStore* store : {&clusters.source_images, &clusters.replica_images}) {
     for (const ImageSpec& image : store->images()) {

@@ -53,8 +53,10 @@ class World {
   /// VM 100 in the east, and what was made of it in the west, by VMID.
   [[nodiscard]] std::size_t running() const;
   [[nodiscard]] bool is_running(bool west, std::uint32_t vmid) const;
-  /// Whether the replica was made a guest that can be started. Whether it is, is a human's to say.
-  [[nodiscard]] bool is_recovered();
+  /// Whether it is a guest there, and no replica, that can be started: its disks are there, and nothing locks it.
+  [[nodiscard]] bool is_guest(bool west);
+  /// Whether it runs, or can be started, anywhere.
+  [[nodiscard]] bool can_be_had();
   /// Whether the record of a migration says that it is not through.
   [[nodiscard]] bool is_under_way();
   /// Complete recovery points of VM 99100 in the west, and what their disks hold.

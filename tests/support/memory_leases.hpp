@@ -28,12 +28,14 @@ class MemoryLeases final : public Leases {
     if (const auto before = std::exchange(before_next, nullptr)) before();
     const std::scoped_lock lock(mutex_);
     for (const LeasedImage& image : images) {
-      if (const auto held = holders_.find(image.id); held != holders_.end()) {
+      for (const Key& key : {key_of(image), Key{"", image.id}}) {
+        const auto held = holders_.find(key);
+        if (held == holders_.end()) continue;
         throw Error(ErrorCode::locked, "lease image", to_string(image.image.spec), held->second.name, true);
       }
     }
     const std::uint64_t number = ++last_;
-    for (const LeasedImage& image : images) holders_[image.id] = {"a run of this test", number};
+    for (const LeasedImage& image : images) holders_[key_of(image)] = {"a run of this test", number};
     lost_[number] = std::move(lost);
     return std::make_unique<Held>(*this, number);
   }
@@ -41,11 +43,11 @@ class MemoryLeases final : public Leases {
   /// Another run has the image from now on, until it is given back.
   void occupy(const std::string& id, const std::string& holder) {
     const std::scoped_lock lock(mutex_);
-    holders_[id] = {holder, 0};
+    holders_[{"", id}] = {holder, 0};
   }
   void give_back(const std::string& id) {
     const std::scoped_lock lock(mutex_);
-    holders_.erase(id);
+    std::erase_if(holders_, [&id](const auto& entry) { return entry.first.second == id; });
   }
   /// The lease that was taken last is lost.
   void lose() {
@@ -89,6 +91,10 @@ class MemoryLeases final : public Leases {
     std::uint64_t number_;
   };
 
+  /// Pool and id: both clusters have images of the same ids, and pools of their own.
+  using Key = std::pair<std::string, std::string>;
+  static Key key_of(const LeasedImage& image) { return {image.image.spec.pool, image.id}; }
+
   struct Holder {
     std::string name;
     std::uint64_t number = 0;  ///< of the lease; 0: it is no run of this test
@@ -103,7 +109,7 @@ class MemoryLeases final : public Leases {
   }
 
   mutable std::mutex mutex_;
-  std::map<std::string, Holder> holders_;  // by image id
+  std::map<Key, Holder> holders_;
   std::uint64_t last_ = 0;
   std::map<std::uint64_t, std::function<void()>> lost_;     // by the lease's number
   std::map<std::uint64_t, std::function<void()>> run_out_;  // of those that were not told yet

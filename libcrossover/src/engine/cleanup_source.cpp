@@ -20,6 +20,7 @@
 #include "plan/guest_disks.hpp"
 #include "plan/migration_record.hpp"
 #include "plan/record.hpp"
+#include "plan/replica_config.hpp"
 
 namespace crossover {
 
@@ -28,6 +29,9 @@ namespace {
 using std::chrono::duration_cast;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
+
+/// PVE's lock on a guest that it has begun to destroy.
+constexpr const char* destroyed_lock = "destroyed";
 
 [[noreturn]] void refuse(std::uint32_t vmid, const std::string& cause) {
   throw Error(ErrorCode::conflict, "clean up", fmt::format("VM {}", vmid), cause + "; nothing was removed");
@@ -99,9 +103,8 @@ class Cleanup {
     const VmConfig config = parse_vm_config(guest.config);
     if (images_of(config, cluster).empty()) refuse(vmid_, "it has no disk that could tell of a migration");
     const ImageStates images = look_at_images(config, cluster);
-    // PVE puts its own lock there when it begins to destroy a guest.
     const bool fenced =
-        is_fenced(guest.config) || (config.get("lock") == "destroyed" && config.get("onboot") == "0");
+        is_fenced(guest.config) || (config.get("lock") == destroyed_lock && config.get("onboot") == "0");
     found.migration = migration_of(config, cluster, images);
     found.report.target_vmid = found.migration.target_vmid;
     found.report.point = found.migration.point;
@@ -204,9 +207,11 @@ class Cleanup {
     if (ports_.power.power(node, vmid_, stop_) != Power::stopped) refuse(vmid_, "somebody started it meanwhile");
     if (lost) refuse(vmid_, "the lease on its disks was lost; run the same command again");
     try {
-      // PVE removes what the configuration names, and nothing else.
-      if (found.plan.config != found.config) {
-        ports_.hypervisor.write_config(node, vmid_, ConfigVersion{found.config, {}}, found.plan.config, stop_);
+      // PVE removes what the configuration names, and nothing else. With its own lock for that nobody takes the guest
+      // up again, and who has done so meanwhile, such as one that comes back, has changed what is compared here.
+      const std::string wanted = with_lock(found.plan.config, destroyed_lock);
+      if (wanted != found.config) {
+        ports_.hypervisor.write_config(node, vmid_, ConfigVersion{found.config, {}}, wanted, stop_);
       }
       ports_.power.destroy(node, vmid_, stop_);
     } catch (const Cancelled&) {

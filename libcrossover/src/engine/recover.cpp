@@ -10,6 +10,7 @@
 #include "engine/in_parallel.hpp"
 #include "engine/unexpected_error.hpp"
 #include "engine/wait_until_running.hpp"
+#include "plan/migration_record.hpp"
 #include "plan/points.hpp"
 
 namespace crossover {
@@ -89,7 +90,12 @@ class Recovery {
     Promotion promotion = plan_.promotion;
     promotion.done = done;
     in_parallel(plan_.images.size(), images_at_once, [&](std::size_t i) {
-      set_promotion(records_[i], promotion, plan_.images[i].state);
+      const ImageState& image = plan_.images[i].state;
+      // It is to be a guest of its own: what once took it away from here is over.
+      if (image.metadata.contains(std::string(migration_key))) {
+        holds_[i]->remove_metadata(std::string(migration_key));
+      }
+      set_promotion(records_[i], promotion, image);
       holds_[i]->set_metadata(std::string(promotion_key), render_promotion(records_[i]));
     });
   }

@@ -7,6 +7,7 @@
 
 #include "crossover/snapshot_name.hpp"
 #include "crossover/vmid.hpp"
+#include "plan/migration_record.hpp"
 #include "plan/replica_config.hpp"
 #include "plan/stop.hpp"
 
@@ -98,6 +99,7 @@ class RecoverPlanner {
           "snap rollback' of each disk takes it to another point",
           plan_.vmid, plan_.point, plan_.promotion.time);
     }
+    require_not_migrated();
     const std::string lock = present.get("lock").value_or("");
     if (!lock.empty()) {
       // The last recovery was cut right before it unlocked, if this is what it had written.
@@ -107,6 +109,25 @@ class RecoverPlanner {
       add(RecoverStepKind::write_config);
     }
     if (request_.start && !plan_.running) add(RecoverStepKind::start);
+  }
+
+  /// The fence of a migration looks like the lock of a recovery that was cut.
+  void require_not_migrated() const {
+    if (!is_fenced(replica_.guest.config)) return;
+    for (const ReplicaImage& image : replica_.images) {
+      const auto migration = migration_record(image.state);
+      if (!migration) continue;
+      if (migration->step != MigrationStep::done) {
+        stop(ErrorCode::conflict,
+             "VM {} is in the middle of its migration to VM {} on the cluster {}, and was not touched; the same "
+             "migration, run again, ends it",
+             plan_.vmid, migration->target_vmid, migration->destination_fsid);
+      }
+      stop(ErrorCode::conflict,
+           "VM {} was migrated to VM {} on the cluster {}, and is fenced (lock: migrate, onboot: 0); it was not touched. "
+           "Only if that guest is lost: 'qm unlock {}' takes the fence off, and it can be started as it was then",
+           plan_.vmid, migration->target_vmid, migration->destination_fsid, plan_.vmid);
+    }
   }
 
   void plan_whole(const VmConfig& present) {

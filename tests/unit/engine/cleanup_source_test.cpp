@@ -30,6 +30,26 @@ struct CleanupStage : Stage {
                           clusters.faults.stop());
   }
 
+  /// From the other cluster, while whatever is at work here stands still.
+  GuestReport migrate_back() {
+    const MirrorOptions options = clusters.options;
+    Faults others;
+    Faults* const calls = std::exchange(clusters.calls, &others);
+    clusters.back = true;
+    clusters.options.job_name = "home";
+    clusters.options.prefix_id.clear();
+    clusters.options.vmid = "99100:100";
+    clusters.options.destination = "e1";
+    clusters.options.pool = "ssd";
+    for (auto& [name, node] : clusters.source.inventory.nodes) node.bridges = {"vmbr0"};
+    clusters.clock.time += std::chrono::minutes(10);
+    const MirrorReport report = clusters.migrate();
+    clusters.back = false;
+    clusters.options = options;
+    clusters.calls = calls;
+    return report.guests.at(0);
+  }
+
   void refused(const std::string& part, const std::function<bool()>& answer = {}) {
     std::string dump = clusters.dump();
     const CleanupReport report = clean_up(false, {}, [&] {
@@ -251,4 +271,38 @@ TEST_CASE_FIXTURE(CleanupStage, "a guest that is started right before it would b
   CHECK(report.outcome == Outcome::conflict);
   CHECK_MESSAGE(contains(report.error, "started it meanwhile"), report.error);
   CHECK(images() == disks);
+}
+
+TEST_CASE("a guest that comes back, and is off, right before it would be destroyed stays") {
+  for (const char* call : {"source power 100", "source write_config 100"}) {
+    CAPTURE(call);
+    CleanupStage stage;
+    stage.clusters.migration.no_start = true;
+    stage.move();
+    bool happened = false;
+    stage.clusters.faults.at = [&](const std::string& now) {
+      if (!now.ends_with(call) || std::exchange(happened, true)) return;
+      const GuestReport back = stage.migrate_back();
+      CHECK_MESSAGE(back.outcome == Outcome::ok, back.error);
+    };
+    const CleanupReport report = stage.clean_up();
+    REQUIRE(happened);
+    CHECK(report.outcome != Outcome::ok);
+    CHECK(stage.images() == disks);
+    CHECK_FALSE(parse_vm_config(stage.config()).get("lock"));
+  }
+}
+
+TEST_CASE("what a migration left behind is not recovered, for the guest is on the other side") {
+  CleanupStage stage;
+  stage.clusters.migration.no_start = true;
+  stage.move();
+  REQUIRE(stage.migrate_back().outcome == Outcome::ok);
+  const std::string dump = stage.clusters.dump();
+  stage.clusters.faults.arm();
+  const RecoverReport report = stage.clusters.recover(99100);
+  CHECK(report.outcome == Outcome::conflict);
+  CHECK_MESSAGE(contains(report.error, "was migrated to VM 100"), report.error);
+  CHECK_MESSAGE(contains(report.error, "'qm unlock 99100'"), report.error);
+  CHECK(stage.clusters.dump() == dump);
 }
