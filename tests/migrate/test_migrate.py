@@ -1,8 +1,8 @@
 """Guests that are moved to the other cluster: there, and back again, from wherever they are and whatever they are."""
 
 import pytest
-from migratetest import EAST_ADDRESS, TARGET, VMID, EndOf, Qemus, setting
-from mirrortest import EAST, WEST, wait_for
+from migratetest import TARGET, VMID, EndOf, Qemus, setting
+from mirrortest import EAST, EAST_ADDRESS, WEST, wait_for
 
 
 def test_there_and_back(site):

@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from migratetest import EAST_ADDRESS, TARGET, VMID
-from mirrortest import EAST, WEST, wait_for
+from migratetest import TARGET, VMID
+from mirrortest import EAST, EAST_ADDRESS, WEST, wait_for
 
 SUSPEND = "--migrate-mode=suspend"
 

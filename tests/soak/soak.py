@@ -12,8 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from migratetest import EAST_ADDRESS, Migrations
-from mirrortest import EAST, WEST, running_lab, seed
+from mirrortest import EAST, EAST_ADDRESS, WEST, running_lab, seed
 
 FROZEN, PAUSED = (100, 9100), (103, 9103)
 KEEP_REMOTE, KEEP_LOCAL = 5, 2
@@ -271,8 +270,8 @@ def main(words=None):
     state = {"done": 0, "counted": {}}
     if options.state and options.state.exists():
         state = json.loads(options.state.read_text())
-    with tempfile.TemporaryDirectory() as folder, running_lab(folder) as lab:
-        soak = Soak(Migrations(lab), options.seed)
+    with tempfile.TemporaryDirectory() as folder, running_lab(folder) as site:
+        soak = Soak(site, options.seed)
         soak.counted = {int(vmid): tuple(counted) for vmid, counted in state["counted"].items()}
         soak.prepare()
         for number in range(state["done"] + 1, options.cycles + 1):
