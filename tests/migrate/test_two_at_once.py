@@ -89,7 +89,8 @@ def test_it_waits_for_an_answer_while_the_same_command_leaves_the_guest_off(site
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("moment", ["shutting it down on", "it is down and fenced", "debug: make the recovery point"])
+@pytest.mark.parametrize("moment", ["shutting it down on", "it is down and fenced",
+                                    "debug: make the recovery point"])
 def test_the_same_command_twice_once_the_lease_ran_out(site, mover, moment):
     """The second goes on where the first stands still, and leaves the guest off: nothing brings it up again."""
     words = (*MIGRATE, "--no-start", "--noconfirm")
@@ -134,8 +135,8 @@ def test_it_goes_back_while_its_old_job_runs(site, mover, moment):
 
 @pytest.mark.parametrize("options", [
     pytest.param(("--no-start",), marks=pytest.mark.xfail(
-        strict=True, reason="nothing holds the way back off cleanup-source, which looks at the power alone before it "
-                            "destroys: a guest that is back, and off, is destroyed with its disks")),
+        strict=True, reason="nothing holds the way back off cleanup-source, which looks at the power alone right "
+                            "before it destroys: a guest that is back, and off, is destroyed with its disks")),
     pytest.param((), marks=pytest.mark.long)])
 def test_it_goes_back_while_what_is_left_of_it_is_about_to_be_removed(site, mover, options):
     moved = site.crossover(*MIGRATE, "--noconfirm", *options, seconds=180)

@@ -182,18 +182,30 @@ def test_two_at_once(pair, first, moment, second, lease_is_kept):
         if not lease_is_kept:
             assert pair.leases()
             wait_for(lambda: not pair.leases(), 90, "the lease runs out")
-        done = {second: pair.run(second)}
-        done[first] = run.go_on()
-    print({name: (one.status, one.err) for name, one in done.items()})
-    assert all(one.status in (0, 1, 3) for one in done.values()), done
+        done = [(second, pair.run(second)), (first, run.go_on())]
+    print([(name, one.status, one.err) for name, one in done])
+    assert all(one.status in (0, 1, 3) for _, one in done), done
     pair.check(before, removes)
-    recovered = any(name.startswith("recover") and one.status == 0 for name, one in done.items())
+    recovered = any(name.startswith("recover") and one.status == 0 for name, one in done)
     if recovered:
         pair.check_recovered()
-    again = {name: pair.run(name) for name in (first, second)}
-    print({name: (one.status, one.err) for name, one in again.items()})
-    assert all(has_name(one) for one in again.values()) and any(one.status == 0 for one in again.values()), again
+    again = [pair.run(name) for name in (first, second)]
+    print([(one.status, one.err) for one in again])
+    assert all(has_name(one) for one in again) and any(one.status == 0 for one in again), again
     pair.check(before, removes)
     if recovered:
         pair.check_recovered()
     assert not pair.leases()
+
+
+@pytest.mark.long
+def test_somebody_elses_lock_stays(pair):
+    """It stands still until its own is given back; the one that has come since is not its to take off."""
+    with standing(pair.site, pair.words("mirror")[1], "debug: make the snapshot") as run:
+        wait_for(lambda: "lock" not in pair.guest.config() and not pair.leases(), 90, "lock and lease are gone")
+        pair.site.run(EAST, "qm", "set", str(VMID), "--lock", "backup")
+        done = run.go_on()
+    assert done.status == 1 and "lease" in done.err, done
+    assert "lock: backup\n" in pair.guest.config()
+    pair.site.run(EAST, "qm", "unlock", str(VMID))
+    pair.must("mirror")
