@@ -255,8 +255,10 @@ class SharedTree:
 
     def members(self):
         version, cluster, online = self._members()
-        nodes = ",\n".join('  "%s": { "id": %d, "online": %d, "ip": "%s"}' % (name, number, online[name], address)
-                           for name, number, address in cluster["nodes"])
+        # A node tells its address itself: of one that is off there is none.
+        nodes = ",\n".join('  "%s": { "id": %d, "online": %d%s}' % (
+            name, number, online[name], f', "ip": "{address}"' if online[name] else "")
+            for name, number, address in cluster["nodes"])
         return (f'{{\n"nodename": "{self.node}",\n"version": {version},\n"cluster": {{ "name": "{cluster["name"]}", '
                 f'"version": {len(cluster["nodes"])}, "nodes": {len(cluster["nodes"])}, '
                 f'"quorate": {int(self.quorate)} }},\n"nodelist": {{\n{nodes}\n  }}\n}}\n')
