@@ -1,9 +1,11 @@
 """What the transcripts do not show: locks and their exceptions, boot, HA's services, pvecm."""
 import json
+import re
 import signal
 import subprocess
 import time
 
+import pytest
 from pvetest import HERE, wait_for
 
 LOCKED = ("start", "stop", "shutdown", "set --name y", "template", "destroy", "rescan", "snapshot", "clone")
@@ -218,3 +220,93 @@ def test_no_quorum_by_members(node):
     assert node.run("qm start 100") == ("cluster not ready - no quorum?\n", 255)
     node.write("etc/pve/corosync.conf", COROSYNC)
     assert node.run("pvecm status")[1] == 2
+
+
+def test_a_disarmed_ha_takes_nothing_in_or_out(node):
+    node.vm(100, "agent: 1\n")
+    node.fake_guest(100)
+    members(node, pve1=1, pve2=1)
+    node.good("ha-manager add 100")
+    node.good("pve-ha once")
+    for mode in ("freeze", "ignore"):
+        node.good(f"ha-manager crm-command disarm-ha {mode}")
+        node.good("pve-ha once")
+        assert json.loads(node.read("etc/pve/ha/manager_status"))["disarm"] == {"mode": mode, "state": "disarmed"}
+        date = r"\w{3} \w{3} .{2} \d\d:\d\d:\d\d \d{4}"
+        assert re.fullmatch(
+            rf"quorum OK\nmaster pve1 \(active, {date}\) - disarmed, resource mode: {mode}\n"
+            rf"fencing disarmed, resource mode: {mode} \(CRM watchdog released\)\n"
+            rf"lrm pve1 \(disarm mode, watchdog released, {date}\)\nservice vm:100 \(pve1, {mode}\)\n",
+            node.good("ha-manager status"))
+        # What it is asked for meanwhile waits.
+        node.good("ha-manager set vm:100 --state ignored")
+        node.good("pve-ha once")
+        assert "vm:100" in json.loads(node.read("etc/pve/ha/manager_status"))["service_status"]
+        node.good("ha-manager set vm:100 --state started")
+    assert node.good("qm shutdown 100") == "" and node.good("qm status 100") == "status: stopped\n"
+    node.good("pve-ha once")
+    assert node.good("qm status 100") == "status: stopped\n", "nobody starts it"
+    node.fake_guest(100)
+    node.good("ha-manager crm-command arm-ha")
+    node.good("pve-ha once")
+    assert "fencing armed" in node.good("ha-manager status") and "(pve1, started)" in node.good("ha-manager status")
+    assert node.good("qm shutdown 100") == "Requesting HA stop for VM 100\n"
+
+
+def test_a_service_in_error_is_taken_out_first(node):
+    node.vm(100, "scsi0: gone:vm-100-disk-0\n")
+    node.good("ha-manager add 100 --max_restart 0")
+    daemon = subprocess.Popen([HERE / "bin/pve-ha", "daemon", "--interval", "0.05"], env=node.environment())
+    try:
+        wait_for(lambda: "(pve1, error)" in node.good("ha-manager status"), 20, "it has failed")
+        for state in ("started", "ignored"):
+            output, code = node.run(f"ha-manager set 100 --state {state}")
+            assert code and output == "service 'vm:100' in error state, must be disabled and fixed first\n"
+        node.good("ha-manager set 100 --state disabled")
+        wait_for(lambda: "(pve1, stopped)" in node.good("ha-manager status"), 20, "it is out")
+        node.good("ha-manager set 100 --state ignored")
+    finally:
+        daemon.send_signal(signal.SIGTERM)
+        daemon.wait(10)
+
+
+@pytest.mark.parametrize("line", ["hostpci0: 01:00", "virtiofs0: shared", "amd-sev: type=std",
+                                  "intel-tdx: type=tdx"])
+def test_what_cannot_be_suspended_to_disk(node, line):
+    node.vm(100, f"{line}\n")
+    node.fake_guest(100)
+    output, code = node.run("qm suspend 100 --todisk 1")
+    assert code and line.partition(":")[0] in output
+    assert "lock" not in node.conf(100)
+
+
+def test_what_ha_has_is_not_suspended_to_disk(node):
+    node.vm(100, "usb0: host=1234:5678\n")
+    node.fake_guest(100)
+    node.good("ha-manager add 100")
+    assert node.run("qm suspend 100 --todisk 1") == ("Cannot suspend HA managed VM to disk\n", 255)
+
+
+def test_a_boolean_is_0_or_1(node):
+    node.write("etc/pve/storage.cfg", "rbd: kr\n\tpool ssdpool\n\tkrbd yes\n\n")
+    output = node.good("pvesh get /storage/kr --output-format json")
+    assert "(section 'kr') - unable to parse value of 'krbd': type check ('boolean') failed - got 'yes'\n" in output
+    assert '"krbd"' not in output
+
+
+def test_cleanup_after_a_qemu_that_ended_by_itself(node):
+    node.vm(100, "name: x\n")
+    node.fake_guest(100)
+    run = node.root / "var/run/qemu-server"
+    (run / "100.cleanup").touch()
+    watch = subprocess.Popen([HERE / "bin/qmeventd", "100", str(node.guests[100].pid)], env=node.environment())
+    with node.held_lock(100):
+        node.end_guest(100)
+        wait_for(lambda: (run / "100.pid").exists() and watch.poll() is None, 10, "it waits for the lock")
+    assert watch.wait(10) == 0
+    assert not list(run.glob("100.*"))
+
+    # It is not due once more, whatever has come since.
+    node.fake_guest(100)
+    node.good("qm cleanup 100 1 0")
+    assert node.good("qm status 100") == "status: running\n"

@@ -70,9 +70,9 @@ def requested(options):
 
 
 def managed(vmid):
-    """Whether qm only queues: the resource exists and is not `ignored`."""
+    """Whether qm only queues: the resource exists and is not `ignored`, as all are once HA is disarmed to `ignore`."""
     found = resources().get(sid(vmid))
-    return found is not None and requested(found) != "ignored"
+    return found is not None and requested(found) != "ignored" and disarmed() != "ignore"
 
 
 def queue(command):
@@ -100,12 +100,19 @@ def manager_status():
     return read_json(MANAGER)
 
 
+def disarmed(status=None):
+    """`freeze` or `ignore`, what becomes of the services while HA is disarmed; None: it is not."""
+    return (manager_status() if status is None else status).get("disarm", {}).get("mode")
+
+
 def lrm_status(of_node):
     return read_json(f"/etc/pve/nodes/{of_node}/lrm_status")
 
 
 def service_state(identifier, options, owner):
     """(node, state) as shown: queued until the manager knows the service."""
+    if disarmed():
+        return owner, disarmed()
     known = manager_status().get("service_status", {}).get(identifier)
     if requested(options) == "ignored":
         return owner, "ignored"

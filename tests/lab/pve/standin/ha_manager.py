@@ -28,11 +28,17 @@ def status_rows():
         rows.append(("quorum", f"No quorum on node '{me}'!", {"quorate": 0}))
     manager = ha.manager_status()
     master = manager.get("master_node")
+    mode = ha.disarmed(manager)
     if master:
         idle = time.time() - manager.get("timestamp", 0) > 120
         state = "old timestamp - dead?" if idle else "active"
-        rows.append((f"master {master}", f"({state}, {moment(manager['timestamp'])})", {}))
-        rows.append(("fencing", "armed (CRM watchdog active)", {"armed-state": "armed"}))
+        told = f" - disarmed, resource mode: {mode}" if mode else ""
+        rows.append((f"master {master}", f"({state}, {moment(manager['timestamp'])}){told}", {}))
+        if mode:
+            rows.append(("fencing", f"disarmed, resource mode: {mode} (CRM watchdog released)",
+                         {"armed-state": "disarmed", "resource-mode": mode}))
+        else:
+            rows.append(("fencing", "armed (CRM watchdog active)", {"armed-state": "armed"}))
     else:
         rows.append(("fencing", "standby (CRM watchdog standby)", {"armed-state": "standby"}))
     if master:
@@ -42,6 +48,8 @@ def status_rows():
                 continue
             if time.time() - lrm["timestamp"] > 30:
                 text = f"(old timestamp - dead?, {moment(lrm['timestamp'])})"
+            elif mode:
+                text = f"(disarm mode, watchdog released, {moment(lrm['timestamp'])})"
             elif lrm["state"] == "active":
                 text = f"(active, watchdog active, {moment(lrm['timestamp'])})"
             else:
@@ -91,6 +99,10 @@ def change(sid, delete=None, digest=None, **options):
         found = ha.resources()
         if sid not in found:
             raise Die(f"update resources config failed: no such resource '{sid}'")
+        # pve-ha-manager's check_service_state: what failed is taken out before anything else is asked of it.
+        failed = ha.service_state(sid, found[sid], "")[1] == "error"
+        if failed and options.get("state") != "disabled":
+            raise Die(f"service '{sid}' in error state, must be disabled and fixed first")
         found[sid].update(_clean(options))
         for key in (delete or "").split(","):
             found[sid].pop(key, None)
@@ -111,6 +123,14 @@ def crm_stop(sid, timeout):
     ha.queue(f"stop {sid} {timeout}")
 
 
+def disarm(mode):
+    ha.queue(f"disarm-ha {mode}")
+
+
+def arm():
+    ha.queue("arm-ha")
+
+
 def crm_move(verb):
     def run(sid, node):
         ha.queue(f"{verb} {sid} {node}")
@@ -127,6 +147,9 @@ COMMANDS = {
     "set": Command(change, "set <sid> [OPTIONS]", [SID], {**OPTIONS, "delete": str, "digest": str}),
     "remove": Command(remove, "remove <sid> [OPTIONS]", [SID], {"purge": boolean}),
     "crm-command stop": Command(crm_stop, "crm-command stop <sid> <timeout>", [SID, ("timeout", integer)]),
+    "crm-command disarm-ha": Command(disarm, "crm-command disarm-ha <resource-mode>",
+                                     [("mode", cli.one_of("freeze", "ignore"))]),
+    "crm-command arm-ha": Command(arm, "crm-command arm-ha"),
     "crm-command migrate": Command(crm_move("migrate"), "crm-command migrate <sid> <node>", [SID, ("node", str)]),
     "crm-command relocate": Command(crm_move("relocate"), "crm-command relocate <sid> <node>", [SID, ("node", str)]),
 }

@@ -150,6 +150,9 @@ def suspend(vmid, skiplock=0, todisk=0, statestorage=None):
     if not qemu.pid(vmid):
         raise Die(f"VM {vmid} not running")
     if todisk:
+        # qemu-server's vm_suspend: HA would start again what is off.
+        if ha.managed(vmid):
+            raise Die("Cannot suspend HA managed VM to disk")
         saved_state.suspend(vmid, statestorage, skiplock)
         return
     with guests.lock(vmid):

@@ -56,8 +56,12 @@ class Manager:
                 seen[name] = time.time()
         changed = False
         for line in ha.take_commands():
-            verb, identifier, *rest = line.split()
-            if verb == "stop" and identifier in resources:
+            verb, identifier, *rest = [*line.split(), ""]
+            if verb == "disarm-ha":
+                status["disarm"] = {"mode": identifier, "state": "disarmed"}
+            elif verb == "arm-ha":
+                status.pop("disarm", None)
+            elif verb == "stop" and identifier in resources:
                 resources[identifier]["state"] = "stopped"
                 status.setdefault("stop_timeouts", {})[identifier] = int(rest[0])
                 changed = True
@@ -70,6 +74,10 @@ class Manager:
                     if identifier in current and options.get("state") == "stopped":
                         current[identifier]["state"] = "stopped"
                 ha.write_resources(current)
+        if ha.disarmed(status):
+            # It takes no service in or out, and neither starts, stops nor recovers one.
+            ha.write(ha.MANAGER, as_json(status))
+            return
         for identifier in [known for known in services if known not in resources]:
             del services[identifier]
         for identifier, options in resources.items():
@@ -117,7 +125,7 @@ class Manager:
         manager = ha.manager_status()
         resources = ha.resources()
         local = set(guests.local_ids())
-        for identifier, service in manager.get("service_status", {}).items():
+        for identifier, service in manager.get("service_status", {}).items() if not ha.disarmed(manager) else ():
             vmid = int(identifier[3:])
             if service.get("node") != me or vmid not in local or identifier not in resources:
                 continue

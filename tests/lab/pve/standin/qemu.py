@@ -280,7 +280,10 @@ def launch(vmid, conf, timeout=None, extra=()):
             raise Die(f"{text}\nstart failed: QEMU exited with code {process.returncode}".lstrip())
         try:
             with Monitor(vmid, max(0.1, min(1.0, deadline - time.monotonic()))) as monitor:
-                return monitor("query-status")["status"]
+                state = monitor("query-status")["status"]
+            open(cleanup_flag(vmid), "wb").close()
+            watch(vmid, process.pid)
+            return state
         except (OSError, ValueError):
             if time.monotonic() > deadline:
                 process.kill()
@@ -322,9 +325,24 @@ def terminate(vmid):
         wait_end(vmid, 10)
 
 
+def cleanup_flag(vmid):
+    return f"{node.run_dir()}/{vmid}.cleanup"
+
+
+def cleanup_is_due(vmid):
+    return os.path.exists(cleanup_flag(vmid))
+
+
+def watch(vmid, process):
+    """qmeventd's part, which hears of each QEMU that ends: a process of its own for each."""
+    program = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "bin", "qmeventd")
+    subprocess.Popen([program, str(vmid), str(process)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                     stderr=subprocess.DEVNULL, start_new_session=True, cwd="/")
+
+
 def tidy(vmid):
-    """What `qm cleanup` does after QEMU ended."""
-    for name in ("pid", "qmp", "qga"):
+    """What is done once QEMU has ended, by who ended it or by `qm cleanup`."""
+    for name in ("cleanup", "pid", "qmp", "qga"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{node.run_dir()}/{vmid}.{name}")
 

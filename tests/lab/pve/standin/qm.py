@@ -19,7 +19,14 @@ def wait(vmid, timeout=None):
 
 
 def cleanup(vmid, **_):
-    if not qemu.pid(vmid):
+    """What qmeventd has done once a QEMU has ended, unless the command that ended it has done it itself: it waits a
+    minute for the guest's lock, and half a minute, with the lock, for QEMU to be gone."""
+    guests.load(vmid, warn=False)
+    with guests.lock(vmid, 60):
+        if not qemu.cleanup_is_due(vmid):
+            return
+        if not qemu.wait_end(vmid, 30):
+            raise Die("vm still running")
         qemu.tidy(vmid)
 
 

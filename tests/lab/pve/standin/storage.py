@@ -13,6 +13,9 @@ from .errors import Die
 # What a pool is said to have free where no ceph-mgr counts: the lab runs none.
 UNCOUNTED = 100 << 30
 
+# Options that are 0 or 1: a storage's section is read without what says it otherwise (`krbd yes`).
+BOOLEANS = ("disable", "krbd", "shared", "sparse")
+
 RBD_NAME = re.compile(r"((base-(\d+)-\S+)/)?((base)?(vm)?-(\d+)-\S+)")
 
 
@@ -44,6 +47,9 @@ def read_config():
             sys.stderr.write(f"{where} (section '{name}') - ignore config line: {line}\n")
         elif match[1] in section:
             sys.stderr.write(f"{where} (section '{name}') - unable to parse value of '{match[1]}': duplicate attribute\n")
+        elif match[1] in BOOLEANS and match[2] not in (None, "0", "1"):
+            sys.stderr.write(f"{where} (section '{name}') - unable to parse value of '{match[1]}': "
+                             f"type check ('boolean') failed - got '{match[2]}'\n")
         else:
             section[match[1]] = match[2] if match[2] is not None else "1"
     found.setdefault("local", {"type": "dir", "path": "/var/lib/vz", "priority": "0", "prune-backups": "keep-all=1",
@@ -57,7 +63,7 @@ def read_config():
 
 
 def on(section, flag):
-    return section.get(flag, "0").lower() in ("1", "on", "yes", "true")
+    return section.get(flag, "0") == "1"
 
 
 def get(storage):
