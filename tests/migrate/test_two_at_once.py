@@ -134,9 +134,7 @@ def test_it_goes_back_while_its_old_job_runs(site, mover, moment):
 
 
 @pytest.mark.parametrize("options", [
-    pytest.param(("--no-start",), marks=pytest.mark.xfail(
-        strict=True, reason="nothing holds the way back off cleanup-source, which looks at the power alone right "
-                            "before it destroys: a guest that is back, and off, is destroyed with its disks")),
+    ("--no-start",),
     pytest.param((), marks=pytest.mark.long)])
 def test_it_goes_back_while_what_is_left_of_it_is_about_to_be_removed(site, mover, options):
     moved = site.crossover(*MIGRATE, "--noconfirm", *options, seconds=180)
@@ -163,7 +161,6 @@ def test_it_goes_back_while_a_person_is_asked_whether_to_remove_the_rest(site, m
 
 
 @pytest.mark.long
-@pytest.mark.xfail(strict=True, reason="recover takes the fence away from what a migration is through with")
 def test_it_is_back_and_what_it_left_is_recovered(site, mover):
     for words, node in (((*MIGRATE, "--noconfirm", "--no-start"), EAST), ((*BACK, "--no-start"), WEST)):
         moved = site.crossover(*words, node=node, seconds=180)

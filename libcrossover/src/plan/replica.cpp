@@ -168,7 +168,11 @@ class ReplicaReader {
         return one.ref.access == holder->access && to_string(one.ref.spec) == name;
       });
       if (image == replica_.images.end()) return fmt::format("there is no image {} of this replica", name);
-      if (!add_snapshot(point, *image)) return fmt::format("{} does not have its snapshot", name);
+      if (add_snapshot(point, *image)) continue;
+      const bool has_one = std::any_of(image->state.snapshots.begin(), image->state.snapshots.end(),
+                                       [&point](const Snapshot& snapshot) { return snapshot.name == point.name; });
+      return has_one ? fmt::format("{} has a snapshot of its name that is not its own, or is being removed", name)
+                     : fmt::format("{} does not have its snapshot", name);
     }
     if (point.disks.empty()) return "it has no disks";
     return "";
