@@ -93,6 +93,39 @@ std::set<std::string> points_that_name(const ImageRef& image, const std::vector<
   return names;
 }
 
+namespace {
+
+/// Why nothing can be told of an image that another one's record names; empty: it can, or it is gone.
+std::string why_unknown(const GuestFacts& facts, const ImageRef& ref, const std::string& id) {
+  const auto problem = facts.inventory.replica_problems.find(ref);
+  if (problem != facts.inventory.replica_problems.end()) return problem->second.text;
+  const ImageState* image = find_image(facts.inventory.replica_images, ref);
+  const bool is_it = image != nullptr && image->id == id;
+  return is_it && !readable_record(*image).replica ? "its record cannot be read" : "";
+}
+
+/// What a record says of one that nothing can be told of just now stays.
+void plan_unseen(const GuestFacts& facts, GuestPlan& plan) {
+  for (const ImageRef& replica : facts.scope.replicas) {
+    const ImageState* image = find_image(facts.inventory.replica_images, replica);
+    const auto record = image != nullptr ? readable_record(*image).replica : std::nullopt;
+    if (!record) continue;
+    for (const ImageIdentity& former : record->former) {
+      const ImageRef ref{replica.access, former.image};
+      const std::string why = why_unknown(facts, ref, former.id);
+      if (why.empty()) continue;
+      const bool known = std::any_of(plan.former.begin(), plan.former.end(),
+                                     [&ref](const FormerReplica& one) { return one.image == ref; });
+      if (known) continue;
+      plan.former.push_back({ref, former.id, static_cast<std::uint32_t>(points_that_name(ref, {image}).size())});
+      plan.warnings.push_back(fmt::format(
+          "{} is of a disk that the guest does not have any more, and is left as it is: {}", to_string(ref.spec), why));
+    }
+  }
+}
+
+}  // namespace
+
 std::set<ImageRef> images_beside(const GuestScope& scope, const ImageStates& images) {
   const std::set<ImageRef> present = present_images(scope);
   std::set<ImageRef> beside;
@@ -100,7 +133,8 @@ std::set<ImageRef> images_beside(const GuestScope& scope, const ImageStates& ima
   replicas.insert(scope.target_images.begin(), scope.target_images.end());
   for (const ImageRef& ref : replicas) {
     if (!present.contains(ref)) beside.insert(ref);
-    if (const ImageState* image = find_image(images, ref)) beside.merge(images_named_by(ref, *image, scope.target_vmid));
+    const ImageState* image = find_image(images, ref);
+    if (image != nullptr) beside.merge(images_named_by(ref, *image, scope.target_vmid));
   }
   std::erase_if(beside, [&](const ImageRef& ref) { return present.contains(ref) || is_replaced(ref, scope, images); });
   return beside;
@@ -115,6 +149,7 @@ void find_former_images(GuestScope& scope, const MirrorRequest& request, const I
 }
 
 void plan_former_images(const GuestFacts& facts, GuestPlan& plan) {
+  plan_unseen(facts, plan);
   const ImageStates& images = facts.inventory.replica_images;
   std::vector<const ImageState*> replicas;
   for (const auto* refs : {&facts.scope.replicas, &facts.scope.former}) {

@@ -92,7 +92,8 @@ std::vector<Removal> plan_removals(const MirrorRequest& request, const Inventory
   JobSnapshots there{.on_source = false, .label = request.job_label};
   JobSnapshots here{.on_source = true, .label = request.job_label};
   for (const FormerReplica& former : plan.former) {
-    there.images.emplace_back(former.image, find_image(inventory.replica_images, former.image));
+    const ImageState* image = find_image(inventory.replica_images, former.image);
+    if (image != nullptr) there.images.emplace_back(former.image, image);
   }
   for (const DiskPlan& disk : plan.disks) {
     const ImageState* replica = find_image(inventory.replica_images, disk.replica);

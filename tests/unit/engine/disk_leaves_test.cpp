@@ -206,6 +206,47 @@ TEST_CASE("an image whose disk left stays as long as anything needs it") {
   CHECK(stage.clusters.replica_images.find(second));
 }
 
+TEST_CASE("an image whose disk left is not forgotten while its record cannot be read") {
+  Stage stage;
+  stage.run_well();
+  stage.detach("scsi1");
+  stage.run_well();
+  const std::string key(replica_key);
+  const std::string record = stage.clusters.replica_images.find(second)->metadata.at(key);
+  stage.clusters.replica_images.set_metadata(second, key, "{");
+  stage.clusters.options.keep_remote = "0s";
+  stage.clusters.faults.arm();
+  const GuestReport blind = stage.run();
+  REQUIRE_MESSAGE(blind.outcome == Outcome::ok, blind.error);
+  REQUIRE(blind.former_images.size() == 1);
+  CHECK(std::any_of(blind.warnings.begin(), blind.warnings.end(), [](const std::string& warning) {
+    return warning.find("its record cannot be read") != std::string::npos;
+  }));
+  stage.clusters.replica_images.set_metadata(second, key, record);
+  stage.run_well();
+  const auto former = stage.clusters.points(99100).former_images;
+  REQUIRE(former.size() == 1);
+  CHECK(former.front().image == to_string(second));
+}
+
+TEST_CASE("a disk that was moved to another storage leaves its image, and is copied into a new one") {
+  Stage stage;
+  const std::string older = stage.run_well();
+  const ImageSpec moved{"fast", "", "vm-100-disk-9"};
+  const ImageState before = stage.clusters.source_images.find({"slow", "", "vm-100-disk-1"}).value();
+  stage.clusters.source_images.create(moved, before.layout);
+  VmConfig config = parse_vm_config(stage.clusters.source.config(100).value());
+  config.set("scsi1", "ssd:vm-100-disk-9");
+  stage.clusters.source.set_config(100, config.to_bytes());
+  stage.clusters.faults.arm();
+  const GuestReport guest = stage.clusters.run().guests.at(0);
+  REQUIRE_MESSAGE(guest.outcome == Outcome::ok, guest.error);
+  CHECK(guest.disks.at(1).full);
+  REQUIRE(guest.former_images.size() == 1);
+  CHECK(guest.former_images.front().image == to_string(second));
+  CHECK(stage.incomplete(older).empty());
+}
+
 TEST_CASE("a disk that comes back goes on in its image") {
   Stage stage;
   stage.run_well();
