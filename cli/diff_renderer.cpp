@@ -4,6 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "crossover/printable.hpp"
+
 namespace crossover::cli {
 
 namespace {
@@ -12,17 +14,11 @@ using nlohmann::ordered_json;
 
 /// Names are bytes that somebody else chose.
 std::string dump(const ordered_json& value) {
-  return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+  return value.dump(-1, ' ', true, ordered_json::error_handler_t::replace);
 }
 
-/// A name as it can be shown on a terminal.
 std::string quoted(const std::string& name) {
-  std::string out = "'";
-  for (const char c : name) {
-    const auto byte = static_cast<unsigned char>(c);
-    out += byte < 0x20 || byte == 0x7f ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
-  }
-  return out + "'";
+  return "'" + printable(name) + "'";
 }
 
 ordered_json name_or_null(const std::optional<std::string>& name) {
@@ -49,7 +45,7 @@ void DiffTextRenderer::summary(const DiffSummary& summary) {
   print_(fmt::format("\ndata    {} bytes in {} extents\n", summary.data_bytes, summary.data_extents));
   print_(fmt::format("zero    {} bytes in {} extents\n", summary.zero_bytes, summary.zero_extents));
   print_(fmt::format("stream  {} bytes\n", summary.stream_bytes));
-  if (summary.fault) print_(fmt::format("WRONG   {}\n", summary.fault->text));
+  if (summary.fault) print_(fmt::format("WRONG   {}\n", printable(summary.fault->text)));
 }
 
 void DiffJsonRenderer::header(DiffFormat format, const DiffHeader& header) {

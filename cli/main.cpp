@@ -172,9 +172,9 @@ int mirror(const Invocation& invocation, std::stop_token stop) {
     }
   }
   if (invocation.json) {
-    print("{}\n", to_json(report));
+    put(stdout, to_json(report) + "\n");
   } else if (invocation.options.dry_run) {
-    print("{}", render_plan(report));
+    put(stdout, render_plan(report));
   } else {
     renderer.summary(report);
   }
@@ -198,7 +198,7 @@ int verify(const Invocation& invocation, std::stop_token stop) {
       Migrator(invocation.options)
           .verify(invocation.verify, invocation.json ? static_cast<EventSink&>(null) : renderer, std::move(stop));
   if (invocation.json) {
-    print("{}\n", to_json(report));
+    put(stdout, to_json(report) + "\n");
   } else {
     renderer.summary(report);
   }
@@ -243,13 +243,13 @@ int agent(const AgentOptions& options, std::stop_token stop) {
 
 int check(const Invocation& invocation, std::stop_token stop) {
   const CheckReport report = Migrator(invocation.options).check(std::move(stop));
-  print("{}", invocation.json ? to_json(report) + "\n" : render_check(report));
+  put(stdout, invocation.json ? to_json(report) + "\n" : render_check(report));
   return report.ok() ? exit_ok : exit_failed;
 }
 
 int points(const Invocation& invocation, std::stop_token stop) {
   const ReplicaReport report = Replicas().points(invocation.replica, std::move(stop));
-  print("{}", invocation.json ? to_json(report) + "\n" : render_points(report));
+  put(stdout, invocation.json ? to_json(report) + "\n" : render_points(report));
   return exit_ok;
 }
 
@@ -259,7 +259,7 @@ int recover(const Invocation& invocation, std::stop_token stop) {
   const RecoverReport report =
       Replicas().recover(invocation.replica, invocation.recover,
                          invocation.json ? static_cast<EventSink&>(null) : renderer, std::move(stop));
-  print("{}", invocation.json ? to_json(report) + "\n" : render_recovery(report));
+  put(stdout, invocation.json ? to_json(report) + "\n" : render_recovery(report));
   if (!report.error.empty()) {
     print(
         stderr, "crossover: {}\n",
@@ -275,7 +275,7 @@ int prune(const Invocation& invocation, std::stop_token stop) {
   const PruneReport report =
       Replicas().prune(invocation.replicas, invocation.prune,
                        invocation.json ? static_cast<EventSink&>(null) : renderer, std::move(stop));
-  print("{}", invocation.json ? to_json(report) + "\n" : render_pruned(report));
+  put(stdout, invocation.json ? to_json(report) + "\n" : render_pruned(report));
   for (const PrunedReplica& replica : report.replicas) {
     // What could not be removed was told as a warning already.
     if (replica.error.empty() || (!invocation.json && !replica.warnings.empty())) continue;
@@ -309,7 +309,7 @@ int cleanup_source(const Invocation& invocation, std::stop_token stop) {
   };
   const CleanupReport report = Sources().cleanup(invocation.replica, invocation.images, invocation.dry_run, confirm,
                                                  invocation.json ? static_cast<EventSink&>(null) : renderer, stop);
-  print("{}", invocation.json ? to_json(report) + "\n" : render_cleanup(report));
+  put(stdout, invocation.json ? to_json(report) + "\n" : render_cleanup(report));
   if (!report.error.empty()) print(stderr, "crossover: {}\n", report.error);
   if (report.outcome == Outcome::conflict) return exit_conflict;
   return report.outcome == Outcome::failed ? exit_failed : exit_ok;
@@ -318,7 +318,7 @@ int cleanup_source(const Invocation& invocation, std::stop_token stop) {
 int diff_command(const std::vector<std::string>& words) {
   const auto parsed = parse_diff_command(words);
   if (const auto* answer = std::get_if<Answer>(&parsed)) {
-    print(answer->to_stderr ? stderr : stdout, "{}", answer->text);
+    put(answer->to_stderr ? stderr : stdout, answer->text);
     return answer->exit_status;
   }
   const auto& invocation = std::get<DiffInvocation>(parsed);
@@ -339,7 +339,7 @@ int run(int argc, char** argv) {
   if (is_diff_command(words)) return diff_command(words);
   const auto parsed = parse_command_line(argc, argv);
   if (const auto* answer = std::get_if<Answer>(&parsed)) {
-    print(answer->to_stderr ? stderr : stdout, "{}", answer->text);
+    put(answer->to_stderr ? stderr : stdout, answer->text);
     return answer->exit_status;
   }
   const auto& invocation = std::get<Invocation>(parsed);

@@ -5,7 +5,10 @@
 
 #include <cstdio>
 #include <string>
-#include <utility>
+#include <string_view>
+#include <type_traits>
+
+#include "crossover/printable.hpp"
 
 namespace crossover::cli {
 
@@ -13,17 +16,30 @@ namespace crossover::cli {
 /// would take their numbers. The wrong way round, so that whoever reads or writes there is told so.
 void secure_standard_descriptors();
 
-/// Writes the whole text and says nothing of a failure; printed_all() does.
+/// Writes the whole text as it is, and says nothing of a failure; printed_all() does.
 void put(std::FILE* out, const std::string& text) noexcept;
 
+/// Texts, which somebody else may have chosen, are made printable(); other values stay what they are.
+template <typename Value>
+using Shown = std::conditional_t<std::is_convertible_v<const Value&, std::string_view>, std::string, const Value&>;
+template <typename Value>
+Shown<Value> shown(const Value& value) {
+  if constexpr (std::is_convertible_v<const Value&, std::string_view>) {
+    return printable(value);
+  } else {
+    return value;
+  }
+}
+
+/// fmt::format(), of values as shown() makes them: what comes out has no other control characters than the format.
 template <typename... Values>
-void print(std::FILE* out, fmt::format_string<Values...> format, Values&&... values) {
-  put(out, fmt::format(format, std::forward<Values>(values)...));
+std::string say(fmt::format_string<Shown<Values>...> format, const Values&... values) {
+  return fmt::format(format, shown(values)...);
 }
 
 template <typename... Values>
-void print(fmt::format_string<Values...> format, Values&&... values) {
-  put(stdout, fmt::format(format, std::forward<Values>(values)...));
+void print(std::FILE* out, fmt::format_string<Shown<Values>...> format, const Values&... values) {
+  put(out, say<Values...>(format, values...));
 }
 
 /// Whether standard output took all that was printed. Flushes it.

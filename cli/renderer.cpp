@@ -15,7 +15,7 @@ namespace crossover::cli {
 namespace {
 
 std::string local_time() {
-  return fmt::format("{:%Y-%m-%d %H:%M:%S}", fmt::localtime(std::time(nullptr)));
+  return say("{:%Y-%m-%d %H:%M:%S}", fmt::localtime(std::time(nullptr)));
 }
 
 std::string rate(std::uint64_t bytes, std::chrono::milliseconds elapsed) {
@@ -25,17 +25,17 @@ std::string rate(std::uint64_t bytes, std::chrono::milliseconds elapsed) {
 
 std::string clock_time(std::chrono::milliseconds elapsed) {
   const auto seconds = elapsed.count() / 1000;
-  return fmt::format("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+  return say("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
 }
 
 std::string transfer_line(const Event& event) {
-  return fmt::format("VM {} - {} {}: e:{} a:[{}] {}", event.vmid, event.full ? "F" : "I", event.subject,
-                     clock_time(event.elapsed), rate(event.bytes, event.elapsed), format_bytes(event.bytes));
+  return say("VM {} - {} {}: e:{} a:[{}] {}", event.vmid, event.full ? "F" : "I", event.subject,
+             clock_time(event.elapsed), rate(event.bytes, event.elapsed), format_bytes(event.bytes));
 }
 
 std::string verify_line(const Event& event) {
-  return fmt::format("VM {} - V {}: e:{} a:[{}] {}", event.vmid, event.subject, clock_time(event.elapsed),
-                     rate(event.bytes, event.elapsed), format_bytes(event.bytes));
+  return say("VM {} - V {}: e:{} a:[{}] {}", event.vmid, event.subject, clock_time(event.elapsed),
+             rate(event.bytes, event.elapsed), format_bytes(event.bytes));
 }
 
 }  // namespace
@@ -55,43 +55,43 @@ void Renderer::on_event(const Event& event) {
   switch (event.kind) {
     case EventKind::run_started:
       line(options_.online ? "ACTION: Onlinemirror" : "ACTION: Mirror");
-      return line(fmt::format("Start mirror {}", local_time()));
+      return line(say("Start mirror {}", local_time()));
     case EventKind::guest_started:
-      return line(fmt::format("VM {} - Starting mirror for {}", vmid, event.subject));
+      return line(say("VM {} - Starting mirror for {}", vmid, event.subject));
     case EventKind::target_checked:
-      return line(fmt::format("VM {} - Checking for VM {} on destination cluster {} /etc/pve/nodes/*/qemu-server",
-                              vmid, event.target_vmid, options_.destination));
+      return line(say("VM {} - Checking for VM {} on destination cluster {} /etc/pve/nodes/*/qemu-server",
+                      vmid, event.target_vmid, options_.destination));
     case EventKind::source_locked:
-      return line(fmt::format("VM {} - locked {} [rc:0] on source", vmid, vmid));
+      return line(say("VM {} - locked {} [rc:0] on source", vmid, vmid));
     case EventKind::replica_locked:
-      return line(fmt::format("VM {} - locked {} [rc:0] on destination", vmid, event.target_vmid));
+      return line(say("VM {} - locked {} [rc:0] on destination", vmid, event.target_vmid));
     case EventKind::source_unlocked:
-      return line(fmt::format("VM {} - unlocked source VM {} [rc:0]", vmid, vmid));
+      return line(say("VM {} - unlocked source VM {} [rc:0]", vmid, vmid));
     case EventKind::replica_unlocked:
-      return line(fmt::format("VM {} - Unlocking destination VM {}", event.target_vmid, event.target_vmid));
+      return line(say("VM {} - Unlocking destination VM {}", event.target_vmid, event.target_vmid));
     case EventKind::frozen:
-      return line(fmt::format("VM {} - file systems frozen", vmid));
+      return line(say("VM {} - file systems frozen", vmid));
     case EventKind::thawed:
-      return line(fmt::format("VM {} - file systems thawed, frozen for {} ms", vmid, event.elapsed.count()));
+      return line(say("VM {} - file systems thawed, frozen for {} ms", vmid, event.elapsed.count()));
     case EventKind::not_frozen:
-      return line(fmt::format("VM {} - file systems not frozen: {}", vmid, event.text));
+      return line(say("VM {} - file systems not frozen: {}", vmid, event.text));
     case EventKind::paused:
-      return line(event.subject.empty() ? fmt::format("VM {} - paused", vmid)
-                                        : fmt::format("VM {} - does not run ({}), left so", vmid, event.subject));
+      return line(event.subject.empty() ? say("VM {} - paused", vmid)
+                                        : say("VM {} - does not run ({}), left so", vmid, event.subject));
     case EventKind::resumed:
-      return line(fmt::format("VM {} - resumed, paused for {} ms", vmid, event.elapsed.count()));
+      return line(say("VM {} - resumed, paused for {} ms", vmid, event.elapsed.count()));
     case EventKind::snapshot_created:
-      return line(fmt::format("VM {} - Creating snapshot {}", vmid, event.subject));
+      return line(say("VM {} - Creating snapshot {}", vmid, event.subject));
     case EventKind::transfer_started:
       return;
     case EventKind::point_resumed:
       return line(
-          fmt::format("VM {} - Completing the recovery point {} that an earlier run began", vmid, event.subject));
+          say("VM {} - Completing the recovery point {} that an earlier run began", vmid, event.subject));
     case EventKind::fast_diff_refused:
-      return line(fmt::format("VM {} - I {}: no fast diff: {}", vmid, event.subject, event.text));
+      return line(say("VM {} - I {}: no fast diff: {}", vmid, event.subject, event.text));
     case EventKind::transfer_resumed:
-      return line(fmt::format("VM {} - {} {}: goes on at {} of the image", vmid, event.full ? "F" : "I",
-                              event.subject, format_bytes(event.bytes)));
+      return line(say("VM {} - {} {}: goes on at {} of the image", vmid, event.full ? "F" : "I",
+                      event.subject, format_bytes(event.bytes)));
     case EventKind::transfer_progress:
       if (!terminal_) return;
       print(out_, "\r\033[K{}", transfer_line(event));
@@ -100,28 +100,28 @@ void Renderer::on_event(const Event& event) {
       return;
     case EventKind::transfer_finished:
       line(transfer_line(event));
-      return line(fmt::format("VM {} - Disk Summary: Took {} Seconds to transfer {} in {} run", vmid,
-                              event.elapsed.count() / 1000, format_bytes(event.bytes),
-                              event.full ? "a full" : "an incremental"));
+      return line(say("VM {} - Disk Summary: Took {} Seconds to transfer {} in {} run", vmid,
+                      event.elapsed.count() / 1000, format_bytes(event.bytes),
+                      event.full ? "a full" : "an incremental"));
     case EventKind::retrying:
-      return line(fmt::format("{}: trying again in {} s",
-                              event.vmid == 0 ? event.text : fmt::format("VM {} - {}", vmid, event.text),
-                              event.elapsed.count() / 1000));
+      return line(say("{}: trying again in {} s",
+                      event.vmid == 0 ? event.text : say("VM {} - {}", vmid, event.text),
+                      event.elapsed.count() / 1000));
     case EventKind::config_written:
-      return line(fmt::format("VM {} - Transmitting config to destination {} VMID {}", vmid, event.host,
-                              event.target_vmid));
+      return line(say("VM {} - Transmitting config to destination {} VMID {}", vmid, event.host,
+                      event.target_vmid));
     case EventKind::left_out:
-      return line(fmt::format("VM {} - Not replicated: {}: {}", vmid, event.subject, event.text));
+      return line(say("VM {} - Not replicated: {}: {}", vmid, event.subject, event.text));
     case EventKind::former_image:
-      return line(fmt::format("VM {} - {}: {}", vmid, event.subject, event.text));
+      return line(say("VM {} - {}: {}", vmid, event.subject, event.text));
     case EventKind::housekeeping:
-      return line(fmt::format("VM {} - Housekeeping: {} {}, keeping Snapshots for {}", vmid, event.host,
-                              event.subject, event.text));
+      return line(say("VM {} - Housekeeping: {} {}, keeping Snapshots for {}", vmid, event.host,
+                      event.subject, event.text));
     case EventKind::snapshot_removed:
-      return line(fmt::format("VM {} - Removing Snapshot {} {} ({}s) [rc:0]", vmid, event.host, event.subject,
-                              event.elapsed.count() / 1000));
+      return line(say("VM {} - Removing Snapshot {} {} ({}s) [rc:0]", vmid, event.host, event.subject,
+                      event.elapsed.count() / 1000));
     case EventKind::verify_started:
-      return line(fmt::format("VM {} - Comparing {} with {}", vmid, event.subject, event.text));
+      return line(say("VM {} - Comparing {} with {}", vmid, event.subject, event.text));
     case EventKind::verify_progress:
       if (!terminal_) return;
       print(out_, "\r\033[K{}", verify_line(event));
@@ -129,25 +129,25 @@ void Renderer::on_event(const Event& event) {
       progress_shown_ = true;
       return;
     case EventKind::verify_finished:
-      return line(fmt::format("{}: {}", verify_line(event), event.text));
+      return line(say("{}: {}", verify_line(event), event.text));
     case EventKind::migration:
     case EventKind::step:
-      return line(fmt::format("VM {} - {}", vmid, event.text));
+      return line(say("VM {} - {}", vmid, event.text));
     case EventKind::guest_finished:
       if (event.text != "ok") {
         std::fflush(out_);
         print(stderr, "crossover: {}\n",
-                   event.text.starts_with("VM ") ? event.text : fmt::format("VM {}: {}", vmid, event.text));
+                   event.text.starts_with("VM ") ? event.text : say("VM {}: {}", vmid, event.text));
       }
       return;
     case EventKind::run_finished:
-      return line(fmt::format("Finished mirror {}", local_time()));
+      return line(say("Finished mirror {}", local_time()));
     case EventKind::warning:
       std::fflush(out_);
-      return print(stderr, "crossover: warning: {}{}\n", vmid == 0 ? "" : fmt::format("VM {}: ", vmid),
+      return print(stderr, "crossover: warning: {}{}\n", vmid == 0 ? "" : say("VM {}: ", vmid),
                         event.text);
     case EventKind::debug:
-      if (debug_) line(fmt::format("VM {} - debug: {}", vmid, event.text));
+      if (debug_) line(say("VM {} - debug: {}", vmid, event.text));
       return;
   }
 }
@@ -160,17 +160,17 @@ void Renderer::summary(const MirrorReport& report) {
         std::count_if(guest.disks.begin(), guest.disks.end(), [](const DiskReport& d) { return d.transferred; }));
   }
   const auto seconds = report.duration.count() / 1000;
-  line(fmt::format(
+  line(say(
       "Job Summary: Bytes transferred {} for {} Disks on {} VMs in {:02} hours {:02} minutes {:02} seconds",
       format_bytes(totals.full_bytes + totals.incremental_bytes), disks, report.guests.size(), seconds / 3600,
       seconds / 60 % 60, seconds % 60));
-  line(fmt::format("VMs OK/failed.............: {}/{}", totals.guests_ok, totals.guests_failed));
-  line(fmt::format("VM Freeze OK/failed.......: {}/{}", totals.freeze_ok, totals.freeze_failed));
-  line(fmt::format("RBD Snapshot OK/failed....: {}/{}", totals.snapshot_ok, totals.snapshot_failed));
-  line(fmt::format("RBD export-full OK/failed.: {}/{}", totals.full_ok, totals.full_failed));
-  line(fmt::format("RBD export-diff OK/failed.: {}/{}", totals.incremental_ok, totals.incremental_failed));
-  line(fmt::format("Full xmitted..............: {}", format_bytes(totals.full_bytes)));
-  line(fmt::format("Differential Bytes .......: {}", format_bytes(totals.incremental_bytes)));
+  line(say("VMs OK/failed.............: {}/{}", totals.guests_ok, totals.guests_failed));
+  line(say("VM Freeze OK/failed.......: {}/{}", totals.freeze_ok, totals.freeze_failed));
+  line(say("RBD Snapshot OK/failed....: {}/{}", totals.snapshot_ok, totals.snapshot_failed));
+  line(say("RBD export-full OK/failed.: {}/{}", totals.full_ok, totals.full_failed));
+  line(say("RBD export-diff OK/failed.: {}/{}", totals.incremental_ok, totals.incremental_failed));
+  line(say("Full xmitted..............: {}", format_bytes(totals.full_bytes)));
+  line(say("Differential Bytes .......: {}", format_bytes(totals.incremental_bytes)));
   for (const GuestReport& guest : report.guests) {
     if (guest.migration) migration_summary(guest, *guest.migration);
   }
@@ -178,28 +178,28 @@ void Renderer::summary(const MirrorReport& report) {
 
 void Renderer::migration_summary(const GuestReport& guest, const MigrationReport& migration) {
   for (const std::string& finding : migration.findings) {
-    line(fmt::format("VM {} - stands in its way: {}", guest.vmid, finding));
+    line(say("VM {} - stands in its way: {}", guest.vmid, finding));
   }
   for (const std::string& what : migration.left_to_do)
-    line(fmt::format("VM {} - left to do: {}", guest.vmid, what));
+    line(say("VM {} - left to do: {}", guest.vmid, what));
   if (migration.outcome != MigrationOutcome::done) {
-    return line(fmt::format("VM {} - not migrated: {}", guest.vmid,
-                            migration.outcome == MigrationOutcome::not_begun ? "this run did not switch it over"
-                            : migration.outcome == MigrationOutcome::undone  ? "it is here again, as it was"
-                                                                             : "see what is left to do"));
+    return line(say("VM {} - not migrated: {}", guest.vmid,
+                    migration.outcome == MigrationOutcome::not_begun ? "this run did not switch it over"
+                    : migration.outcome == MigrationOutcome::undone  ? "it is here again, as it was"
+                                                                     : "see what is left to do"));
   }
-  line(fmt::format("VM {} - migrated to VM {} on {}: {} in {} rounds before, {} while it was down", guest.vmid,
-                   guest.target_vmid, guest.target_node, format_bytes(migration.precopy_bytes), migration.rounds,
-                   format_bytes(migration.switch_bytes)));
+  line(say("VM {} - migrated to VM {} on {}: {} in {} rounds before, {} while it was down", guest.vmid,
+           guest.target_vmid, guest.target_node, format_bytes(migration.precopy_bytes), migration.rounds,
+           format_bytes(migration.switch_bytes)));
   if (migration.suspended) {
-    line(fmt::format("VM {} - it went on there where it was suspended here: {} of its memory were sent", guest.vmid,
-                     format_bytes(migration.state_bytes)));
+    line(say("VM {} - it went on there where it was suspended here: {} of its memory were sent", guest.vmid,
+             format_bytes(migration.state_bytes)));
   }
   // One that was gone on with went down in an earlier run.
   if (migration.transfer.count() == 0) return;
-  line(fmt::format("VM {} - down for {} ms: shutdown {} ms, transfer {} ms, start {} ms", guest.vmid,
-                   migration.downtime().count(), migration.shutdown.count(), migration.transfer.count(),
-                   migration.start.count()));
+  line(say("VM {} - down for {} ms: shutdown {} ms, transfer {} ms, start {} ms", guest.vmid,
+           migration.downtime().count(), migration.shutdown.count(), migration.transfer.count(),
+           migration.start.count()));
 }
 
 void Renderer::summary(const VerifyReport& report) {
@@ -209,48 +209,48 @@ void Renderer::summary(const VerifyReport& report) {
     if (guest.outcome == VerifyOutcome::equal) ++equal;
     for (const VerifiedDisk& disk : guest.disks) {
       if (disk.source_size_bytes != disk.replica_size_bytes) {
-        line(fmt::format("VM {} - {} differs: {} bytes on the source, {} in {}", guest.vmid, disk.key,
-                         disk.source_size_bytes, disk.replica_size_bytes, disk.replica_image));
+        line(say("VM {} - {} differs: {} bytes on the source, {} in {}", guest.vmid, disk.key,
+                 disk.source_size_bytes, disk.replica_size_bytes, disk.replica_image));
       }
       for (std::size_t i = 0; i < std::min(max_ranges, disk.differing.size()); ++i) {
-        line(fmt::format("VM {} - {} differs: {} bytes at {}", guest.vmid, disk.key, disk.differing[i].length_bytes,
-                         disk.differing[i].offset));
+        line(say("VM {} - {} differs: {} bytes at {}", guest.vmid, disk.key, disk.differing[i].length_bytes,
+                 disk.differing[i].offset));
       }
       if (disk.differing.size() > max_ranges) {
-        line(fmt::format("VM {} - {} differs: {} more ranges; --json lists all", guest.vmid, disk.key,
-                         disk.differing.size() - max_ranges));
+        line(say("VM {} - {} differs: {} more ranges; --json lists all", guest.vmid, disk.key,
+                 disk.differing.size() - max_ranges));
       }
     }
     if (guest.repair) {
       for (const std::string& step : guest.outcome == VerifyOutcome::differs && options_.dry_run
                                          ? guest.repair->steps
                                          : std::vector<std::string>{}) {
-        line(fmt::format("VM {} - would {}", guest.vmid, step));
+        line(say("VM {} - would {}", guest.vmid, step));
       }
     }
     if (guest.outcome == VerifyOutcome::repaired) {
-      line(fmt::format("VM {} - {} has what differs right; {} is not used again", guest.vmid,
-                       guest.repair->recovery_point, guest.point));
+      line(say("VM {} - {} has what differs right; {} is not used again", guest.vmid,
+               guest.repair->recovery_point, guest.point));
     }
   }
   const std::string share =
-      report.sample.empty() ? "" : fmt::format(" (a sample of {}, with the seed {})", report.sample, report.seed);
-  line(fmt::format("Compared {} VMs{}: {} equal", report.guests.size(), share, equal));
+      report.sample.empty() ? "" : say(" (a sample of {}, with the seed {})", report.sample, report.seed);
+  line(say("Compared {} VMs{}: {} equal", report.guests.size(), share, equal));
 }
 
 std::string render_problem(const VerifiedGuest& guest) {
   const auto about = [&guest](const std::string& text) {
-    return text.starts_with("VM ") ? text : fmt::format("VM {}: {}", guest.vmid, text);
+    return text.starts_with("VM ") ? text : say("VM {}: {}", guest.vmid, text);
   };
   switch (guest.outcome) {
     case VerifyOutcome::equal:
       return "";
     case VerifyOutcome::differs:
-      return fmt::format("VM {}: the recovery point {} differs from the source{}", guest.vmid, guest.point,
-                         guest.error.empty() ? "" : "; it was not repaired: " + guest.error);
+      return say("VM {}: the recovery point {} differs from the source{}", guest.vmid, guest.point,
+                 guest.error.empty() ? "" : "; it was not repaired: " + guest.error);
     case VerifyOutcome::repaired:
-      return fmt::format("VM {}: the recovery point {} differed from the source; {} has it right", guest.vmid,
-                         guest.point, guest.repair->recovery_point);
+      return say("VM {}: the recovery point {} differed from the source; {} has it right", guest.vmid,
+                 guest.point, guest.repair->recovery_point);
     case VerifyOutcome::conflict:
     case VerifyOutcome::failed:
       return about(guest.error);
@@ -262,14 +262,14 @@ std::string render_plan(const MirrorReport& report) {
   std::string text;
   for (const GuestReport& guest : report.guests) {
     text +=
-        fmt::format("VM {} - {} to VM {} on {}\n", guest.vmid, guest.name, guest.target_vmid, guest.target_node);
+        say("VM {} - {} to VM {} on {}\n", guest.vmid, guest.name, guest.target_vmid, guest.target_node);
     for (const LeftOut& left_out : guest.left_out) {
-      text += fmt::format("VM {} - Not replicated: {}: {}\n", guest.vmid, left_out.key, left_out.reason);
+      text += say("VM {} - Not replicated: {}: {}\n", guest.vmid, left_out.key, left_out.reason);
     }
     for (const FormerImage& former : guest.former_images) {
-      text += fmt::format("VM {} - {}: {}\n", guest.vmid, former.image, describe(former));
+      text += say("VM {} - {}: {}\n", guest.vmid, former.image, describe(former));
     }
-    for (const std::string& step : guest.steps) text += fmt::format("VM {} - would {}\n", guest.vmid, step);
+    for (const std::string& step : guest.steps) text += say("VM {} - would {}\n", guest.vmid, step);
   }
   return text + "Dry run: nothing was changed\n";
 }
@@ -278,16 +278,16 @@ std::string render_cleanup(const CleanupReport& report) {
   if (report.outcome != Outcome::ok && report.outcome != Outcome::planned) return "";
   std::string text;
   for (const std::string& image : report.images) {
-    text += fmt::format("VM {} - {} {} with its snapshots\n", report.vmid,
-                        report.dry_run ? "would remove" : "removed", image);
+    text += say("VM {} - {} {} with its snapshots\n", report.vmid,
+                report.dry_run ? "would remove" : "removed", image);
   }
   for (const std::string& image : report.kept) {
-    text += fmt::format("VM {} - {} {}, which was not migrated\n", report.vmid,
-                        report.dry_run ? "would leave" : "left", image);
+    text += say("VM {} - {} {}, which was not migrated\n", report.vmid,
+                report.dry_run ? "would leave" : "left", image);
   }
   return text + (report.dry_run ? "Dry run: nothing was changed\n"
-                                : fmt::format("VM {} is gone here; it is VM {} on the other cluster\n", report.vmid,
-                                              report.target_vmid));
+                                : say("VM {} is gone here; it is VM {} on the other cluster\n", report.vmid,
+                                      report.target_vmid));
 }
 
 std::string render_check(const CheckReport& report) {
@@ -299,7 +299,7 @@ std::string render_check(const CheckReport& report) {
     // What stands in a guest's way names the guest itself.
     const bool named = item.result == CheckItem::Result::failed && item.text.starts_with(item.subject);
     const std::string subject = named ? "" : item.subject + ": ";
-    text += fmt::format("{}  {}{}\n", result, subject, item.text);
+    text += say("{}  {}{}\n", result, subject, item.text);
   }
   return text;
 }
@@ -307,48 +307,48 @@ std::string render_check(const CheckReport& report) {
 namespace {
 
 std::string utc(std::chrono::sys_seconds time) {
-  return fmt::format("{:%Y-%m-%d %H:%M:%S} UTC", fmt::gmtime(std::chrono::system_clock::to_time_t(time)));
+  return say("{:%Y-%m-%d %H:%M:%S} UTC", fmt::gmtime(std::chrono::system_clock::to_time_t(time)));
 }
 
 /// In two units, as far as that tells something: "3d 4h", "12m 5s".
 std::string age_text(std::chrono::milliseconds age) {
   if (age.count() < 0) return "in the future";
   const auto total = age.count() / 1000;
-  if (total >= 86400) return fmt::format("{}d {}h", total / 86400, total / 3600 % 24);
-  if (total >= 3600) return fmt::format("{}h {}m", total / 3600, total / 60 % 60);
-  return fmt::format("{}m {}s", total / 60, total % 60);
+  if (total >= 86400) return say("{}d {}h", total / 86400, total / 3600 % 24);
+  if (total >= 3600) return say("{}h {}m", total / 3600, total / 60 % 60);
+  return say("{}m {}s", total / 60, total % 60);
 }
 
 }  // namespace
 
 std::string render_points(const ReplicaReport& report) {
-  std::string text = fmt::format("VM {} - {} on {}: replica of VM {} in the cluster {}, job '{}'\n", report.vmid,
-                                 report.name, report.node, report.source_vmid, report.source_fsid, report.job);
-  const auto say = [&](const std::string& what) { text += fmt::format("VM {} - {}\n", report.vmid, what); };
+  std::string text = say("VM {} - {} on {}: replica of VM {} in the cluster {}, job '{}'\n", report.vmid,
+                         report.name, report.node, report.source_vmid, report.source_fsid, report.job);
+  const auto add = [&](const std::string& what) { text += say("VM {} - {}\n", report.vmid, what); };
   if (report.promoted) {
-    say(report.promoted->done
-            ? fmt::format("promoted: recovered at {}, on {}", report.promoted->point, utc(report.promoted->time))
-            : fmt::format("promoted, but its recovery at {}, begun on {}, was not finished: run it again",
-                          report.promoted->point, utc(report.promoted->time)));
+    add(report.promoted->done
+            ? say("promoted: recovered at {}, on {}", report.promoted->point, utc(report.promoted->time))
+            : say("promoted, but its recovery at {}, begun on {}, was not finished: run it again",
+                  report.promoted->point, utc(report.promoted->time)));
   } else if (report.unfinished) {
-    say(report.applying.empty()
+    add(report.applying.empty()
             ? "its head is between two points: a transfer was taken back"
-            : fmt::format("its head is between two points: {} is being sent, or was cut", report.applying));
+            : say("its head is between two points: {} is being sent, or was cut", report.applying));
   }
-  if (report.running) say("it is running");
-  if (!report.lock.empty()) say(fmt::format("it is locked ({})", report.lock));
+  if (report.running) add("it is running");
+  if (!report.lock.empty()) add(say("it is locked ({})", report.lock));
   for (const RecoveryPoint& point : report.points) {
     std::uint64_t bytes = 0;
     for (const PointDisk& disk : point.disks) bytes += disk.size_bytes;
     const std::string state = !point.complete ? "incomplete: " + point.incomplete
                               : point.bad     ? "bad: it was found to differ from the source"
                                               : "complete";
-    text += fmt::format("{}  {}  {:>9}  {} {} of {}  {}\n", point.name, utc(point.time), age_text(point.age),
-                        point.disks.size(), point.disks.size() == 1 ? "disk" : "disks", format_bytes(bytes), state);
+    text += say("{}  {}  {:>9}  {} {} of {}  {}\n", point.name, utc(point.time), age_text(point.age),
+                point.disks.size(), point.disks.size() == 1 ? "disk" : "disks", format_bytes(bytes), state);
   }
-  if (report.points.empty()) say("there is no recovery point");
+  if (report.points.empty()) add("there is no recovery point");
   for (const FormerImage& former : report.former_images) {
-    say(fmt::format("{}: {}", former.image, describe(former)));
+    add(say("{}: {}", former.image, describe(former)));
   }
   return text;
 }
@@ -356,13 +356,13 @@ std::string render_points(const ReplicaReport& report) {
 std::string render_recovery(const RecoverReport& report) {
   if (report.outcome == Outcome::planned) {
     std::string text;
-    for (const std::string& step : report.steps) text += fmt::format("VM {} - would {}\n", report.vmid, step);
+    for (const std::string& step : report.steps) text += say("VM {} - would {}\n", report.vmid, step);
     return text + "Dry run: nothing was changed\n";
   }
   if (report.outcome != Outcome::ok) return "";
-  return fmt::format("VM {} - {} is at {}{}{}\n", report.vmid, report.name, report.point,
-                     report.was_recovered ? ": it was recovered before, and its disks were not touched" : "",
-                     report.started ? "; it is running" : "");
+  return say("VM {} - {} is at {}{}{}\n", report.vmid, report.name, report.point,
+             report.was_recovered ? ": it was recovered before, and its disks were not touched" : "",
+             report.started ? "; it is running" : "");
 }
 
 std::string render_pruned(const PruneReport& report) {
@@ -370,25 +370,25 @@ std::string render_pruned(const PruneReport& report) {
   std::size_t removed = 0;
   for (const PrunedReplica& replica : report.replicas) {
     if (!replica.untouched.empty()) {
-      text += fmt::format("VM {} - left alone: {}\n", replica.vmid, replica.untouched);
+      text += say("VM {} - left alone: {}\n", replica.vmid, replica.untouched);
     }
     if (report.dry_run) {
       for (const std::string& name : replica.removed) {
-        text += fmt::format("VM {} - would remove {}\n", replica.vmid, name);
+        text += say("VM {} - would remove {}\n", replica.vmid, name);
       }
     }
     for (const std::string& image : replica.trashed) {
-      text += report.dry_run ? fmt::format("VM {} - would move {} to the trash\n", replica.vmid, image)
-                             : fmt::format("VM {} - moved {} to the trash; 'rbd trash restore' brings it back\n",
-                                           replica.vmid, image);
+      text += report.dry_run ? say("VM {} - would move {} to the trash\n", replica.vmid, image)
+                             : say("VM {} - moved {} to the trash; 'rbd trash restore' brings it back\n",
+                                   replica.vmid, image);
     }
     for (const FormerImage& former : replica.former_images) {
-      text += fmt::format("VM {} - {}: {}\n", replica.vmid, former.image, describe(former));
+      text += say("VM {} - {}: {}\n", replica.vmid, former.image, describe(former));
     }
     removed += replica.removed.size();
   }
   if (report.dry_run) return text + "Dry run: nothing was changed\n";
-  return text + fmt::format("Removed {} snapshots of {} replicas\n", removed, report.replicas.size());
+  return text + say("Removed {} snapshots of {} replicas\n", removed, report.replicas.size());
 }
 
 }  // namespace crossover::cli

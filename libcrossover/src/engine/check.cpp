@@ -168,7 +168,7 @@ std::string to_json(const CheckReport& report) {
     items.push_back({{"result", name_of(item.result)}, {"subject", item.subject}, {"text", item.text}});
   }
   const nlohmann::ordered_json value{{"version", 1}, {"ok", report.ok()}, {"items", items}};
-  return value.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  return value.dump(2, ' ', true, nlohmann::ordered_json::error_handler_t::replace);
 }
 
 }  // namespace crossover

@@ -24,9 +24,9 @@ inline nlohmann::ordered_json to_value(const std::vector<FormerImage>& images) {
   return values;
 }
 
-/// Names come from configurations, which need not be UTF-8.
+/// Names come from configurations, which need not be UTF-8. In ASCII, for somebody may look at it on a terminal.
 inline std::string render_json(const nlohmann::ordered_json& value) {
-  return value.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  return value.dump(2, ' ', true, nlohmann::ordered_json::error_handler_t::replace);
 }
 
 }  // namespace crossover
