@@ -123,8 +123,8 @@ def test_it_goes_back_while_its_old_job_runs(site, mover, moment):
     moved = site.crossover(*MIGRATE, "--noconfirm", seconds=180)
     assert moved.status == 0, moved
     with standing(site, BACK, moment, node=WEST) as run:
-        refused = site.crossover(*MIRROR)
-        assert refused.status in (1, 3), refused
+        other = site.crossover(*MIRROR)
+        assert other.status in (1, 3), other
         done = run.go_on()
     assert done.status == 0, done
     check_at(site, (EAST, VMID))

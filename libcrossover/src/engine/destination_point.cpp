@@ -15,6 +15,7 @@
 #include "engine/new_image_sink.hpp"
 #include "engine/source_record.hpp"
 #include "engine/stall_guard.hpp"
+#include "plan/migration_record.hpp"
 
 namespace crossover {
 
@@ -163,6 +164,10 @@ void DestinationPoint::check_origin(std::size_t index) {
 void DestinationPoint::adopt(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   const ImageState image = hold(index).state();
+  if (migration_under_way(image)) {
+    throw Error(ErrorCode::conflict, "take over", to_string(disk.replica.spec),
+                "its guest began to be migrated meanwhile; run again", true);
+  }
   ReplicaRecord record;
   record.source = disk.identity;
   record.source_image = to_string(disk.disk.image.spec);

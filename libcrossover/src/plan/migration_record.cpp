@@ -130,6 +130,12 @@ std::optional<MigrationRecord> agreed_migration(std::span<const FoundMigration> 
                           fmt::join(said, "; "), migration_key));
 }
 
+std::optional<MigrationRecord> migration_under_way(const ImageState& image) {
+  auto record = migration_record(image);
+  if (record && record->step == MigrationStep::done) record.reset();
+  return record;
+}
+
 std::string with_fence(const std::string& config) {
   VmConfig changed = parse_vm_config(config);
   changed.set("onboot", "0");

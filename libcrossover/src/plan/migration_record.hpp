@@ -53,6 +53,9 @@ std::string render_migration(const MigrationRecord& record);
 /// ErrorCode::format if it cannot be read, ErrorCode::unsupported if another version wrote it.
 std::optional<MigrationRecord> migration_record(const ImageState& image);
 
+/// The migration that an image tells of, if it is not through: its guest may be either side's.
+std::optional<MigrationRecord> migration_under_way(const ImageState& image);
+
 /// A record, and the disk that it was read from.
 struct FoundMigration {
   ImageSpec image;

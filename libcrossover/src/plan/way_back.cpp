@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "plan/migration_record.hpp"
 #include "plan/stop.hpp"
 #include "plan/target_identity.hpp"
 #include "plan/transfer_progress.hpp"
@@ -50,6 +51,12 @@ bool is_to_take_back(const GuestScope& scope, std::size_t index) {
 
 void plan_way_back(const GuestFacts& facts, const PointNames& names, const ImageState& source,
                    const ImageState& origin, DiskPlan& disk) {
+  if (const auto migration = migration_under_way(origin)) {
+    stop(ErrorCode::conflict,
+         "VM {}: VM {} over there is in the middle of its migration to VM {}; nothing was touched. That migration, run "
+         "again over there, ends it",
+         facts.scope.vmid, facts.scope.target_vmid, migration->target_vmid);
+  }
   std::vector<ImageRef> images;
   for (const GuestDisk& one : facts.scope.disks.replicated) images.push_back(one.image);
   std::set<std::string> bad = point_names(facts.inventory.source_images, images).bad;

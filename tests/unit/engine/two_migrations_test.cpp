@@ -248,6 +248,40 @@ TEST_CASE("a migration does not start a guest whose recovery was cut, and goes o
   CHECK(cut_recoveries > 0);
 }
 
+TEST_CASE_FIXTURE(TwoRuns, "the old job leaves alone what a migration back has not let go of") {
+  REQUIRE(migrate().outcome == Outcome::ok);
+  const MirrorOptions forward = clusters.options;
+  clusters.back = true;
+  clusters.options.job_name = "home";
+  clusters.options.prefix_id.clear();
+  clusters.options.vmid = "99100:100";
+  clusters.options.destination = "e1";
+  clusters.options.pool = "ssd";
+  for (auto& [name, node] : clusters.source.inventory.nodes) node.bridges = {"vmbr0"};
+  clusters.clock.time += std::chrono::hours(1);
+  Faults calls_of_mirror;
+  GuestReport mirrored;
+  bool happened = false;
+  clusters.faults.at = [&](const std::string& call) {
+    if (!call.ends_with(" start 100") || std::exchange(happened, true)) return;
+    const MirrorOptions options = std::exchange(clusters.options, forward);
+    Faults* const calls = std::exchange(clusters.calls, &calls_of_mirror);
+    clusters.back = false;
+    mirrored = clusters.run().guests.at(0);
+    clusters.back = true;
+    clusters.calls = calls;
+    clusters.options = options;
+  };
+  const GuestReport back = clusters.migrate().guests.at(0);
+  clusters.faults.at = nullptr;
+  REQUIRE(happened);
+  CHECK(mirrored.outcome == Outcome::conflict);
+  CHECK_MESSAGE(contains(mirrored.error, "in the middle of its migration to VM 100"), mirrored.error);
+  CHECK_MESSAGE(back.outcome == Outcome::ok, back.error);
+  CHECK(power() == Power::running);
+  CHECK_FALSE(runs_there(99100));
+}
+
 TEST_CASE("a migration goes on whichever disk lost its record") {
   for (const char* call :
        {"source shut_down 100 #1", "source create_snapshot fast/vm-100-disk-0 #2", "destination start 99100 #1"}) {
