@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
@@ -110,16 +109,6 @@ class NullSink final : public EventSink {
   void on_event(const Event& /*event*/) override {}
 };
 
-int exit_status(const MirrorReport& report) {
-  const auto any = [&](Outcome outcome) {
-    return std::any_of(report.guests.begin(), report.guests.end(),
-                       [outcome](const GuestReport& guest) { return guest.outcome == outcome; });
-  };
-  if (any(Outcome::conflict)) return exit_conflict;
-  if (any(Outcome::failed)) return exit_failed;
-  return exit_ok;
-}
-
 /// Whether a person at the terminal says yes. Throws Cancelled when they are interrupted instead.
 bool ask(const std::string& question, const std::stop_token& stop) {
   print(stderr, "{} Type yes to go on: ", question);
@@ -181,16 +170,6 @@ int mirror(const Invocation& invocation, std::stop_token stop) {
   return exit_status(report);
 }
 
-int exit_status(const VerifyReport& report) {
-  const auto any = [&](VerifyOutcome outcome) {
-    return std::any_of(report.guests.begin(), report.guests.end(),
-                       [outcome](const VerifiedGuest& guest) { return guest.outcome == outcome; });
-  };
-  if (any(VerifyOutcome::differs) || any(VerifyOutcome::conflict)) return exit_conflict;
-  if (any(VerifyOutcome::failed)) return exit_failed;
-  return exit_ok;
-}
-
 int verify(const Invocation& invocation, std::stop_token stop) {
   Renderer renderer(stdout, invocation.options, invocation.debug);
   NullSink null;
@@ -244,7 +223,7 @@ int agent(const AgentOptions& options, std::stop_token stop) {
 int check(const Invocation& invocation, std::stop_token stop) {
   const CheckReport report = Migrator(invocation.options).check(std::move(stop));
   put(stdout, invocation.json ? to_json(report) + "\n" : render_check(report));
-  return report.ok() ? exit_ok : exit_failed;
+  return exit_status(report);
 }
 
 int points(const Invocation& invocation, std::stop_token stop) {
@@ -265,8 +244,7 @@ int recover(const Invocation& invocation, std::stop_token stop) {
         stderr, "crossover: {}\n",
         report.error.starts_with("VM ") ? report.error : fmt::format("VM {}: {}", report.vmid, report.error));
   }
-  if (report.outcome == Outcome::conflict) return exit_conflict;
-  return report.outcome == Outcome::failed ? exit_failed : exit_ok;
+  return exit_status(report);
 }
 
 int prune(const Invocation& invocation, std::stop_token stop) {
@@ -283,12 +261,7 @@ int prune(const Invocation& invocation, std::stop_token stop) {
         stderr, "crossover: {}\n",
         replica.error.starts_with("VM ") ? replica.error : fmt::format("VM {}: {}", replica.vmid, replica.error));
   }
-  const auto any = [&](Outcome outcome) {
-    return std::any_of(report.replicas.begin(), report.replicas.end(),
-                       [outcome](const PrunedReplica& replica) { return replica.outcome == outcome; });
-  };
-  if (any(Outcome::conflict)) return exit_conflict;
-  return any(Outcome::failed) ? exit_failed : exit_ok;
+  return exit_status(report);
 }
 
 int cleanup_source(const Invocation& invocation, std::stop_token stop) {
@@ -311,8 +284,7 @@ int cleanup_source(const Invocation& invocation, std::stop_token stop) {
                                                  invocation.json ? static_cast<EventSink&>(null) : renderer, stop);
   put(stdout, invocation.json ? to_json(report) + "\n" : render_cleanup(report));
   if (!report.error.empty()) print(stderr, "crossover: {}\n", report.error);
-  if (report.outcome == Outcome::conflict) return exit_conflict;
-  return report.outcome == Outcome::failed ? exit_failed : exit_ok;
+  return exit_status(report);
 }
 
 int diff_command(const std::vector<std::string>& words) {
@@ -375,7 +347,7 @@ int run(int argc, char** argv) {
     return exit_interrupted;
   } catch (const Error& error) {
     print(stderr, "crossover: {}\n", error.what());
-    return error.code() == ErrorCode::usage ? exit_usage : exit_nothing_done;
+    return exit_status(error);
   } catch (const std::exception& error) {
     print(stderr, "crossover: internal error: {}\n", error.what());
     return exit_nothing_done;
