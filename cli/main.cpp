@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <malloc.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
@@ -19,6 +18,7 @@
 #include <thread>
 #include <vector>
 
+#include "ask.hpp"
 #include "command_line.hpp"
 #include "crossover/agent.hpp"
 #include "crossover/error.hpp"
@@ -109,21 +109,6 @@ class NullSink final : public EventSink {
   void on_event(const Event& /*event*/) override {}
 };
 
-/// Whether a person at the terminal says yes. Throws Cancelled when they are interrupted instead.
-bool ask(const std::string& question, const std::stop_token& stop) {
-  print(stderr, "{} Type yes to go on: ", question);
-  std::fflush(stderr);
-  std::string answer;
-  for (pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};;) {
-    if (stop.stop_requested()) throw Cancelled{};
-    if (poll(&input, 1, 200) <= 0) continue;
-    char byte = 0;
-    if (read(STDIN_FILENO, &byte, 1) != 1 || byte == '\n') break;
-    answer += byte;
-  }
-  return answer == "yes";
-}
-
 /// Nobody is there to be asked.
 bool needs_terminal(const Invocation& invocation) {
   return !invocation.no_confirm && isatty(STDIN_FILENO) != 1;
@@ -138,7 +123,8 @@ MirrorReport mirror(const Invocation& invocation, EventSink& events, const std::
   }
   const ConfirmMigration confirm = [&](const GuestReport& guest) {
     return invocation.no_confirm ||
-           ask(fmt::format("VM {} ({}) will be {} here and be VM {} on {}.", guest.vmid, guest.name,
+           ask(STDIN_FILENO,
+               fmt::format("VM {} ({}) will be {} here and be VM {} on {}.", guest.vmid, guest.name,
                            invocation.migration.mode == "suspend" ? "suspended" : "shut down", guest.target_vmid,
                            guest.target_node),
                stop);
@@ -273,7 +259,8 @@ int cleanup_source(const Invocation& invocation, std::stop_token stop) {
   NullSink null;
   const ConfirmCleanup confirm = [&](const CleanupReport& guest) {
     return invocation.no_confirm ||
-           ask(fmt::format("VM {} ({}) was migrated to VM {}; what is left of it here will be destroyed, with {}.{}",
+           ask(STDIN_FILENO,
+               fmt::format("VM {} ({}) was migrated to VM {}; what is left of it here will be destroyed, with {}.{}",
                            guest.vmid, guest.name, guest.target_vmid, fmt::join(guest.images, ", "),
                            guest.kept.empty() ? ""
                                               : fmt::format(" Not migrated, and left here: {} (--image removes one).",
