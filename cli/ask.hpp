@@ -7,8 +7,8 @@
 
 namespace crossover::cli {
 
-/// Whether what is read from `terminal` is a whole line that says yes, and nothing else. Throws Cancelled when it is
-/// asked to stop before.
+/// Whether what is read from `terminal` is a whole line that says yes, and nothing else. Throws Cancelled when it
+/// is asked to stop before.
 bool ask(int terminal, const std::string& question, const std::stop_token& stop);
 
 }  // namespace crossover::cli

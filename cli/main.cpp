@@ -61,13 +61,16 @@ Patience patience_for(DiffCommand command) {
   return {time, "something hangs and was abandoned"};
 }
 
-/// SIGINT, SIGTERM and SIGHUP ask what is done to stop; a run then thaws and unlocks before it ends. At a second
-/// signal, or when the patience is at its end, it is not waited for any more.
+/// SIGINT, SIGTERM and, but for nohup, SIGHUP ask what is done to stop; a run then thaws and unlocks before it ends.
+/// At a second signal, or when the patience is at its end, it is not waited for any more.
 class SignalStop {
  public:
   explicit SignalStop(Patience patience) : patience_(patience) {
     sigemptyset(&signals_);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) sigaddset(&signals_, signal);
+    for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) sigaddset(&signals_, signal);
+    // A blocked signal comes even where it is ignored, and with nohup this one has to be.
+    struct sigaction at_hangup {};
+    if (sigaction(SIGHUP, nullptr, &at_hangup) != 0 || at_hangup.sa_handler != SIG_IGN) sigaddset(&signals_, SIGHUP);
     // Blocked before any thread is started, so that every thread inherits it and only the waiting one sees them.
     pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
     waiting_ = std::thread([this] {

@@ -59,8 +59,8 @@ TEST_CASE("only the whole word yes says yes") {
     terminal.type(keys);
     CHECK(terminal.asked().get());
   }
-  for (const char* keys : {"\n", "no\n", "y\n", "Y\n", "YES\n", "Yes\n", " yes\n", "yes \n", "yes please\n", "yesno\n",
-                           "j\n", "\x1b[A\n", "no\nyes\n", "\nyes\n"}) {
+  for (const char* keys : {"\n", "no\n", "y\n", "Y\n", "YES\n", "Yes\n", " yes\n", "yes \n", "yes please\n",
+                           "yesno\n", "j\n", "\x1b[A\n", "no\nyes\n", "\nyes\n"}) {
     CAPTURE(keys);
     Terminal terminal;
     terminal.type(keys);
