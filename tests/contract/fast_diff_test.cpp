@@ -232,8 +232,13 @@ TEST_CASE("a diff by the object maps is refused where they do not count" * needs
     at.stock.must(at.image, {"feature", "enable", "--image", at.image.name, "object-map", "fast-diff"});
     CHECK(at.refused().find("has no valid object map") != std::string::npos);
     at.stock.must(at.image, {"object-map", "rebuild", "--image", at.image.name, "--no-progress"});
-    const std::string rebuilt = at.refused();
-    CHECK((rebuilt.empty() || rebuilt.find("no valid object map") != std::string::npos));
+    CHECK_MESSAGE(at.refused() == "its snapshot base has no valid object map", "the head's is not the base's");
+    at.stock.must(at.image, {"object-map", "rebuild", "--image", at.image.name, "--snap", "base", "--no-progress"});
+    const std::string suspect_between = "a rollback to between cannot be ruled out";
+    CHECK_MESSAGE(at.refused() == suspect_between, "nor is it that of an older one");
+    at.store.remove_snapshot(at.image, at.base);
+    at.make_base();
+    CHECK(at.refused() == suspect_between);
   }
   SUBCASE("where a snapshot is there that was not known of") {
     Mapped at(*lab_cluster());

@@ -4,9 +4,13 @@
 
 #include <array>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <future>
+#include <memory>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -113,7 +117,56 @@ std::string processes_here() {
   return boot + "/" + std::filesystem::read_symlink("/proc/self/ns/pid").string();
 }
 
+/// A process of another node: with a name of its own among processes of its own, of whom nobody here can know.
+class OtherNode {
+ public:
+  /// Runs the test below, and then is made to stand still and to go on, for a word each.
+  explicit OtherNode(const LeasedImage& image)
+      : process_(shell_.start({"unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "env",
+                               "CROSSOVER_TEST_IMAGE=" + image.image.spec.pool + "/" + image.image.spec.name,
+                               "sh", "-c",
+                               "hostname pve9; \"$@\" & read word; kill -STOP $!; read word; kill -CONT $!; wait $!",
+                               "sh", std::filesystem::read_symlink("/proc/self/exe").string(), "--no-skip",
+                               "--test-case=(a process of another node)"},
+                              {})) {}
+
+  void say_word() { process_->write(std::as_bytes(std::span("\n", 1))); }
+  /// Reads on to where it says that.
+  void wait_for(const std::string& word) {
+    while (said_.find(word) == std::string::npos) {
+      std::array<std::byte, 512> bytes{};
+      const std::size_t count = process_->read(bytes);
+      CAPTURE(said_);
+      REQUIRE(count > 0);
+      said_.append(reinterpret_cast<const char*>(bytes.data()), count);
+    }
+  }
+  int ends_with() { return process_->wait().exit_status; }
+
+ private:
+  LocalShell shell_;
+  std::unique_ptr<Process> process_;
+  std::string said_;
+};
+
 }  // namespace
+
+TEST_CASE("(a process of another node)" * doctest::skip()) {
+  const char* name = std::getenv("CROSSOVER_TEST_IMAGE");
+  if (name == nullptr) return;  // only the test below starts it
+  const std::string text = name;
+  const ImageSpec spec{text.substr(0, text.find('/')), "", text.substr(text.find('/') + 1)};
+  const CephAccess access = lab_cluster()->access();
+  LibrbdStore store(access);
+  LibrbdLeases leases([&store](const CephAccess&) -> LibrbdStore& { return store; });
+  std::promise<void> lost;
+  const std::vector<LeasedImage> images{{{access, spec}, store.find(spec).value().id}};
+  const auto held = leases.take(images, [&lost] { lost.set_value(); });
+  std::puts("it has it");
+  std::fflush(stdout);
+  REQUIRE(lost.get_future().wait_for(90s) == std::future_status::ready);
+  std::puts("it lost it");
+}
 
 TEST_CASE("a lease keeps another run out, which is told whose it is, for as long as it is held" * needs_ceph()) {
   Leased at;
@@ -171,4 +224,27 @@ TEST_CASE("a lease that somebody took away is lost at once, not when it would ha
     CHECK(told.wait_for(quick.duration - 1s) == std::future_status::ready);
     if (taken_again) at.broken(at.images[1]);
   }
+}
+
+TEST_CASE("processes of two nodes keep each other out, and one that stands still does so for half a minute" *
+          needs_ceph()) {
+  Leased at;
+  OtherNode other(at.images[0]);
+  other.wait_for("it has it");
+  const std::string refused = at.refused(at.second, {at.images[0]});
+  CHECK_MESSAGE(refused.ends_with(" on pve9"), refused);
+  // Until it was renewed once; from there it lasts as long as from the beginning.
+  std::this_thread::sleep_for(LeaseTimes{}.renewal + 1s);
+  CHECK(at.refused(at.second, {at.images[0]}) == refused);
+  other.say_word();
+  const auto stopped = std::chrono::steady_clock::now();
+  while (!at.refused(at.second, {at.images[0]}).empty()) std::this_thread::sleep_for(200ms);
+  const auto after = std::chrono::steady_clock::now() - stopped;
+  CHECK(after > LeaseTimes{}.duration - LeaseTimes{}.renewal / 2);
+  CHECK(after < LeaseTimes{}.duration + 2s);
+  // It goes on while another one has it, and is told.
+  const auto held = at.take(at.second, {at.images[0]});
+  other.say_word();
+  other.wait_for("it lost it");
+  CHECK(other.ends_with() == 0);
 }
