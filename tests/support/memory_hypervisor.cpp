@@ -125,10 +125,29 @@ MemoryHypervisor::MemoryHypervisor(std::string name, const std::vector<std::stri
   next_memory_ = std::hash<std::string>{}(inventory.name) % 1'000'000 * 1'000'000;
 }
 
-ClusterInventory MemoryHypervisor::survey(const SurveyScope& /*scope*/, std::stop_token stop) {
+ClusterInventory MemoryHypervisor::survey(const SurveyScope& scope, std::stop_token stop) {
   check_stop(stop);
   const std::scoped_lock lock(mutex_);
-  return inventory;
+  ClusterInventory seen = inventory;
+  std::set<std::string> asked{seen.entry_node};
+  for (const auto& [vmid, guest] : seen.guests) {
+    if (!scope.guests || scope.guests->contains(vmid)) asked.insert(guest.node);
+  }
+  for (auto& [name, node] : seen.nodes) {
+    const bool is_asked = !scope.guests || asked.contains(name);
+    if (!is_asked) {
+      node.bridges.clear();
+      node.unreachable.clear();
+    }
+    if (is_asked && scope.versions) continue;
+    for (std::string* unknown : {&node.pve_version, &node.ceph_version, &node.qemu_version, &node.processor}) {
+      unknown->clear();
+    }
+  }
+  for (auto& [vmid, guest] : seen.guests) {
+    if (scope.guests && !asked.contains(guest.node)) guest.power = Power::unknown;
+  }
+  return seen;
 }
 
 std::optional<ConfigVersion> MemoryHypervisor::read_config(const std::string& node, std::uint32_t vmid,

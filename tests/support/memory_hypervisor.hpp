@@ -72,7 +72,7 @@ class MemoryHypervisor final : public Hypervisor, public GuestPower {
   /// the configuration names: attached, unused, pending, saved states, those of snapshots too.
   void destroy(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
 
-  /// Everything a survey answers; tests change it at will.
+  /// Everything that a survey of all nodes and their versions answers; tests change it at will.
   ClusterInventory inventory;
   std::map<std::uint32_t, Answer> agents;  ///< those that are not there freeze
   std::map<std::uint32_t, Answer> pauses;  ///< those that are not there are paused
