@@ -95,7 +95,7 @@ class MemoryHypervisor final : public Hypervisor, public GuestPower {
   void put_guest(std::uint32_t vmid, const std::string& node, const std::string& config, Power power);
   /// The bytes of a guest's configuration; nothing if there is none.
   [[nodiscard]] std::optional<std::string> config(std::uint32_t vmid) const;
-  /// Changes a configuration as somebody else would, its time included.
+  /// Changes a configuration as somebody else would, in another second.
   void set_config(std::uint32_t vmid, const std::string& bytes);
   /// What a running guest has in its memory, or would go on with: another number each time it boots. 0: it is off.
   [[nodiscard]] std::uint64_t memory(std::uint32_t vmid) const;
@@ -127,7 +127,7 @@ class MemoryHypervisor final : public Hypervisor, public GuestPower {
 
   mutable std::mutex mutex_;
   std::map<std::uint32_t, std::int64_t> modified_;
-  std::int64_t next_time_ = 1;
+  std::int64_t written_ = 3;
   std::set<std::uint32_t> held_;
   std::map<std::uint32_t, std::uint64_t> memory_;
   std::uint64_t next_memory_;

@@ -77,7 +77,8 @@ bool covers(std::span<const ByteRange> ranges, const ByteRange& place) {
 
 }  // namespace
 
-/// Writes to the head as it is given.
+/// Writes side by side, as librbd does: what is given gets to the head sooner or later, and all of it only by a mark
+/// or the end. What is under way when the sink goes before never does.
 class MemoryImageStore::Sink final : public DiffSink {
  public:
   Sink(MemoryImageStore& store, ImageSpec spec, const TransferProgress& from, std::stop_token stop)
@@ -95,32 +96,53 @@ class MemoryImageStore::Sink final : public DiffSink {
   void data(std::uint64_t offset, std::span<const std::byte> bytes) override {
     step("data", [&](StoredImage& image) {
       take(offset, bytes.size());
-      change(image, offset, bytes.size(), bytes.data());
+      write(image, {offset, bytes.size(), {bytes.begin(), bytes.end()}});
     });
   }
   void zero(std::uint64_t offset, std::uint64_t length_bytes) override {
     step("zero", [&](StoredImage& image) {
       take(offset, length_bytes);
-      change(image, offset, length_bytes, nullptr);
+      write(image, {offset, length_bytes, {}});
     });
   }
   void mark() override {
     step("mark", [&](StoredImage& image) {
       if (!sized_) fail("a mark before a size");
+      flush(image);
       if (id_.empty()) return;
       image.metadata.insert_or_assign(std::string(progress_key), render_progress({id_, position_}));
     });
   }
   void finish() override {
-    step("finish", [&](const StoredImage& image) {
+    step("finish", [&](StoredImage& image) {
       if (!sized_) fail("an end before a size");
       if (image.layout.size_bytes != size_bytes_) {
         throw Error(ErrorCode::io, "write diff", to_string(spec_), "the image has another size");
       }
+      flush(image);
     });
   }
 
  private:
+  struct Write {
+    std::uint64_t offset;
+    std::uint64_t length;
+    std::vector<std::byte> bytes;  // none: zeroes
+  };
+
+  static void apply(StoredImage& image, const Write& write) {
+    change(image, write.offset, write.length, write.bytes.empty() ? nullptr : write.bytes.data());
+  }
+  void write(StoredImage& image, Write write) {
+    if (store_.order_() % 2 == 0) {
+      apply(image, write);
+    } else {
+      under_way_.push_back(std::move(write));
+    }
+  }
+  void flush(StoredImage& image) {
+    for (const Write& write : std::exchange(under_way_, {})) apply(image, write);
+  }
   template <typename Action>
   void step(const char* operation, const Action& action) {
     check_stop(stop_);
@@ -147,6 +169,7 @@ class MemoryImageStore::Sink final : public DiffSink {
   std::uint64_t epoch_;
   bool sized_ = false;
   std::uint64_t size_bytes_ = 0;
+  std::vector<Write> under_way_;
 };
 
 /// Only looks for other clients.
@@ -382,7 +405,7 @@ Snapshot MemoryImageStore::create_snapshot(const ImageSpec& spec, const std::str
       throw Error(ErrorCode::already_exists, "create snapshot", to_string(spec) + "@" + name, "it exists");
     }
   }
-  const Snapshot made{next_snapshot_++, name, stored.layout.size_bytes};
+  const Snapshot made{++last_snapshots_[spec.pool], name, stored.layout.size_bytes};
   stored.snapshots.push_back({made, stored.head, false});
   return made;
 }
@@ -508,8 +531,16 @@ void MemoryImageStore::read_diff(const ImageSpec& spec, const std::optional<Snap
     if (zero_bytes != 0) sink.zero(zero_offset, zero_bytes);
     zero_bytes = 0;
   };
+  // A listing and what is read after it are of snapshots that can go meanwhile.
+  const auto require_ends = [&] {
+    const std::lock_guard lock(mutex_);
+    StoredImage& stored = image(spec, "read diff");
+    snapshot(stored, spec, to, "read diff");
+    if (from) snapshot(stored, spec, *from, "read diff");
+  };
   for (const std::uint64_t number : changed) {
     check_stop(stop);
+    require_ends();
     const std::uint64_t block_offset = number * block_bytes;
     if (block_offset >= to.size_bytes) break;
     const std::uint64_t end = std::min(block_offset + block_bytes, to.size_bytes);
@@ -528,6 +559,7 @@ void MemoryImageStore::read_diff(const ImageSpec& spec, const std::optional<Snap
   }
   give_zeroes();
   check_stop(stop);
+  require_ends();
   sink.finish();
 }
 

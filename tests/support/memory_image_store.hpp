@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <random>
 #include <set>
 #include <span>
 #include <string>
@@ -142,7 +143,8 @@ class MemoryImageStore final : public ImageStore, public FastListing {
   std::map<ImageSpec, std::chrono::seconds> trash_;
   std::map<std::string, std::int64_t> pools_;
   std::uint64_t next_image_ = 1;
-  std::uint64_t next_snapshot_ = 1;
+  std::map<std::string, std::uint64_t> last_snapshots_;  // by pool, as Ceph counts them
+  std::minstd_rand order_;                               // of writes that are under way side by side
   std::map<std::string, int> calls_;
   std::map<std::pair<std::string, int>, Error> faults_;
 };

@@ -388,3 +388,18 @@ TEST_CASE("somebody who is at a replica that was cut is left alone") {
   stage.clusters.replica_images.set_watchers(stage.replica("scsi1"), {});
   CHECK(stage.run_well().resumed.value().complete);
 }
+
+TEST_CASE("a snapshot that goes while it is read fails its run, and the next one makes another") {
+  Stage stage;
+  const std::string base = stage.run_well().recovery_point;
+  stage.write_blocks("scsi0", 3);
+  stage.clusters.source_images.on_listing = [&](DiffSink&, const std::stop_token&) {
+    for (const std::string& name : stage.snapshots(stage.clusters.source_images, stage.image("scsi0"))) {
+      if (name != base) stage.remove_snapshot("scsi0", name);
+    }
+  };
+  CHECK(stage.run().outcome == Outcome::failed);
+  CHECK(stage.snapshots(stage.clusters.replica_images, stage.replica("scsi0")) == std::vector<std::string>{base});
+  stage.clusters.source_images.on_listing = nullptr;
+  stage.run_well();
+}
