@@ -92,8 +92,8 @@ void add_guest_report(py::module_& module) {
       .field("is_disk", &LeftOut::is_disk, "Data that is not replicated, not only a setting.");
 
   ValueClass<FormerImage>(module, "FormerImage",
-                          "An image of a replica whose disk the guest does not have any more. It belongs to older\n"
-                          "recovery points, and stays until it is removed by Replicas.prune() with former_images.")
+                          "An image that is no disk of the replica any more. It belongs to older recovery points, and\n"
+                          "stays until it is removed by Replicas.prune() with former_images.")
       .field("image", &FormerImage::image, "\"pool/vm-99100-disk-1-ssd\".")
       .field("points", &FormerImage::points, "How many recovery points need it.");
 

@@ -123,7 +123,7 @@ def test_a_disk_that_left_is_named_until_its_image_may_go(site, still, job):
     image = before["disks"][1]["replica_image"]
     site.run(EAST, "qm", "set", str(guest.vmid), "--delete", "scsi1")
     told = site.mirror(f"{guest.vmid}:{TARGET}", "--keepremote=1d", job=job)
-    assert told.status == 0 and f"{image}: the guest does not have its disk any more; 1 recovery point needs it" in (
+    assert told.status == 0 and f"{image}: it is no disk of the replica any more; 1 recovery point needs it" in (
         told.out + told.err
     ), told
     listed = points(site)

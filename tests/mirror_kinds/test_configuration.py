@@ -192,11 +192,14 @@ def test_what_options_keep(kinds):
     assert {"hostpci0: 0000:01:00.0", "serial1: /dev/ttyS0", "usb0: host=1-2"} <= set(lines)
     assert f"sata1: ceph-ssd:vm-{target(vmid)}-disk-1-ceph-ssd,backup=0" in lines
 
-    # The same guest without the options: its excluded disks are named and gone, and with them the last disk.
+    # The same guest without the options would have no disk left by which its recovery points could be found.
     status, [guest] = kinds.attempt(vmid)
-    assert status == 0 and not guest["disks"]
-    assert {left["key"] for left in guest["left_out"]} == {"hookscript", "hostpci0", "sata0", "sata1", "serial1", "usb0"}
-    assert not [line for line in kinds.config(vmid) if line.startswith(("sata", "hostpci", "usb", "serial"))]
+    assert status == 3 and "--all-disks" in guest["error"]
+    assert kinds.config(vmid) == lines
+    status, [guest] = kinds.attempt(vmid, options=["--all-disks"])
+    assert status == 0 and fulls(guest) == set()
+    assert {left["key"] for left in guest["left_out"]} == {"hookscript", "hostpci0", "serial1", "usb0"}
+    assert not [line for line in kinds.config(vmid) if line.startswith(("hostpci", "usb", "serial"))]
 
 
 def test_lock_of_the_source(kinds):

@@ -60,6 +60,7 @@ def test_another_pool(kinds):
     guest = kinds.mirror(vmid, pool="ssd-b")
     assert fulls(guest) == {"scsi0"} and disks(guest)["scsi0"]["replica_image"].startswith("other/")
     assert kinds.snapshots(old) == before
+    assert guest["former_images"] == [{"image": old, "points": 1}]
     kinds.images(write(image, 0, 512))
     assert fulls(kinds.mirror(vmid, pool="ssd-b")) == set()
 

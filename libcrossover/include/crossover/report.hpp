@@ -50,8 +50,9 @@ struct LeftOut {
   bool operator==(const LeftOut&) const = default;
 };
 
-/// An image of a replica whose disk the guest does not have any more: it was detached, moved to another storage, or
-/// excluded since. It belongs to older recovery points, and stays until `crossover prune --former-images` removes it.
+/// An image that is no disk of the replica any more: the guest's disk was detached, moved to another storage, or excluded
+/// since, or has its copy in another pool now. It belongs to older recovery points, and stays until `crossover prune
+/// --former-images` removes it.
 struct FormerImage {
   std::string image;         ///< "pool/vm-99100-disk-1-ssd"
   std::uint32_t points = 0;  ///< recovery points that need it

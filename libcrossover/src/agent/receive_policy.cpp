@@ -120,8 +120,10 @@ void ReceivePolicy::check_record(const ImageState& image, const std::string& val
   };
   // What it names there goes to the trash.
   require(!replaces(after) || replaces(after) == replaces(before), about, "it takes no other image's place");
+  const std::vector<ImageIdentity> known = before.replica ? before.replica->former : std::vector<ImageIdentity>();
   for (const ImageIdentity& former : after.replica->former) {
-    require(is_image_of_storages(to_string(former.image), vmid_, storages_), about,
+    const bool is_known = std::find(known.begin(), known.end(), former) != known.end();
+    require(is_known || is_image_of_storages(to_string(former.image), vmid_, storages_), about,
             fmt::format("{} is none of its images", to_string(former.image)));
   }
   // It would end a promotion, be it one that is yet to come.

@@ -51,7 +51,7 @@ FormerImages trash_former_images(std::uint32_t vmid, const ReplicaPorts& ports,
   const auto replica = survey.replicas.find(vmid);
   if (replica == survey.replicas.end()) return result;
   // A promoted one is a human's.
-  const bool may_go = !replica->second.problem && !replica->second.promotion();
+  const bool may_go = !replica->second.problem && !replica->second.former_problem && !replica->second.promotion();
   std::optional<ClusterInventory> cluster;
   for (const auto& [image, former] : replica->second.former()) {
     if (former.points != 0 || !may_go) {

@@ -65,6 +65,23 @@ bool is_of_replica(const ReplicaRecord& record, const GuestScope& scope, const M
 
 }  // namespace
 
+bool is_same_cluster(const CephAccess& one, const CephAccess& other) {
+  return one.conf == other.conf && one.monitors == other.monitors;
+}
+
+void add_named(std::set<ImageRef>& images, const ImageRef& named) {
+  ImageRef added = named;
+  for (const ImageRef& ref : images) {
+    if (!is_same_cluster(ref.access, named.access) || ref.spec.pool != named.spec.pool ||
+        ref.spec.rados_namespace != named.spec.rados_namespace) {
+      continue;
+    }
+    if (ref.spec == named.spec) return;
+    added.access = ref.access;
+  }
+  images.insert(std::move(added));
+}
+
 std::set<ImageRef> images_named_by(const ImageRef& ref, const ImageState& image, std::uint32_t target_vmid) {
   std::set<ImageRef> images;
   for (const auto& [key, point] : readable_points(image)) {
@@ -76,12 +93,18 @@ std::set<ImageRef> images_named_by(const ImageRef& ref, const ImageState& image,
   const auto record = readable_record(image).replica;
   if (record && record->target_vmid == target_vmid) {
     for (const ImageIdentity& former : record->former) images.insert({ref.access, former.image});
+    // What a cut run has begun: a disk that left since may have no other point.
+    for (const std::string& name : record->point ? record->point->images : std::vector<std::string>()) {
+      if (auto spec = parse_spec(name)) images.insert({ref.access, *spec});
+    }
   }
   return images;
 }
 
-std::set<std::string> points_that_name(const ImageRef& image, const std::vector<const ImageState*>& replicas) {
-  const std::string text = to_string(image.spec);
+namespace {
+
+std::set<std::string> names_of_points(const ImageSpec& image, const std::vector<const ImageState*>& replicas) {
+  const std::string text = to_string(image);
   std::set<std::string> names;
   for (const ImageState* replica : replicas) {
     for (const auto& [key, point] : readable_points(*replica)) {
@@ -93,15 +116,18 @@ std::set<std::string> points_that_name(const ImageRef& image, const std::vector<
   return names;
 }
 
-namespace {
-
 /// Why nothing can be told of an image that another one's record names; empty: it can, or it is gone.
-std::string why_unknown(const GuestFacts& facts, const ImageRef& ref, const std::string& id) {
-  const auto problem = facts.inventory.replica_problems.find(ref);
-  if (problem != facts.inventory.replica_problems.end()) return problem->second.text;
-  const ImageState* image = find_image(facts.inventory.replica_images, ref);
-  const bool is_it = image != nullptr && image->id == id;
-  return is_it && !readable_record(*image).replica ? "its record cannot be read" : "";
+std::string why_unknown(const GuestFacts& facts, const ImageRef& named, const std::string& id) {
+  const auto is_it = [&named](const ImageRef& ref) {
+    return ref.spec == named.spec && is_same_cluster(ref.access, named.access);
+  };
+  for (const auto& [ref, problem] : facts.inventory.replica_problems) {
+    if (is_it(ref)) return problem.text;
+  }
+  for (const auto& [ref, image] : facts.inventory.replica_images) {
+    if (is_it(ref) && image && image->id == id && !readable_record(*image).replica) return "its record cannot be read";
+  }
+  return "";
 }
 
 /// What a record says of one that nothing can be told of just now stays.
@@ -117,7 +143,8 @@ void plan_unseen(const GuestFacts& facts, GuestPlan& plan) {
       const bool known = std::any_of(plan.former.begin(), plan.former.end(),
                                      [&ref](const FormerReplica& one) { return one.image == ref; });
       if (known) continue;
-      plan.former.push_back({ref, former.id, static_cast<std::uint32_t>(points_that_name(ref, {image}).size())});
+      const std::set<std::string> points = names_of_points(former.image, {image});
+      plan.former.push_back({ref, former.id, static_cast<std::uint32_t>(points.size())});
       plan.warnings.push_back(fmt::format(
           "{} is of a disk that the guest does not have any more, and is left as it is: {}", to_string(ref.spec), why));
     }
@@ -126,15 +153,24 @@ void plan_unseen(const GuestFacts& facts, GuestPlan& plan) {
 
 }  // namespace
 
+std::set<std::string> points_that_name(const ImageRef& image, const ImageState& state,
+                                       const std::vector<const ImageState*>& replicas) {
+  std::set<std::string> names = names_of_points(image.spec, replicas);
+  std::erase_if(names, [&state](const std::string& name) {
+    return std::none_of(state.snapshots.begin(), state.snapshots.end(),
+                        [&name](const Snapshot& snapshot) { return snapshot.name == name; });
+  });
+  return names;
+}
+
 std::set<ImageRef> images_beside(const GuestScope& scope, const ImageStates& images) {
   const std::set<ImageRef> present = present_images(scope);
-  std::set<ImageRef> beside;
-  std::set<ImageRef> replicas = present;
-  replicas.insert(scope.target_images.begin(), scope.target_images.end());
-  for (const ImageRef& ref : replicas) {
-    if (!present.contains(ref)) beside.insert(ref);
+  std::set<ImageRef> beside = present;
+  for (const ImageRef& ref : scope.target_images) add_named(beside, ref);
+  for (const ImageRef& ref : std::set<ImageRef>(beside)) {
     const ImageState* image = find_image(images, ref);
-    if (image != nullptr) beside.merge(images_named_by(ref, *image, scope.target_vmid));
+    if (image == nullptr) continue;
+    for (const ImageRef& named : images_named_by(ref, *image, scope.target_vmid)) add_named(beside, named);
   }
   std::erase_if(beside, [&](const ImageRef& ref) { return present.contains(ref) || is_replaced(ref, scope, images); });
   return beside;
@@ -158,13 +194,15 @@ void plan_former_images(const GuestFacts& facts, GuestPlan& plan) {
     }
   }
   for (const ImageRef& ref : facts.scope.former) {
-    const auto points = static_cast<std::uint32_t>(points_that_name(ref, replicas).size());
-    plan.former.push_back({ref, find_image(images, ref)->id, points});
+    const ImageState& image = *find_image(images, ref);
+    const auto points = static_cast<std::uint32_t>(points_that_name(ref, image, replicas).size());
+    plan.former.push_back({ref, image.id, points});
     if (!facts.scope.replicas.empty()) continue;
     stop(ErrorCode::conflict,
          "VM {}: none of its disks is replicated any more, and its replica, VM {}, has recovery points of those that "
-         "were; without a disk in its configuration nothing would lead to them, so it was not touched. Leave the guest "
-         "out (--excludevmids={}), or remove VM {} there if its recovery points are not wanted",
+         "were; without a disk in its configuration nothing would lead to them, so it was not touched. Take a disk in "
+         "again (--all-disks takes those with backup=0), leave the guest out (--excludevmids={}), or remove VM {} there if "
+         "its recovery points are not wanted",
          facts.scope.vmid, facts.scope.target_vmid, facts.scope.vmid, facts.scope.target_vmid);
   }
 }

@@ -12,12 +12,21 @@
 
 namespace crossover {
 
+/// Whether two of one side lead to the same cluster, as whichever user: each storage may have a keyring of its own.
+bool is_same_cluster(const CephAccess& one, const CephAccess& other);
+
+/// Adds an image that is known by its name, in the cluster of `named`. One that is among them already, by whichever
+/// access, is not added; another gets the access of one in its pool, if there is one.
+void add_named(std::set<ImageRef>& images, const ImageRef& named);
+
 /// Images, itself among them or not, that the points on a replica's image and its record name. What cannot be read
 /// names none.
 std::set<ImageRef> images_named_by(const ImageRef& ref, const ImageState& image, std::uint32_t target_vmid);
 
-/// The recovery points, complete or not, that name it: those whose configuration stands on one of these images.
-std::set<std::string> points_that_name(const ImageRef& image, const std::vector<const ImageState*>& replicas);
+/// The recovery points, complete or not, that name it: those whose configuration stands on one of these images. One that
+/// it does not have the snapshot of, which somebody removed by hand, needs nothing of it.
+std::set<std::string> points_that_name(const ImageRef& image, const ImageState& state,
+                                       const std::vector<const ImageState*>& replicas);
 
 /// Images that are to be looked at as well to find the former ones, once choose_replicas() is through.
 std::set<ImageRef> images_beside(const GuestScope& scope, const ImageStates& images);

@@ -16,10 +16,11 @@ namespace {
   throw Error(ErrorCode::usage, "read option", what, why);
 }
 
-/// The points between which a transfer runs that is not finished; every one if that cannot be told.
+/// The points between which a transfer runs that is not finished; every one if that cannot be told. One into the image
+/// of a disk that the guest does not have any more is not gone on with.
 void keep_ends_of_transfer(const ReplicaImage& image, JobSnapshots& snapshots) {
   const ReplicaRecord& record = image.record;
-  if (record.state == ReplicaState::complete) return;
+  if (!image.configured || record.state == ReplicaState::complete) return;
   if (!record.end_snapshot.empty()) snapshots.kept.insert(record.end_snapshot);
   for (const PointIds& point : known_points(record, image.state)) {
     Snapshot base;
@@ -47,7 +48,7 @@ PruneRequest parse_options(const std::string& vmids, const PruneOptions& options
 
 PrunePlan plan_prune(const PruneRequest& request, const Replica& replica, std::chrono::sys_seconds now) {
   PrunePlan plan;
-  plan.problem = replica.problem;
+  plan.problem = replica.problem ? replica.problem : replica.former_problem;
   if (plan.problem) return plan;
   if (const auto promotion = replica.promotion()) {
     plan.untouched =

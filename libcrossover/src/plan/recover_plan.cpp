@@ -8,6 +8,7 @@
 #include "crossover/snapshot_name.hpp"
 #include "crossover/vmid.hpp"
 #include "plan/migration_record.hpp"
+#include "plan/points.hpp"
 #include "plan/replica_config.hpp"
 #include "plan/stop.hpp"
 
@@ -80,10 +81,15 @@ class RecoverPlanner {
     }
   }
 
-  /// All images say that the head is the point: from then on it may have been started.
+  /// All images say that the head is the point: from then on it may have been started. One whose disk had left the
+  /// guest by then has no part in it, for a migration promotes those alone that move.
   [[nodiscard]] bool was_recovered() const {
-    return std::all_of(replica_.images.begin(), replica_.images.end(), [&](const ReplicaImage& image) {
-      return image.record.promoted && image.record.state == ReplicaState::complete;
+    const auto promotion = replica_.promotion();
+    return promotion && std::all_of(replica_.images.begin(), replica_.images.end(), [&](const ReplicaImage& image) {
+      if (image.record.promoted) return image.record.state == ReplicaState::complete;
+      const std::vector<PointIds> points = known_points(image.record, image.state);
+      return std::none_of(points.begin(), points.end(),
+                          [&](const PointIds& point) { return point.name == promotion->point; });
     });
   }
 

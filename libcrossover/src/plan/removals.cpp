@@ -53,6 +53,12 @@ std::set<std::string> whole_moments(const JobSnapshots& source) {
   return whole;
 }
 
+bool is_copy_of_any(const ImageState& replica, const std::vector<DiskPlan>& disks) {
+  const auto record = readable_record(replica).replica;
+  return record && std::any_of(disks.begin(), disks.end(),
+                               [&record](const DiskPlan& disk) { return disk.identity == record->source; });
+}
+
 }  // namespace
 
 std::vector<Removal> plan_removals(const JobSnapshots& snapshots, const RetentionPolicy& policy,
@@ -93,7 +99,8 @@ std::vector<Removal> plan_removals(const MirrorRequest& request, const Inventory
   JobSnapshots here{.on_source = true, .label = request.job_label};
   for (const FormerReplica& former : plan.former) {
     const ImageState* image = find_image(inventory.replica_images, former.image);
-    if (image != nullptr) there.images.emplace_back(former.image, image);
+    // The copy of a disk that the guest has, in another pool: a run there goes on with it.
+    if (image != nullptr && !is_copy_of_any(*image, plan.disks)) there.images.emplace_back(former.image, image);
   }
   for (const DiskPlan& disk : plan.disks) {
     const ImageState* replica = find_image(inventory.replica_images, disk.replica);

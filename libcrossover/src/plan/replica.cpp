@@ -35,11 +35,13 @@ class ReplicaReader {
 
   std::optional<Replica> run() {
     const std::set<ImageRef> refs = images_to_look_at(replica_.vmid, look_);
+    const std::vector<ImageRef> configured = images_of(parse_vm_config(replica_.guest.config), look_.cluster);
     for (const ImageRef& ref : refs) {
       const auto problem = look_.problems.find(ref);
-      if (problem != look_.problems.end()) fail(problem->second.code, ref, problem->second.text);
+      if (problem == look_.problems.end()) continue;
+      const bool is_former = std::find(configured.begin(), configured.end(), ref) == configured.end();
+      fail(is_former ? replica_.former_problem : replica_.problem, problem->second.code, ref, problem->second.text);
     }
-    const std::vector<ImageRef> configured = images_of(parse_vm_config(replica_.guest.config), look_.cluster);
     for (const ImageRef& ref : configured) add(ref, true);
     const bool promoted = replica_.promotion().has_value();
     for (const ImageRef& ref : refs) {
@@ -56,11 +58,10 @@ class ReplicaReader {
   }
 
  private:
-  void fail(ErrorCode code, const ImageRef& ref, const std::string& text) {
-    if (!replica_.problem) {
-      replica_.problem = {code, fmt::format("VM {}: {}: {}", replica_.vmid, to_string(ref.spec), text)};
-    }
+  void fail(std::optional<Problem>& problem, ErrorCode code, const ImageRef& ref, const std::string& text) const {
+    if (!problem) problem = {code, fmt::format("VM {}: {}: {}", replica_.vmid, to_string(ref.spec), text)};
   }
+  void fail(ErrorCode code, const ImageRef& ref, const std::string& text) { fail(replica_.problem, code, ref, text); }
 
   void add(const ImageRef& ref, bool configured) {
     const ImageState* image = find_image(look_.images, ref);
@@ -120,7 +121,7 @@ class ReplicaReader {
         const std::string text = key.substr(point_key_prefix.size());
         if (parse_snapshot_name(text)) names.insert(text);
       }
-      if (!image.record.transfer.empty() && parse_snapshot_name(image.record.end_snapshot)) {
+      if (image.configured && !image.record.transfer.empty() && parse_snapshot_name(image.record.end_snapshot)) {
         names.insert(image.record.end_snapshot);
       }
     }
@@ -165,7 +166,7 @@ class ReplicaReader {
     }
     for (const std::string& name : point.config->images) {
       const auto image = std::find_if(replica_.images.begin(), replica_.images.end(), [&](const ReplicaImage& one) {
-        return one.ref.access == holder->access && to_string(one.ref.spec) == name;
+        return is_same_cluster(one.ref.access, holder->access) && to_string(one.ref.spec) == name;
       });
       if (image == replica_.images.end()) return fmt::format("there is no image {} of this replica", name);
       if (add_snapshot(point, *image)) continue;
@@ -198,7 +199,8 @@ class ReplicaReader {
 
 bool Replica::unfinished() const {
   return std::any_of(images.begin(), images.end(), [this](const ReplicaImage& image) {
-    if (image.record.state == ReplicaState::complete) return false;
+    // Of a disk that the guest does not have any more nothing is to come.
+    if (!image.configured || image.record.state == ReplicaState::complete) return false;
     const auto point = std::find_if(points.begin(), points.end(), [&](const ReplicaPoint& one) {
       return one.name == image.record.end_snapshot && one.incomplete.empty();
     });
@@ -221,7 +223,7 @@ std::vector<std::pair<ReplicaImage, FormerImage>> Replica::former(
   std::vector<std::pair<ReplicaImage, FormerImage>> former;
   for (const ReplicaImage& image : images) {
     if (image.configured) continue;
-    std::set<std::string> names = points_that_name(image.ref, states);
+    std::set<std::string> names = points_that_name(image.ref, image.state, states);
     std::erase_if(names, [&without](const std::string& name) { return without.contains(name); });
     former.push_back({image, {to_string(image.ref.spec), static_cast<std::uint32_t>(names.size())}});
   }
@@ -241,7 +243,7 @@ std::set<ImageRef> images_to_look_at(std::uint32_t vmid, const ReplicaLook& look
   for (const ImageRef& ref : configured) {
     const ImageState* image = find_image(look.images, ref);
     if (image == nullptr) continue;
-    images.merge(images_named_by(ref, *image, vmid));
+    for (const ImageRef& named : images_named_by(ref, *image, vmid)) add_named(images, named);
   }
   return images;
 }
@@ -266,7 +268,8 @@ ReplicaReport report_of(const Replica& replica, std::chrono::sys_seconds now) {
   }
   report.unfinished = replica.unfinished();
   for (const ReplicaImage& image : replica.images) {
-    if (report.unfinished && !image.record.transfer.empty()) report.applying = image.record.end_snapshot;
+    if (!report.unfinished || !image.configured || image.record.transfer.empty()) continue;
+    report.applying = image.record.end_snapshot;
   }
   if (const auto promotion = replica.promotion()) {
     report.promoted = PromotedReplica{promotion->point, promotion->time, !report.unfinished};

@@ -40,6 +40,8 @@ struct Replica {
   std::vector<ReplicaImage> images;  ///< with a record that says they are this replica's, configured ones first
   std::vector<ReplicaPoint> points;  ///< newest first
   std::optional<Problem> problem;    ///< why it cannot be told what it is
+  /// Why an image that the configuration does not name could not be looked at: points that need it are not complete.
+  std::optional<Problem> former_problem;
 
   /// A transfer that was begun is not finished: the head may be anything.
   [[nodiscard]] bool unfinished() const;

@@ -84,6 +84,12 @@ void check_state(const GuestFacts& facts, const GuestState& present, const std::
     stop(ErrorCode::command, "VM {}: 'qm list' on {} does not say whether its replica {} runs", scope.vmid,
          present.node, scope.target_vmid);
   }
+  if (lock == "destroyed") {
+    stop(ErrorCode::locked,
+         "VM {}: VM {} on {} is being removed ({}); nothing was touched. 'crossover cleanup-source {}', or 'qm "
+         "destroy', run again there ends that",
+         scope.vmid, scope.target_vmid, present.node, lock, scope.target_vmid);
+  }
   // Our own lock is left from a run that was cut short, or was asked for with --keep-dlock.
   if (!lock.empty() && !(ours && lock == "migrate")) {
     stop(ErrorCode::locked,

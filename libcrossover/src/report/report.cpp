@@ -138,10 +138,10 @@ ordered_json to_value(const VerifiedGuest& guest) {
 
 std::string describe(const FormerImage& former) {
   if (former.points == 0) {
-    return "the guest does not have its disk any more, and no recovery point needs it; 'crossover prune' on the "
-           "destination removes it, with --former-images";
+    return "it is no disk of the replica any more, and no recovery point needs it; 'crossover prune' on the destination "
+           "removes it, with --former-images";
   }
-  return fmt::format("the guest does not have its disk any more; {} recovery {} it", former.points,
+  return fmt::format("it is no disk of the replica any more; {} recovery {} it", former.points,
                      former.points == 1 ? "point needs" : "points need");
 }
 
