@@ -417,8 +417,10 @@ void DestinationPoint::complete_cut_point() {
   work_.for_disks([&](const DiskPlan& disk, std::size_t i) {
     if (was_cut(disk)) states[i] = hold(i).state();
   });
-  // The only key may stand on a disk that has left since.
+  // The only key may stand on a disk that has left since. Where that cannot be looked at, of which the plan warns, the
+  // point is found by what stands there, once it can.
   for (const FormerReplica& former : work_.plan.former) {
+    if (!former.seen) continue;
     states.push_back(work_.ports.destination.images.open(former.image.access).find(former.image.spec));
   }
   for (std::size_t i = 0; i < disks.size(); ++i) {

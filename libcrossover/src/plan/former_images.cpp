@@ -144,7 +144,7 @@ void plan_unseen(const GuestFacts& facts, GuestPlan& plan) {
                                      [&ref](const FormerReplica& one) { return one.image == ref; });
       if (known) continue;
       const std::set<std::string> points = names_of_points(former.image, {image});
-      plan.former.push_back({ref, former.id, static_cast<std::uint32_t>(points.size())});
+      plan.former.push_back({ref, former.id, static_cast<std::uint32_t>(points.size()), false});
       plan.warnings.push_back(fmt::format(
           "{} is of a disk that the guest does not have any more, and is left as it is: {}", to_string(ref.spec), why));
     }

@@ -111,6 +111,7 @@ struct FormerReplica {
   ImageRef image;
   std::string id;
   std::uint32_t points = 0;  ///< recovery points that need it
+  bool seen = true;          ///< it was looked at; else only another one's record tells of it
 
   bool operator==(const FormerReplica&) const = default;
 };
