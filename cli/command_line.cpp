@@ -44,15 +44,15 @@ void add_option(CLI::App& command, Options& options, const OptionDescriptionOf<O
 
 /// An agent that is restricted by half would be one that is not.
 std::optional<Restriction> agent_restriction(const std::string& allow, const std::string& pools,
-                                             const std::string& vmids) {
-  if (allow.empty() && pools.empty() && vmids.empty()) return std::nullopt;
+                                             const std::string& vmids, const std::string& name) {
+  if (allow.empty() && pools.empty() && vmids.empty() && name.empty()) return std::nullopt;
   if (allow != "receive") {
     throw Error(ErrorCode::usage, "option", "--allow", "it is 'receive', with --pool and --vmid");
   }
   if (pools.empty() || vmids.empty()) {
     throw Error(ErrorCode::usage, "option", "--allow=receive", "it needs both --pool and --vmid");
   }
-  return parse_restriction(pools, vmids);
+  return parse_restriction(pools, vmids, name);
 }
 
 }  // namespace
@@ -116,6 +116,9 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
       ->type_name("storage,...");
   agent->add_option("--vmid", agent_vmids, "VMIDs replicas may have, with --allow=receive")
       ->type_name("id[-id],...");
+  std::string agent_name;
+  agent->add_option("--name", agent_name, "the source that may, for messages, with --allow=receive")
+      ->type_name("name");
   agent->add_option("--user", invocation.agent.user, "cephx user for this cluster's own Ceph, without 'client.'")
       ->type_name("name");
   agent->add_option("--keyring", invocation.agent.keyring, "its keyring")->type_name("path");
@@ -167,7 +170,7 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
       if (invocation.agent.user.empty() != invocation.agent.keyring.empty()) {
         throw Error(ErrorCode::usage, "option", "--user", "a cephx user and its --keyring are given together");
       }
-      invocation.agent.restriction = agent_restriction(agent_allow, agent_pools, agent_vmids);
+      invocation.agent.restriction = agent_restriction(agent_allow, agent_pools, agent_vmids, agent_name);
     } catch (const Error& error) {
       return Answer{fmt::format("crossover: {}\n", error.what()), true, exit_usage};
     }

@@ -180,11 +180,13 @@ int verify(const Invocation& invocation, std::stop_token stop) {
 /// The protocol gets standard input and output for itself: what a library prints goes to standard error, where
 /// it can be read and hurts nobody.
 int agent(const AgentOptions& options, std::stop_token stop) {
+  const std::string source =
+      options.restriction && !options.restriction->name.empty() ? " of source " + options.restriction->name : "";
   // What the client asked sshd to run where its key is restricted to this command. None of it is taken; a client
   // that wants something else is told here why it does not get it.
   const char* asked = std::getenv("SSH_ORIGINAL_COMMAND");
   if (asked != nullptr && std::string_view(asked).find("crossover agent") == std::string_view::npos) {
-    print(stderr, "crossover: this key is restricted to 'crossover agent'; use --transport=agent\n");
+    print(stderr, "crossover: this key{} is restricted to 'crossover agent'; use --transport=agent\n", source);
     return exit_usage;
   }
   if (isatty(STDIN_FILENO) == 1) {
@@ -201,9 +203,9 @@ int agent(const AgentOptions& options, std::stop_token stop) {
   try {
     serve_agent(in, out, options, std::move(stop));
   } catch (const Error& error) {
-    if (error.code() != ErrorCode::timeout) throw;
+    print(stderr, "crossover: agent{}: {}\n", source, error.what());
+    if (error.code() != ErrorCode::timeout) return exit_status(error);
     // A thread may hang in a call to Ceph, and would keep an orderly end from coming.
-    print(stderr, "crossover: {}\n", error.what());
     std::_Exit(exit_failed);
   }
   return exit_ok;

@@ -7,6 +7,17 @@
 
 namespace crossover {
 
+void to_json(nlohmann::json& out, const Restriction& restriction) {
+  out = {{"pools", restriction.pools}, {"vmids", restriction.vmids}};
+  if (!restriction.name.empty()) out["name"] = restriction.name;
+}
+
+void from_json(const nlohmann::json& in, Restriction& restriction) {
+  in.at("pools").get_to(restriction.pools);
+  in.at("vmids").get_to(restriction.vmids);
+  restriction.name = in.value("name", std::string());
+}
+
 void to_json(nlohmann::json& out, const ConfigVersion& version) {
   out = {{"bytes", version.bytes}, {"modified", version.modified}};
 }

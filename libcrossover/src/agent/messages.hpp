@@ -101,7 +101,9 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StorageConfigWarning, line, section, reason)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Storage, id, type, properties, content, nodes, disabled)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StorageConfig, storages, warnings)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VmidRange, first, last)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Restriction, pools, vmids)
+/// Without a name it is as it was before there were names.
+void to_json(nlohmann::json& out, const Restriction& restriction);
+void from_json(const nlohmann::json& in, Restriction& restriction);
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CephUser, name, keyring)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(SurveyScope, versions, guests)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ClusterInventory, entry_node, name, writable, nodes, storages, ceph_files,

@@ -207,21 +207,28 @@ TEST_CASE("an agent is restricted as a whole or not at all") {
   const auto open = parse({"agent", "--memory=64M"});
   REQUIRE(std::holds_alternative<Invocation>(open));
   CHECK_FALSE(std::get<Invocation>(open).agent.restriction);
-  const auto limited = parse({"agent", "--allow", "receive", "--pool", "data,b", "--vmid", "99000-99999,500",
+  const auto limited = parse({"agent", "--allow", "receive", "--pool", "data,bb", "--vmid", "99000-99999,500",
                               "--user", "crossover", "--keyring=/k"});
   REQUIRE(std::holds_alternative<Invocation>(limited));
   const AgentOptions& agent = std::get<Invocation>(limited).agent;
-  CHECK(agent.restriction == Restriction{{"data", "b"}, {{99000, 99999}, {500, 500}}});
+  CHECK(agent.restriction == Restriction{{"data", "bb"}, {{99000, 99999}, {500, 500}}});
   CHECK(agent.user == "crossover");
   CHECK(agent.keyring == "/k");
-  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"agent", "--allow=receive"},
-                                                    {"agent", "--allow=receive", "--pool=data"},
-                                                    {"agent", "--allow=receive", "--vmid=100"},
-                                                    {"agent", "--pool=data", "--vmid=100"},
-                                                    {"agent", "--allow=all", "--pool=data", "--vmid=100"},
-                                                    {"agent", "--allow=receive", "--pool=data", "--vmid=all"},
-                                                    {"agent", "--user=crossover"},
-                                                    {"agent", "--keyring=/k"}}) {
+  const auto named = parse({"agent", "--allow=receive", "--name", "siteA", "--pool=data", "--vmid=500"});
+  REQUIRE(std::holds_alternative<Invocation>(named));
+  CHECK(std::get<Invocation>(named).agent.restriction->name == "siteA");
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"agent", "--allow=receive"},
+        {"agent", "--allow=receive", "--pool=data"},
+        {"agent", "--allow=receive", "--vmid=100"},
+        {"agent", "--pool=data", "--vmid=100"},
+        {"agent", "--allow=all", "--pool=data", "--vmid=100"},
+        {"agent", "--allow=receive", "--pool=data", "--vmid=all"},
+        {"agent", "--allow=receive", "--pool=-x", "--vmid=100"},
+        {"agent", "--name=siteA"},
+        {"agent", "--allow=receive", "--name=a b", "--pool=data", "--vmid=100"},
+        {"agent", "--user=crossover"},
+        {"agent", "--keyring=/k"}}) {
     CAPTURE(arguments.back());
     const auto parsed = parse(arguments);
     REQUIRE(std::holds_alternative<Answer>(parsed));

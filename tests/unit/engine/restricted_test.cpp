@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "agent/messages.hpp"
 #include "agent/restricted_hypervisor.hpp"
 #include "agent/restricted_power.hpp"
 #include "agent/restricted_store.hpp"
@@ -860,6 +861,23 @@ TEST_CASE_FIXTURE(Abuse, "a guest without disks is no replica, and has no config
 TEST_CASE("restrictions as they are written") {
   const Restriction restriction = parse_restriction("data,data2", "99000-99999, 500");
   CHECK(to_string(restriction) == "VMIDs 99000-99999, 500 on data, data2");
+  CHECK(to_string(restriction.vmids) == "99000-99999,500");
+  const Restriction named = parse_restriction("data", "500", "site_A-2");
+  CHECK(to_string(named) == "VMIDs 500 on data (source site_A-2)");
+  CHECK(restriction.name.empty());
+  // What a client is told of it; of an agent that knows no names, too.
+  for (const Restriction& told : {restriction, named}) CHECK(agent::Json(told).get<Restriction>() == told);
+  CHECK(agent::Json(restriction) == agent::Json::parse(R"({"pools":["data","data2"],"vmids":[{"first":99000,"last":99999},
+                                                          {"first":500,"last":500}]})"));
+  for (const char* name :
+       {"-a", "a b", "a\"", "a\n", "a,b", "a.b", "caf\xc3\xa9", "a23456789012345678901234567890123"}) {
+    CAPTURE(name);
+    CHECK_THROWS_AS(parse_restriction("data", "500", name), Error);
+  }
+  for (const char* pool : {"a", "-a", "a-", "da ta", "data\"", "da/ta", "1data"}) {
+    CAPTURE(pool);
+    CHECK_THROWS_AS(parse_restriction(pool, "500"), Error);
+  }
   for (const Vmid vmid : {99000U, 99999U, 500U}) CHECK(restriction.allows(vmid));
   for (const Vmid vmid : {98999U, 100000U, 501U, 100U}) CHECK_FALSE(restriction.allows(vmid));
   for (const char* vmids : {"", "99", "200-100", "100-", "-100", "all", "100-200-300", "0100"}) {
