@@ -55,6 +55,22 @@ std::optional<Restriction> agent_restriction(const std::string& allow, const std
   return parse_restriction(pools, vmids, name);
 }
 
+/// Which of the three `allow-source` is to do. Throws Error{usage} for options that do not go with it.
+SourceAction source_action(const CLI::App& command, bool remove, bool list) {
+  if (!remove && !list) return SourceAction::allow;
+  if (remove && list) throw Error(ErrorCode::usage, "option", "--list", "it does not go with --remove");
+  const std::string given = list ? "--list" : "--remove";
+  for (const AllowSourceOptionDescription& description : allow_source_option_list()) {
+    const std::string name = fmt::format("--{}", description.name);
+    if (command.count(name) == 0 || (remove && (name == "--name" || name == "--dry-run"))) continue;
+    throw Error(ErrorCode::usage, "option", name, fmt::format("it does not go with {}", given));
+  }
+  if (remove && command.count("--name") == 0) {
+    throw Error(ErrorCode::usage, "option", "--remove", "say with --name which source");
+  }
+  return remove ? SourceAction::remove : SourceAction::list;
+}
+
 }  // namespace
 
 std::variant<Invocation, Answer> parse_command_line(int argc, const char* const* argv) {
@@ -93,7 +109,15 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
     add_option(*recover, invocation.recover, description);
   for (const PruneOptionDescription& description : prune_option_list())
     add_option(*prune, invocation.prune, description);
-  for (CLI::App* command : {points, recover, prune, cleanup}) {
+  CLI::App* allow = app.add_subcommand(
+      "allow-source", "on a node of the destination: let a source's ssh key send replicas, and do nothing else");
+  bool remove_source = false;
+  bool list_sources = false;
+  for (const AllowSourceOptionDescription& description : allow_source_option_list())
+    add_option(*allow, invocation.allow_source, description);
+  allow->add_flag("--remove", remove_source, "take the source of this --name out again, with what was made for it");
+  allow->add_flag("--list", list_sources, "list the sources that are let in");
+  for (CLI::App* command : {points, recover, prune, cleanup, allow}) {
     command->add_flag("--json", invocation.json, "print the report as JSON, and nothing else, on standard output");
   }
   // These are parsed by parse_diff_command(), in the syntax of `rbd`; here they are for the help alone.
@@ -180,6 +204,15 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
     invocation.command = *points ? Command::points : *recover ? Command::recover : Command::cleanup_source;
     try {
       invocation.replica = parse_vmid(*points ? "points" : *recover ? "recover" : "cleanup-source", vmid);
+    } catch (const Error& error) {
+      return Answer{fmt::format("crossover: {}\n", error.what()), true, exit_usage};
+    }
+    return invocation;
+  }
+  if (*allow) {
+    invocation.command = Command::allow_source;
+    try {
+      invocation.source_action = source_action(*allow, remove_source, list_sources);
     } catch (const Error& error) {
       return Answer{fmt::format("crossover: {}\n", error.what()), true, exit_usage};
     }

@@ -12,7 +12,10 @@
 
 namespace crossover::cli {
 
-enum class Command { mirror, verify, check, points, recover, prune, cleanup_source, agent };
+enum class Command { mirror, verify, check, points, recover, prune, cleanup_source, allow_source, agent };
+
+/// What `allow-source` is to do.
+enum class SourceAction { allow, remove, list };
 
 /// What was asked for.
 struct Invocation {
@@ -25,6 +28,8 @@ struct Invocation {
   std::string replicas;       ///< those for prune
   RecoverOptions recover;
   PruneOptions prune;
+  AllowSourceOptions allow_source;
+  SourceAction source_action = SourceAction::allow;
   AgentOptions agent;
   bool no_confirm = false;          ///< mirror --migrate and cleanup-source do not ask
   bool dry_run = false;             ///< cleanup-source

@@ -49,6 +49,10 @@ int exit_status(const CheckReport& report) {
   return of(false, !report.ok());
 }
 
+int exit_status(const AllowSourceReport& report) {
+  return of(report.outcome);
+}
+
 int exit_status(const Error& error) {
   return error.code() == ErrorCode::usage ? exit_usage : exit_nothing_done;
 }

@@ -2,6 +2,7 @@
 /// Exit statuses of the command. The first that applies is the one.
 #pragma once
 
+#include "crossover/allowed_sources.hpp"
 #include "crossover/error.hpp"
 #include "crossover/migrator.hpp"
 #include "crossover/replicas.hpp"
@@ -23,6 +24,7 @@ int exit_status(const RecoverReport& report);
 int exit_status(const PruneReport& report);
 int exit_status(const CleanupReport& report);
 int exit_status(const CheckReport& report);
+int exit_status(const AllowSourceReport& report);
 /// Of what ended before there was a report.
 int exit_status(const Error& error);
 

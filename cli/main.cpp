@@ -18,6 +18,7 @@
 #include <thread>
 #include <vector>
 
+#include "allow_source_command.hpp"
 #include "ask.hpp"
 #include "command_line.hpp"
 #include "crossover/agent.hpp"
@@ -47,6 +48,9 @@ constexpr Patience for_migration{std::chrono::hours(1),
 constexpr Patience for_run{std::chrono::seconds(10),
                            "something hangs and was abandoned: guests get thawed and unlocked on their nodes, and the "
                            "next run cleans up the replicas"};
+constexpr Patience for_source{std::chrono::seconds(10),
+                              "something hangs and was abandoned: a cephx user, or an image 'crossover-probe-...', may "
+                              "be left; run the same command again, or allow-source --remove"};
 
 Patience patience_for(DiffCommand command) {
   constexpr std::chrono::seconds time(10);
@@ -307,7 +311,9 @@ int run(int argc, char** argv) {
     return answer->exit_status;
   }
   const auto& invocation = std::get<Invocation>(parsed);
-  const SignalStop signals(invocation.migrate ? for_migration : for_run);
+  const SignalStop signals(invocation.migrate                             ? for_migration
+                           : invocation.command == Command::allow_source ? for_source
+                                                                         : for_run);
   try {
     switch (invocation.command) {
       case Command::agent:
@@ -322,6 +328,8 @@ int run(int argc, char** argv) {
         return recover(invocation, signals.token());
       case Command::prune:
         return prune(invocation, signals.token());
+      case Command::allow_source:
+        return run_allow_source(invocation, signals.token());
       case Command::cleanup_source:
         return cleanup_source(invocation, signals.token());
       case Command::mirror:
@@ -333,7 +341,7 @@ int run(int argc, char** argv) {
                invocation.command == Command::recover ? "; run it again to finish the recovery"
                : invocation.migrate ? "; what was begun was undone, or goes on when it is run again"
                : invocation.command == Command::points || invocation.command == Command::prune ||
-                       invocation.command == Command::cleanup_source
+                       invocation.command == Command::cleanup_source || invocation.command == Command::allow_source
                    ? ""
                    : "; guests are thawed and unlocked");
     return exit_interrupted;

@@ -1,6 +1,7 @@
 // Uses a little of the installed library, from both of its parts.
 #include <iostream>
 
+#include "crossover/allowed_sources.hpp"
 #include "crossover/error.hpp"
 #include "crossover/migrator.hpp"
 #include "crossover/replicas.hpp"

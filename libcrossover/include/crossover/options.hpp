@@ -99,6 +99,19 @@ struct MigrateOptions {
   bool operator==(const MigrateOptions&) const = default;
 };
 
+/// Which source is let in to send replicas, and to where; described in allow_source_option_list().
+struct AllowSourceOptions {
+  std::string name;
+  std::string key;
+  std::string pool;
+  std::string vmid;
+  std::string user;
+  bool replace = false;
+  bool dry_run = false;
+
+  bool operator==(const AllowSourceOptions&) const = default;
+};
+
 /// Where an option's value is kept: its type says how the option is written (a flag, one value, or several).
 template <typename Options>
 using OptionMember = std::variant<bool Options::*, std::string Options::*, std::vector<std::string> Options::*>;
@@ -117,6 +130,7 @@ using VerifyOptionDescription = OptionDescriptionOf<VerifyOptions>;
 using RecoverOptionDescription = OptionDescriptionOf<RecoverOptions>;
 using PruneOptionDescription = OptionDescriptionOf<PruneOptions>;
 using MigrateOptionDescription = OptionDescriptionOf<MigrateOptions>;
+using AllowSourceOptionDescription = OptionDescriptionOf<AllowSourceOptions>;
 
 /// Every member of MirrorOptions, in the order help shows them.
 std::span<const OptionDescription> option_list();
@@ -132,5 +146,8 @@ std::span<const PruneOptionDescription> prune_option_list();
 
 /// Every member of MigrateOptions, in the order help shows them.
 std::span<const MigrateOptionDescription> migrate_option_list();
+
+/// Every member of AllowSourceOptions, in the order help shows them.
+std::span<const AllowSourceOptionDescription> allow_source_option_list();
 
 }  // namespace crossover

@@ -146,6 +146,20 @@ constexpr auto migrate_descriptions = std::to_array<MigrateOptionDescription>({
      "migrate a guest with a medium in a CD drive, without the medium"},
 });
 
+using A = AllowSourceOptions;
+
+constexpr auto allow_source_descriptions = std::to_array<AllowSourceOptionDescription>({
+    {"name", "name", &A::name, "name", "what the source is called here: letters, digits, '-' and '_', at most 32"},
+    {"key", "key", &A::key, "path", "file with the source's ssh public key, which nothing else uses"},
+    {"pool", "pool", &A::pool, "storage,...", "storages of this cluster the source may send to"},
+    {"vmid", "vmid", &A::vmid, "id[-id],...", "VMIDs its replicas may have; no other source's"},
+    {"user", "user", &A::user, "name",
+     "cephx user for this cluster's own Ceph, without 'client.', instead of the one of each storage; it is made if "
+     "there is none, with rights on these storages' pools and nothing else"},
+    {"replace", "replace", &A::replace, "", "put the new line in the place of the one the source has"},
+    {"dry-run", "dry_run", &A::dry_run, "", "print what would be written and change nothing"},
+});
+
 }  // namespace
 
 std::span<const OptionDescription> option_list() {
@@ -166,6 +180,10 @@ std::span<const PruneOptionDescription> prune_option_list() {
 
 std::span<const MigrateOptionDescription> migrate_option_list() {
   return migrate_descriptions;
+}
+
+std::span<const AllowSourceOptionDescription> allow_source_option_list() {
+  return allow_source_descriptions;
 }
 
 }  // namespace crossover

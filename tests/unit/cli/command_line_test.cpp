@@ -349,3 +349,53 @@ TEST_CASE("what a migration left is removed of one guest that is named") {
     CHECK(std::get<Answer>(parse(wrong)).exit_status == exit_usage);
   }
 }
+
+TEST_CASE("a source is let in, taken out, or listed") {
+  const auto allow =
+      std::get<Invocation>(parse({"allow-source", "--name", "siteA", "--key=/k.pub", "--pool", "data,copy",
+                                  "--vmid", "99000-99999", "--user", "crossover", "--dry-run"}));
+  CHECK(allow.command == Command::allow_source);
+  CHECK(allow.source_action == SourceAction::allow);
+  CHECK(allow.allow_source ==
+        AllowSourceOptions{"siteA", "/k.pub", "data,copy", "99000-99999", "crossover", false, true});
+  const auto remove =
+      std::get<Invocation>(parse({"allow-source", "--remove", "--name=siteA", "--dry-run", "--json"}));
+  CHECK(remove.source_action == SourceAction::remove);
+  CHECK(remove.allow_source.name == "siteA");
+  CHECK(remove.allow_source.dry_run);
+  CHECK(remove.json);
+  CHECK(std::get<Invocation>(parse({"allow-source", "--list", "--json"})).source_action == SourceAction::list);
+  for (const std::vector<std::string>& wrong : {std::vector<std::string>{"allow-source", "--remove"},
+                                                {"allow-source", "--remove", "--list"},
+                                                {"allow-source", "--remove", "--name=a", "--pool=data"},
+                                                {"allow-source", "--remove", "--name=a", "--replace"},
+                                                {"allow-source", "--list", "--name=a"},
+                                                {"allow-source", "--list", "--dry-run"},
+                                                {"allow-source", "--name"},
+                                                {"allow-source", "siteA"}}) {
+    CAPTURE(fmt::format("{}", fmt::join(wrong, " ")));
+    CHECK(std::get<Answer>(parse(wrong)).exit_status == exit_usage);
+  }
+}
+
+TEST_CASE("each option of allow-source is described once, and has its member") {
+  AllowSourceOptions options;
+  for (const AllowSourceOptionDescription& description : allow_source_option_list()) {
+    CAPTURE(description.name);
+    CHECK(description.help.find('.') != description.help.size() - 1);
+    std::visit(
+        [&](auto pointer) {
+          auto& member = options.*pointer;
+          if constexpr (std::is_same_v<std::decay_t<decltype(member)>, bool>) {
+            CHECK_FALSE(std::exchange(member, true));
+            CHECK(description.value.empty());
+          } else if constexpr (std::is_same_v<std::decay_t<decltype(member)>, std::string>) {
+            CHECK(member.empty());
+            member = description.name;
+            CHECK_FALSE(description.value.empty());
+          }
+        },
+        description.pointer);
+  }
+  CHECK(options == AllowSourceOptions{"name", "key", "pool", "vmid", "user", true, true});
+}
