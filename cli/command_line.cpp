@@ -140,6 +140,9 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
       ->type_name("storage,...");
   agent->add_option("--vmid", agent_vmids, "VMIDs replicas may have, with --allow=receive")
       ->type_name("id[-id],...");
+  std::string agent_max_image;
+  agent->add_option("--max-image", agent_max_image, "how large an image may be, with --allow=receive; default 16T")
+      ->type_name("bytes[K|M|G|T]");
   std::string agent_name;
   agent->add_option("--name", agent_name, "the source that may, for messages, with --allow=receive")
       ->type_name("name");
@@ -191,6 +194,9 @@ std::variant<Invocation, Answer> parse_command_line(int argc, const char* const*
     invocation.command = Command::agent;
     try {
       if (!agent_memory.empty()) invocation.agent.memory_bytes = parse_bytes("--memory", agent_memory);
+      if (!agent_max_image.empty()) {
+        invocation.agent.max_image_bytes = parse_bytes("--max-image", agent_max_image);
+      }
       if (invocation.agent.user.empty() != invocation.agent.keyring.empty()) {
         throw Error(ErrorCode::usage, "option", "--user", "a cephx user and its --keyring are given together");
       }

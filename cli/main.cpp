@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -24,6 +25,7 @@
 #include "crossover/agent.hpp"
 #include "crossover/error.hpp"
 #include "crossover/migrator.hpp"
+#include "crossover/printable.hpp"
 #include "crossover/replicas.hpp"
 #include "crossover/sources.hpp"
 #include "diff_commands.hpp"
@@ -204,8 +206,15 @@ int agent(const AgentOptions& options, std::stop_token stop) {
     print(stderr, "crossover: agent needs its three standard streams\n");
     return exit_nothing_done;
   }
+  AgentOptions logged = options;
+  openlog("crossover", LOG_PID, LOG_DAEMON);
+  logged.on_refusal = [&source, left = 100](const std::string& refusal) mutable {
+    if (left == 0) return;
+    const std::string more = --left == 0 ? "; no more of this connection's are logged" : "";
+    syslog(LOG_WARNING, "%s", printable("agent" + source + ": " + refusal + more).c_str());
+  };
   try {
-    serve_agent(in, out, options, std::move(stop));
+    serve_agent(in, out, logged, std::move(stop));
   } catch (const Error& error) {
     print(stderr, "crossover: agent{}: {}\n", source, error.what());
     if (error.code() != ErrorCode::timeout) return exit_status(error);

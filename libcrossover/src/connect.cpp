@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "agent/agent_hypervisor.hpp"
+#include "agent/agent_receivers.hpp"
 #include "agent/agent_store.hpp"
 #include "agent/connection_pool.hpp"
 #include "agent/restricted_hypervisor.hpp"
@@ -23,7 +24,9 @@
 #include "agent/server.hpp"
 #include "crossover/agent.hpp"
 #include "crossover/error.hpp"
+#include "engine/port_receivers.hpp"
 #include "engine/rate_limiter.hpp"
+#include "engine/reception.hpp"
 #include "engine/throttled_hold.hpp"
 #include "engine/throttled_shell.hpp"
 #include "plan/guest_disks.hpp"
@@ -147,20 +150,25 @@ SshHost entry_host(const MirrorRequest& request) {
 struct Way {
   virtual ~Way() = default;
   virtual Side side() = 0;
+  virtual Receivers& receivers() = 0;
 };
 
 class AgentWay final : public Way {
  public:
   AgentWay(const std::shared_ptr<agent::ConnectionPool>& pool, const agent::SendWindow& window)
-      : hypervisor_(pool), stores_([pool, window](const CephAccess& access) {
+      : hypervisor_(pool),
+        stores_([pool, window](const CephAccess& access) {
           return std::make_unique<AgentStore>(pool, access, window);
-        }) {}
+        }),
+        receivers_(pool, window) {}
 
   Side side() override { return {hypervisor_, hypervisor_, stores_}; }
+  AgentReceivers& receivers() override { return receivers_; }
 
  private:
   AgentHypervisor hypervisor_;
   StoreCache<AgentStore> stores_;
+  AgentReceivers receivers_;
 };
 
 class CommandWay final : public Way {
@@ -171,11 +179,13 @@ class CommandWay final : public Way {
         stores_([shell](const CephAccess& access) { return std::make_unique<RbdCommandStore>(shell, access); }) {}
 
   Side side() override { return {cluster_, cluster_, stores_}; }
+  Receivers& receivers() override { return receivers_; }
 
  private:
   std::shared_ptr<Shell> shell_;
   PveCluster cluster_;
   StoreCache<> stores_;
+  PortReceivers receivers_{side()};
 };
 
 /// A store of the destination that is reached from here.
@@ -211,15 +221,17 @@ class DirectWay final : public Way {
         }) {}
 
   Side side() override { return {cluster_, cluster_, stores_}; }
+  Receivers& receivers() override { return receivers_; }
 
  private:
   std::shared_ptr<Shell> shell_;
   PveCluster cluster_;
   StoreCache<DirectStore> stores_;
+  PortReceivers receivers_{side()};
 };
 
 /// The destination, by the way its first use finds: the agent where there is one.
-class Destination final : public Hypervisor, public GuestPower, public ImageStores {
+class Destination final : public Hypervisor, public GuestPower, public ImageStores, public Receivers {
  public:
   Destination(const MirrorRequest& request, EventSink& events)
       : request_(request), events_(events), shell_(std::make_shared<SshShell>(entry_host(request))) {
@@ -230,6 +242,11 @@ class Destination final : public Hypervisor, public GuestPower, public ImageStor
 
   ImageStore& open(const CephAccess& access) override { return side({}).images.open(access); }
   void set_transfer_memory(std::uint64_t bytes) override { side({}).images.set_transfer_memory(bytes); }
+
+  std::unique_ptr<PointReceiver> begin(const PointOffer& offer, const GuestPlan& plan, TakeNote note,
+                                       std::stop_token stop) override {
+    return way(stop).receivers().begin(offer, plan, std::move(note), stop);
+  }
 
   ClusterInventory survey(const SurveyScope& scope, std::stop_token stop) override {
     return side(stop).hypervisor.survey(scope, stop);
@@ -283,10 +300,12 @@ class Destination final : public Hypervisor, public GuestPower, public ImageStor
   }
 
  private:
-  Side side(const std::stop_token& stop) {
+  Side side(const std::stop_token& stop) { return way(stop).side(); }
+
+  Way& way(const std::stop_token& stop) {
     const std::scoped_lock lock(mutex_);
     if (!way_) way_ = find_way(stop);
-    return way_->side();
+    return *way_;
   }
 
   std::unique_ptr<Way> find_way(const std::stop_token& stop) {
@@ -303,6 +322,7 @@ class Destination final : public Hypervisor, public GuestPower, public ImageStor
         if (!request_.options.dry_run) pool->open_ahead();
         auto way = std::make_unique<AgentWay>(pool, send_window(request_));
         way->side().images.set_transfer_memory(transfer_bytes(request_));
+        way->receivers().set_far_memory(transfer_bytes(request_));
         return way;
       } catch (const Error& error) {
         if (request_.options.transport == "agent" || error.code() != ErrorCode::unsupported) throw;
@@ -350,6 +370,7 @@ class BothSides final : public Connection {
   Leases& leases() override { return leases_; }
   Side source() override { return {cluster_, cluster_, stores_}; }
   Side destination() override { return {destination_, destination_, destination_}; }
+  Receivers& receivers() override { return destination_; }
 
  private:
   LocalShell shell_;
@@ -389,11 +410,7 @@ namespace {
 class ReceiveOnly {
  public:
   ReceiveOnly(const Restriction& restriction, PveCluster& cluster, StoreCache<LibrbdStore>& stores)
-      : context_{restriction, stores, read_storage_files,
-                 [&stores](const CephAccess& access, const ImageSpec& image) {
-                   return stores.store(access).is_empty(image);
-                 },
-                 [] { return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()); }},
+      : context_{restriction, stores, read_storage_files},
         hypervisor_(cluster, context_),
         power_(cluster, context_),
         images_(context_) {}
@@ -422,8 +439,13 @@ class AgentProcess {
           return std::make_unique<LibrbdStore>(std::move(access), share.reads(), share.writes());
         }) {
     if (options.restriction) receive_only_.emplace(*options.restriction, cluster_, stores_);
+    reception_.emplace(side(), Side{cluster_, cluster_, stores_},
+                       options.restriction ? std::optional(ReceiveLimits{.image_bytes = options.max_image_bytes})
+                                           : std::nullopt,
+                       [] { return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()); },
+                       [this] { server_->end(); });
     server_.emplace(
-        in, out, side(), share_.total(),
+        in, out, agent::Service{side(), &*reception_, options.restriction.has_value(), options.on_refusal}, share_.total(),
         [this](const std::string& storage, const std::optional<CephUser>& user) { prepare(storage, user); });
   }
 
@@ -463,6 +485,7 @@ class AgentProcess {
   PveCluster cluster_;
   StoreCache<LibrbdStore> stores_;
   std::optional<ReceiveOnly> receive_only_;
+  std::optional<PortReception> reception_;
   std::optional<agent::Server> server_;
   std::future<void> preparing_;
 };

@@ -16,6 +16,7 @@ class Connection {
   virtual Leases& leases() = 0;
   virtual Side source() = 0;
   virtual Side destination() = 0;
+  virtual Receivers& receivers() = 0;
 };
 
 /// The source is the cluster of this host: commands run here, or through ssh on its other nodes, and images are

@@ -30,7 +30,7 @@ struct Migrator::Implementation {
   SystemClock clock;
 
   Ports ports_of(Connection& connection, EventSink& events) {
-    return {connection.source(), connection.destination(), connection.leases(), clock, events};
+    return {connection.source(), connection.destination(), connection.receivers(), connection.leases(), clock, events};
   }
 };
 

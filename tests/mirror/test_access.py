@@ -185,3 +185,26 @@ def test_new_host_key_is_kept_when_asked_for(site, still):
         assert added.startswith("pve05 ") and added.count("\n") == 1
         site.mirrored("189:99189", job="keys", destination="pve05")
     site.destroy("pve05", 99189)
+
+
+def test_recovery_ends_what_a_restricted_client_sends(site, guest):
+    """Whoever has the source's key and sends on and on does not keep the replica from its recovery."""
+    pair = f"{VMID}:{TARGET}"
+    with restricted(site):
+        point = site.mirrored(pair, "--keepremote=1d", job="limit", users=SOURCE_USER)["recovery_point"]
+        before = site.digest(WEST, f"ssdpool/vm-{TARGET}-disk-0-ceph-ssd", point)
+        site.run(EAST, "rbd", "bench", "--io-type", "write", "--io-size", "1M", "--io-total", "12M", guest.images[0])
+        run = site.start_mirror(pair, "--keepremote=1d", "--bwlimit=64K", "--compress=none", "--retries=2",
+                                job="limit", users=SOURCE_USER)
+        def is_sending():
+            assert run.running(), run.wait()
+            return json.loads(site.crossover("points", str(TARGET), "--json", node=WEST).out)["unfinished"]
+
+        wait_for(is_sending, 60, "a transfer")
+        done = site.crossover("recover", str(TARGET), "--json", node=WEST, seconds=60)
+        assert done.status == 0 and json.loads(done.out)["point"] == point, done
+        ended = run.wait()
+        assert ended.status in (1, 3), ended
+        assert site.digest(WEST, f"ssdpool/vm-{TARGET}-disk-0-ceph-ssd") == before
+        assert "crossover.recovery" not in site.run(WEST, "rbd", "image-meta", "list",
+                                                    f"ssdpool/vm-{TARGET}-disk-0-ceph-ssd")

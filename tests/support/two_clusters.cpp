@@ -10,6 +10,9 @@
 #include "agent/restricted_store.hpp"
 #include "crossover/error.hpp"
 #include "engine/cleanup_source.hpp"
+#include "engine/port_receivers.hpp"
+#include "engine/reception.hpp"
+#include "engine/survey.hpp"
 #include "plan/guest_disks.hpp"
 #include "serialised_sink.hpp"
 
@@ -22,6 +25,53 @@ constexpr const char* source_storages =
     "rbd: hdd\n\tcontent images\n\tpool slow\n";
 constexpr const char* destination_storages = "rbd: copy\n\tcontent images\n\tpool backup\n";
 constexpr std::uint64_t block_bytes = 4096;
+
+/// Offers as through an agent, without one between.
+class OfferingReceivers final : public Receivers {
+ public:
+  OfferingReceivers(Reception& reception, Side seen, std::function<void(PointOffer&)> tamper)
+      : reception_(reception), seen_(seen), tamper_(std::move(tamper)) {}
+
+  std::unique_ptr<PointReceiver> begin(const PointOffer& offer, const GuestPlan& plan, TakeNote note,
+                                       std::stop_token stop) override {
+    PointOffer offered = offer;
+    std::string half = destination_half(plan);
+    if (tamper_) {
+      tamper_(offered);
+      // Whoever sends something else knows what it comes to over there.
+      const Survey found = survey_offered(offered, seen_, false, stop);
+      half = destination_half(
+          plan_guest(offered.request, found.inventory, found.guests.at(0), offered.now, offered.repair));
+    }
+    return std::make_unique<Point>(reception_, plan,
+                                   reception_.begin(std::move(offered), half, std::move(note), std::move(stop)));
+  }
+
+ private:
+  class Point final : public PointReceiver {
+   public:
+    Point(Reception& reception, const GuestPlan& plan, std::unique_ptr<PointReceiver> received)
+        : reception_(reception), plan_(plan), received_(std::move(received)) {}
+
+    void carry_out(StepKind kind) override { received_->carry_out(kind); }
+    void record_point(std::span<const Snapshot> ends) override { received_->record_point(ends); }
+    [[nodiscard]] std::vector<std::string> transfers() const override { return received_->transfers(); }
+    std::unique_ptr<DiskReceiver> receive(std::size_t disk, std::stop_token stop) override {
+      return reception_.receive(plan_.disks.at(disk).replica, received_->transfers().at(disk), std::move(stop));
+    }
+    void abandon() noexcept override { received_->abandon(); }
+    [[nodiscard]] bool torn() const noexcept override { return received_->torn(); }
+
+   private:
+    Reception& reception_;
+    const GuestPlan& plan_;
+    std::unique_ptr<PointReceiver> received_;
+  };
+
+  Reception& reception_;
+  Side seen_;
+  std::function<void(PointOffer&)> tamper_;
+};
 
 std::string dump_of(const MemoryImageStore& const_store) {
   auto& store = const_cast<MemoryImageStore&>(const_store);  // looking counts as a call, and changes nothing else
@@ -138,12 +188,7 @@ auto TwoClusters::over_ports(EventSink& listener, const Action& action) {
   SerialisedSink sink(listener);
   OneStore all_replicas(far_images());
   const agent::ReceiveContext context{
-      restriction.value_or(Restriction{}), all_replicas, [this] { return far_cluster().inventory; },
-      [this](const CephAccess&, const ImageSpec& image) {
-        const std::vector<std::byte> bytes = far_images().content(image);
-        return std::all_of(bytes.begin(), bytes.end(), [](std::byte byte) { return byte == std::byte{0}; });
-      },
-      [this] { return clock.now(); }};
+      restriction.value_or(Restriction{}), all_replicas, [this] { return far_cluster().inventory; }};
   agent::RestrictedStores restricted_stores(context);
   agent::RestrictedHypervisor restricted_cluster(far_cluster(), context);
   agent::RestrictedPower restricted_power(far_cluster(), context);
@@ -161,8 +206,18 @@ auto TwoClusters::over_ports(EventSink& listener, const Action& action) {
   FaultyPower destination_power("destination", power, *calls);
   OneStore source_stores(source_store);
   OneStore replica_stores(replica_store, &far_transfer_memory);
+  const Side seen{destination_cluster, destination_power, replica_stores};
+  PortReceivers receivers(seen);
+  FaultyStore own_store("destination", far_images(), *calls);
+  FaultyHypervisor own_cluster("destination", far_cluster(), *calls);
+  OneStore own_stores(own_store);
+  PortReception reception(seen, {own_cluster, destination_power, own_stores},
+                          restriction ? std::optional(ReceiveLimits{}) : std::nullopt, [this] { return clock.now(); });
+  OfferingReceivers offering(reception, seen, tamper);
+  const std::unique_ptr<Receivers> far_receivers = through ? through(reception) : nullptr;
   return action(Ports{{source_cluster, source_power, source_stores},
-                      {destination_cluster, destination_power, replica_stores},
+                      seen,
+                      far_receivers ? *far_receivers : restriction ? static_cast<Receivers&>(offering) : receivers,
                       leases,
                       clock,
                       sink});
@@ -245,8 +300,11 @@ bool TwoClusters::is_let_go() const {
 }
 
 std::string TwoClusters::dump() const {
-  return "source\n" + source.dump() + dump_of(source_images) + "destination\n" + destination.dump() +
-         dump_of(replica_images);
+  return "source\n" + source.dump() + dump_of(source_images) + dump_destination();
+}
+
+std::string TwoClusters::dump_destination() const {
+  return "destination\n" + destination.dump() + dump_of(replica_images);
 }
 
 }  // namespace crossover::test

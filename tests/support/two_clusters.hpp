@@ -18,8 +18,10 @@
 #include "engine/migrate.hpp"
 #include "engine/mirror.hpp"
 #include "engine/prune.hpp"
+#include "engine/reception.hpp"
 #include "engine/recover.hpp"
 #include "engine/verify.hpp"
+#include "plan/point_offer.hpp"
 #include "support/faults.hpp"
 #include "support/memory_hypervisor.hpp"
 #include "support/memory_image_store.hpp"
@@ -122,6 +124,8 @@ class TwoClusters {
   [[nodiscard]] bool is_let_go() const;
   /// Everything on both sides that a run could change, as text.
   [[nodiscard]] std::string dump() const;
+  /// The same of the destination alone.
+  [[nodiscard]] std::string dump_destination() const;
 
   MemoryImageStore source_images{"aaaaaaaa-2222-3333-4444-555555555555"};
   MemoryImageStore replica_images{"bbbbbbbb-2222-3333-4444-555555555555"};
@@ -138,6 +142,9 @@ class TwoClusters {
   int asked = 0;
   std::function<void()> before_answer;     ///< called once, while somebody thinks about the question
   std::optional<Restriction> restriction;  ///< of the destination's agent
+  /// Makes the way to the destination's reception, if it is set; otherwise a run has none between.
+  std::function<std::unique_ptr<Receivers>(Reception&)> through;
+  std::function<void(PointOffer&)> tamper;  ///< with what is offered to an agent that is restricted, if it is set
   bool back = false;                       ///< west is the source and east the destination, of all that is done
   MarkInterval marks;                      ///< of transfers
   std::uint64_t far_transfer_memory = 0;   ///< what the destination was told last; 0: nothing

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -17,6 +18,12 @@ struct AgentOptions {
   /// The client may survey, send and configure these replicas, and nothing else: it can neither remove recovery
   /// points nor reach anything else. For a key that somebody else holds.
   std::optional<Restriction> restriction;
+  /// How large such a client's images may be, in bytes: a rollback of one, which a recovery may need, takes hours for
+  /// each ten TiB.
+  std::uint64_t max_image_bytes = std::uint64_t{16} << 40;
+  /// Called with what such a client was refused, one line, from the thread that serves it. It may be asked for very
+  /// often; what it throws is dropped.
+  std::function<void(const std::string& refusal)> on_refusal = {};
   /// cephx user for the cluster's own Ceph, without "client.", and the path of its keyring, instead of what a client
   /// asks for; both are empty or neither.
   std::string user;

@@ -32,10 +32,10 @@ Json HeldConnection::call(const std::string& operation, Json request, const std:
   return connection_->call(operation, std::move(request), stop);
 }
 
-Connection& HeldConnection::begin_transfer(Json request, const std::stop_token& stop) {
+Connection& HeldConnection::begin_transfer(const std::string& operation, Json request, const std::stop_token& stop) {
   const Connection::Watch watch(*connection_, stop);
   const std::lock_guard lock(mutex_);
-  connection_->call("held_write_diff", std::move(request), stop);
+  connection_->call(operation, std::move(request), stop);
   sending_ = true;
   return *connection_;
 }

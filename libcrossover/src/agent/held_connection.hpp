@@ -27,7 +27,7 @@ class HeldConnection {
 
   Json call(const std::string& operation, Json request, const std::stop_token& stop);
   /// As call(); the connection is the transfer's until end_transfer().
-  Connection& begin_transfer(Json request, const std::stop_token& stop);
+  Connection& begin_transfer(const std::string& operation, Json request, const std::stop_token& stop);
   void end_transfer();
   /// Lets go and returns what the agent says to that; the last call.
   Json release();

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/conflict_error.hpp"
+
 namespace crossover {
 
 void to_json(nlohmann::json& out, const Restriction& restriction) {
@@ -122,6 +124,22 @@ constexpr auto all_codes = {ErrorCode::usage,          ErrorCode::not_found,   E
                             ErrorCode::in_use,         ErrorCode::io,          ErrorCode::format,
                             ErrorCode::timeout,        ErrorCode::unsupported, ErrorCode::command};
 
+constexpr auto all_conflicts = {Conflict::no_common_base,   Conflict::replica_diverged,  Conflict::image_in_use,
+                                Conflict::another_source,   Conflict::target_vmid_taken, Conflict::size_mismatch,
+                                Conflict::replica_running,  Conflict::replica_promoted,  Conflict::image_name_taken,
+                                Conflict::job_name_taken,   Conflict::source_unfinished};
+
+/// The conflict of that name, as it was thrown: its name stands before the evidence in `cause`.
+[[noreturn]] void throw_conflict(const std::string& name, std::string operation, std::string subject,
+                                 const std::string& cause) {
+  const std::string head = name + ": ";
+  for (const Conflict conflict : all_conflicts) {
+    if (to_string(conflict) != name || !cause.starts_with(head)) continue;
+    throw ConflictError(conflict, std::move(operation), std::move(subject), cause.substr(head.size()));
+  }
+  fail(fmt::format("a conflict of the unknown kind '{}'", name));
+}
+
 }  // namespace
 
 std::string render_json(const Json& value) {
@@ -147,11 +165,15 @@ Json parse_json(std::string_view text, std::size_t max_values) {
 }
 
 Json render_error(const Error& error) {
-  return {{"code", to_string(error.code())},
-          {"operation", error.operation()},
-          {"subject", error.subject()},
-          {"cause", error.cause()},
-          {"retryable", error.retryable()}};
+  Json json = {{"code", to_string(error.code())},
+               {"operation", error.operation()},
+               {"subject", error.subject()},
+               {"cause", error.cause()},
+               {"retryable", error.retryable()}};
+  if (const auto* conflict = dynamic_cast<const ConflictError*>(&error)) {
+    json["conflict"] = to_string(conflict->conflict());
+  }
+  return json;
 }
 
 void throw_error(const Json& value) {
@@ -160,6 +182,7 @@ void throw_error(const Json& value) {
     return found == value.end() ? std::string() : value_of<std::string>(*found, "read error");
   };
   if (!value.is_object()) fail("an error that is no object");
+  if (value.contains("conflict")) throw_conflict(text("conflict"), text("operation"), text("subject"), text("cause"));
   const std::string name = text("code");
   const auto retryable = value.find("retryable");
   for (const ErrorCode code : all_codes) {

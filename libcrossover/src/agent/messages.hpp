@@ -1,12 +1,29 @@
 /// \file
-/// Requests and answers as JSON. The operations and what they take and give:
+/// Requests and answers as JSON. The operations, which Server::operations() serves, and what they take and give; those
+/// with a * are there for a client that is restricted to receiving, too:
 ///
-///     prepare               storage, user or null                    null; that storage's images come next
-///     find_all              access, images                           list of ImageState or null
-///     fsid                  access                                   string
-///     available_bytes       access, pool                             number
+///   * ping
+///   * prepare               storage, user or null                    null; that storage's images come next
+///   * survey                versions: boolean, guests or null        ClusterInventory
+///   * fsid                  access                                   string
+///   * available_bytes       access, pool                             number
+///   * find_all              access, images                           list of ImageState or null
+///   * hash_blocks           access, image, snapshot, blocks          list of BlockHash
+///
+///   * begin_point           offer (see offer_messages.hpp), half:    progress; held until end_point, or this ends.
+///                           destination_half() of the client's plan  Nothing is written yet
+///   * carry_out             step: the plan's next one here           progress: {"notes": strings, "torn": boolean}
+///   * record_point          ends: list of Snapshot                   progress, and "transfers": a string for each disk
+///   * end_point                                                      progress; gives up what is not complete
+///   * receive_disk          access, image, transfer                  null; held until release_disk, or this ends
+///   * write_disk            offset, repair: boolean                  null; a transfer; {"digest"}
+///   * disk_applied
+///   * disk_snapshot
+///   * release_disk
+///
 ///     create                access, image, layout
 ///     remove                access, image
+///     trash                 access, image, delay_seconds
 ///     create_snapshot       access, image, name                      Snapshot
 ///     remove_snapshot       access, image, snapshot
 ///     set_metadata          access, image, key, value
@@ -14,10 +31,8 @@
 ///     head_unchanged_since  access, image, snapshot                  boolean
 ///     read_diff             access, image, from or null, to, offset  null, then a transfer
 ///     read_ranges           access, image, snapshot, ranges          null, then a transfer
-///     hash_blocks           access, image, snapshot, blocks          list of BlockHash
 ///     hold                  access, image                            null; held until release, or this ends
 ///     release
-///     ping
 ///     held_state                                                     ImageState
 ///     held_set_metadata     key, value
 ///     held_remove_metadata  key
@@ -26,11 +41,12 @@
 ///     held_head_unchanged_since_transfer  transfer                   boolean
 ///     held_write_diff       from                                     null; a transfer; {"digest"}
 ///     held_create_snapshot  name                                     Snapshot
-///     survey                versions: boolean, guests or null        ClusterInventory
 ///     read_config           node, vmid                               ConfigVersion or null
 ///     write_config          node, vmid, expected, bytes              ConfigVersion; "expected": null says that
 ///                                                                    there must be none
 ///     write_firewall        vmid, bytes or null
+///     hold_config           node, vmid, expected, bytes              null; held until release_config, or this ends
+///     release_config
 ///     hold_guest            pause: boolean, node, vmid, deadline_ms  its state if it did not run anyway, else "";
 ///                                                                    held until release_guest, or this ends
 ///     release_guest                                                  milliseconds it was held
@@ -43,8 +59,8 @@
 ///     set_ha_state          vmid, state
 ///     destroy               node, vmid
 ///
-/// Values are objects with the members of the library's types, numbers whole and within their ranges. A connection holds one image at a time.
-/// While it holds that, a guest or a configuration, the client says something at least every 45 s, if only "ping".
+/// Values are objects with the members of the library's types, numbers whole and within their ranges. A connection has
+/// one image, one point or one disk at a time. While it holds that, a guest or a configuration, the client says something at least every 45 s, if only "ping".
 #pragma once
 
 #include <cstddef>

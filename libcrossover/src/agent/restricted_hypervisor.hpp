@@ -1,5 +1,5 @@
 /// \file
-/// What a restricted agent lets its client see and do of Proxmox VE.
+/// What a restricted agent lets its client see of Proxmox VE.
 #pragma once
 
 #include <memory>
@@ -11,10 +11,8 @@
 
 namespace crossover::agent {
 
-/// The cluster as a client needs to know it for replicas of its own: of other guests only that their VMIDs are
-/// taken. It configures the guests of the restriction's VMIDs, if they are stopped and all of their disks are
-/// replicas that were not recovered, and nothing else. Thread-safe. Everything that is refused is
-/// Error{permission}.
+/// The cluster as a client needs to know it to offer replicas of its own: of other guests only that their VMIDs are
+/// taken. Nothing is written through it. Thread-safe. Everything that is refused is Error{permission}.
 class RestrictedHypervisor final : public Hypervisor {
  public:
   RestrictedHypervisor(Hypervisor& inner, const ReceiveContext& context) : inner_(inner), context_(context) {}
@@ -32,13 +30,6 @@ class RestrictedHypervisor final : public Hypervisor {
                                         std::chrono::milliseconds deadline, std::stop_token stop) override;
 
  private:
-  void require_allowed(std::uint32_t vmid) const;
-  /// A configuration that is there: of a VM on this node that is stopped, with disks that are replicas.
-  void require_replica(const ClusterInventory& cluster, const std::string& node, std::uint32_t vmid,
-                       const std::string& config) const;
-  /// Every disk is a replica of one guest, made by one job, and is there; with `some_may_be_gone` at least one is.
-  void require_replicas(std::uint32_t vmid, const std::string& config, bool some_may_be_gone) const;
-
   Hypervisor& inner_;
   const ReceiveContext& context_;
 };

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "crossover/error.hpp"
+#include "plan/reception_check.hpp"
 
 namespace crossover::agent {
 

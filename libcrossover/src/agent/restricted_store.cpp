@@ -1,100 +1,26 @@
 #include "agent/restricted_store.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
 #include "crossover/error.hpp"
-#include "crossover/snapshot_name.hpp"
 #include "plan/guest_disks.hpp"
+#include "plan/reception_check.hpp"
+#include "plan/record.hpp"
+#include "plan/restricted_config.hpp"
 
 namespace crossover::agent {
 
 namespace {
 
-void require(bool allowed, const std::string& subject, const std::string& cause) {
-  if (!allowed) throw refusal(subject, cause);
-}
-
-/// Looks at the image before each change, as its record says what may be done to it.
-class RestrictedHold final : public ImageHold {
- public:
-  /// `is_empty` tells whether nothing was ever written to the image.
-  RestrictedHold(std::unique_ptr<ImageHold> inner, ImageSpec image, ReceivePolicy policy,
-                 std::function<bool()> is_empty, std::function<std::chrono::sys_seconds()> now)
-      : inner_(std::move(inner)),
-        image_(std::move(image)),
-        policy_(policy),
-        is_empty_(std::move(is_empty)),
-        now_(std::move(now)) {}
-
-  ImageState state() override { return inner_->state(); }
-
-  void set_metadata(const std::string& key, const std::string& value) override {
-    const ImageState state = inner_->state();
-    if (key == replica_key) {
-      policy_.check_record(state, value, now_());
-      require(!is_unclaimed(state) || is_empty_(), to_string(image_),
-              "it is not empty and no record says that it is a replica");
-    } else {
-      require(key.starts_with(point_key_prefix), to_string(image_), "its metadata has no " + key);
-      policy_.check_completion(state, key.substr(point_key_prefix.size()), value);
-    }
-    inner_->set_metadata(key, value);
-  }
-
-  void remove_metadata(const std::string& key) override {
-    require(key == progress_key, to_string(image_), "'crossover prune' on the destination removes recovery points");
-    require_not_promoted(image_record(inner_->state()).replica, to_string(image_));
-    inner_->remove_metadata(key);
-  }
-
-  void roll_back(const Snapshot& snapshot, std::stop_token stop) override {
-    require_applying();
-    inner_->roll_back(snapshot, std::move(stop));
-  }
-
-  bool head_unchanged_since(const Snapshot& snapshot, std::stop_token stop) override {
-    return inner_->head_unchanged_since(snapshot, std::move(stop));
-  }
-
-  bool head_unchanged_since_transfer(const std::string& id, std::stop_token stop) override {
-    return inner_->head_unchanged_since_transfer(id, std::move(stop));
-  }
-
-  std::unique_ptr<DiffSink> write_diff(const TransferProgress& from, std::stop_token stop) override {
-    require_applying();
-    return inner_->write_diff(from, std::move(stop));
-  }
-
-  Snapshot create_snapshot(const std::string& name) override {
-    const auto record = image_record(inner_->state()).replica;
-    require_not_promoted(record, to_string(image_));
-    require(record && record->state == ReplicaState::applied && record->end_snapshot == name,
-            to_string(image_) + "@" + name, "it is not the recovery point that was sent");
-    return inner_->create_snapshot(name);
-  }
-
- private:
-  void require_applying() {
-    const auto record = image_record(inner_->state()).replica;
-    require_not_promoted(record, to_string(image_));
-    require(record && record->state == ReplicaState::applying, to_string(image_), "no transfer to it was begun");
-  }
-
-  std::unique_ptr<ImageHold> inner_;
-  ImageSpec image_;
-  ReceivePolicy policy_;
-  std::function<bool()> is_empty_;
-  std::function<std::chrono::sys_seconds()> now_;
-};
+constexpr std::uint64_t min_hashed_bytes = std::uint64_t{256} << 10;
 
 class RestrictedStore final : public ImageStore {
  public:
-  RestrictedStore(const ReceiveContext& context, CephAccess access, std::vector<RbdStorage> storages)
-      : context_(context),
-        access_(std::move(access)),
-        storages_(std::move(storages)),
-        inner_(context.stores.open(access_)) {}
+  RestrictedStore(const ReceiveContext& context, const CephAccess& access, std::vector<RbdStorage> storages)
+      : restriction_(context.restriction), storages_(std::move(storages)), inner_(context.stores.open(access)) {}
 
   std::string fsid() override { return inner_.fsid(); }
 
@@ -109,119 +35,72 @@ class RestrictedStore final : public ImageStore {
   }
 
   std::uint64_t available_bytes(const std::string& pool) override {
-    require(std::any_of(storages_.begin(), storages_.end(),
-                        [&pool](const RbdStorage& one) { return one.pool == pool || one.data_pool == pool; }),
-            pool, "it is another pool");
+    const bool is_own = std::any_of(storages_.begin(), storages_.end(), [&pool](const RbdStorage& one) {
+      return one.pool == pool || one.data_pool == pool;
+    });
+    if (!is_own) throw refusal(pool, "it is another pool");
     return inner_.available_bytes(pool);
-  }
-
-  void create(const ImageSpec& image, const ImageLayout& layout) override {
-    require_own(image);
-    require(std::any_of(storages_.begin(), storages_.end(),
-                        [&](const RbdStorage& one) {
-                          return one.pool == image.pool && one.rados_namespace == image.rados_namespace &&
-                                 one.data_pool == layout.data_pool;
-                        }),
-            to_string(image), "its storage has another data pool");
-    inner_.create(image, layout);
-  }
-
-  void remove(const ImageSpec& image) override {
-    if (const auto state = look(image)) {
-      require(is_unfinished_copy(*state) || (is_unclaimed(*state) && is_empty(image, *state)), to_string(image),
-              "it is no first copy that was cut short; 'crossover prune' removes replicas");
-    }
-    inner_.remove(image);
-  }
-
-  void trash(const ImageSpec& image, std::chrono::seconds /*delay*/) override {
-    require_own(image);
-    throw refusal(to_string(image), "'crossover prune' on the destination removes replicas");
-  }
-
-  Snapshot create_snapshot(const ImageSpec& image, const std::string& name) override {
-    if (const auto state = look(image)) {
-      require(is_unclaimed(*state) && parse_snapshot_name(name), to_string(image) + "@" + name,
-              "a recovery point is made by whoever holds the image");
-    }
-    return inner_.create_snapshot(image, name);
-  }
-
-  void remove_snapshot(const ImageSpec& image, const Snapshot& snapshot) override {
-    if (const auto state = look(image)) {
-      require(parse_snapshot_name(snapshot.name) &&
-                  (is_unfinished_copy(*state) || is_in_unclaimed_head(image, *state, snapshot)),
-              to_string(image) + "@" + snapshot.name,
-              "'crossover prune' on the destination removes recovery points");
-    }
-    inner_.remove_snapshot(image, snapshot);
-  }
-
-  std::unique_ptr<ImageHold> hold(const ImageSpec& image, std::stop_token stop) override {
-    const Vmid vmid = require_own(image);
-    if (const auto state = inner_.find(image)) {
-      const auto record = image_record(*state).replica;
-      require_not_promoted(record, to_string(image));
-      require(is_unclaimed(*state) || (record && record->target_vmid == vmid), to_string(image),
-              "no record says that it is a replica");
-    }
-    return std::make_unique<RestrictedHold>(
-        inner_.hold(image, std::move(stop)), image, ReceivePolicy(context_.restriction, storages_, vmid),
-        [this, image] { return context_.is_empty(access_, image); }, context_.now);
-  }
-
-  void set_metadata(const ImageSpec& image, const std::string& /*key*/, const std::string& /*value*/) override {
-    require_own(image);
-    // Between a look and a change of it a recovery could begin: that holds the image, too.
-    throw refusal(to_string(image), "its metadata is written by whoever holds it");
-  }
-
-  void remove_metadata(const ImageSpec& image, const std::string& /*key*/) override {
-    require_own(image);
-    throw refusal(to_string(image), "'crossover prune' on the destination removes recovery points");
-  }
-
-  bool head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) override {
-    require_own(image);
-    return inner_.head_unchanged_since(image, snapshot, std::move(stop));
-  }
-
-  void read_diff(const ImageSpec& image, const std::optional<Snapshot>& /*from*/, const Snapshot& /*to*/,
-                 std::uint64_t /*offset*/, DiffSink& /*sink*/, std::stop_token /*stop*/) override {
-    throw refusal(to_string(image), "its content is not for the client to read");
-  }
-
-  void read_ranges(const ImageSpec& image, const Snapshot& /*snapshot*/, std::span<const ByteRange> /*ranges*/,
-                   DiffSink& /*sink*/, std::stop_token /*stop*/) override {
-    throw refusal(to_string(image), "its content is not for the client to read");
   }
 
   void hash_blocks(const ImageSpec& image, const Snapshot& snapshot, const BlockSelection& blocks,
                    const std::function<void(const BlockHash&)>& take, std::stop_token stop) override {
     require_own(image);
+    // Of a small block that is mostly known, what is not could be found by trying.
+    if (blocks.block_bytes < min_hashed_bytes) {
+      throw refusal(to_string(image), fmt::format("blocks of less than {} bytes are not hashed", min_hashed_bytes));
+    }
+    const auto state = inner_.find(image);
+    const auto record = state ? image_record(*state).replica : std::nullopt;
+    const bool is_point = record && !record->promoted &&
+                          std::any_of(record->points.begin(), record->points.end(), [&](const PointIds& point) {
+                            return point.name == snapshot.name && point.replica_id == snapshot.id;
+                          });
+    if (!is_point) throw refusal(to_string(image) + "@" + snapshot.name, "it is no recovery point of a replica");
     inner_.hash_blocks(image, snapshot, blocks, take, std::move(stop));
   }
 
+  void create(const ImageSpec& image, const ImageLayout& /*layout*/) override { refuse(image); }
+  void remove(const ImageSpec& image) override { refuse(image); }
+  void trash(const ImageSpec& image, std::chrono::seconds /*delay*/) override { refuse(image); }
+  Snapshot create_snapshot(const ImageSpec& image, const std::string& /*name*/) override { refuse(image); }
+  void remove_snapshot(const ImageSpec& image, const Snapshot& /*snapshot*/) override { refuse(image); }
+  std::unique_ptr<ImageHold> hold(const ImageSpec& image, std::stop_token /*stop*/) override { refuse(image); }
+  void set_metadata(const ImageSpec& image, const std::string& /*key*/, const std::string& /*value*/) override {
+    refuse(image);
+  }
+  void remove_metadata(const ImageSpec& image, const std::string& /*key*/) override { refuse(image); }
+  bool replace_metadata(const ImageSpec& image, const std::string& /*key*/,
+                        const std::optional<std::string>& /*expected*/,
+                        const std::optional<std::string>& /*wanted*/) override {
+    refuse(image);
+  }
+  bool head_unchanged_since(const ImageSpec& image, const Snapshot& /*snapshot*/, std::stop_token /*stop*/) override {
+    refuse(image);
+  }
+  void read_diff(const ImageSpec& image, const std::optional<Snapshot>& /*from*/, const Snapshot& /*to*/,
+                 std::uint64_t /*offset*/, DiffSink& /*sink*/, std::stop_token /*stop*/) override {
+    refuse(image);
+  }
+  void read_ranges(const ImageSpec& image, const Snapshot& /*snapshot*/, std::span<const ByteRange> /*ranges*/,
+                   DiffSink& /*sink*/, std::stop_token /*stop*/) override {
+    refuse(image);
+  }
+
  private:
-  Vmid require_own(const ImageSpec& image) const { return own_vmid(image, storages_, context_.restriction); }
-
-  /// What is there of an image of the client's own. What is not there is for the store to say.
-  std::optional<ImageState> look(const ImageSpec& image) {
-    require_own(image);
-    return inner_.find(image);
+  void require_own(const ImageSpec& image) const {
+    const auto vmid = owner_of_image(image.name);
+    const bool is_here = std::any_of(storages_.begin(), storages_.end(), [&image](const RbdStorage& one) {
+      return one.pool == image.pool && one.rados_namespace == image.rados_namespace;
+    });
+    if (vmid && restriction_.allows(*vmid) && is_here) return;
+    throw refusal(to_string(image), fmt::format("it is no image of the {}", to_string(restriction_)));
   }
 
-  bool is_empty(const ImageSpec& image, const ImageState& state) const {
-    return state.snapshots.empty() && state.watchers.empty() && context_.is_empty(access_, image);
+  [[noreturn]] static void refuse(const ImageSpec& image) {
+    throw refusal(to_string(image), "a client looks at its images and offers recovery points, and nothing else");
   }
 
-  /// Removing it loses nothing: everything in it is still in the head.
-  bool is_in_unclaimed_head(const ImageSpec& image, const ImageState& state, const Snapshot& snapshot) {
-    return is_unclaimed(state) && state.watchers.empty() && inner_.head_unchanged_since(image, snapshot, {});
-  }
-
-  const ReceiveContext& context_;
-  CephAccess access_;
+  const Restriction& restriction_;
   std::vector<RbdStorage> storages_;
   ImageStore& inner_;
 };

@@ -1,16 +1,16 @@
 /// \file
-/// The images a restricted agent lets its client reach, and what it lets it do to them.
+/// The images a restricted agent lets its client look at. What is written is the receiver's; see engine/reception.hpp.
 #pragma once
 
-#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
-#include <string>
 #include <vector>
 
-#include "agent/receive_policy.hpp"
+#include "crossover/image.hpp"
+#include "crossover/restriction.hpp"
+#include "crossover/storage_config.hpp"
 #include "engine/ports.hpp"
 #include "plan/inventory.hpp"
 
@@ -21,17 +21,14 @@ struct ReceiveContext {
   Restriction restriction;
   ImageStores& stores;
   std::function<ClusterInventory()> storages;  ///< the cluster's storages and the names of their files
-  /// True if nothing was ever written to the image. Nobody but the client has it open.
-  std::function<bool(const CephAccess&, const ImageSpec&)> is_empty;
-  std::function<std::chrono::sys_seconds()> now;
 };
 
 /// The allowed storages that `access` leads to, by the cluster's own configuration: a client cannot bring another
 /// user or another cluster. Throws refusal() if there is none.
 std::vector<RbdStorage> storages_of(const ReceiveContext& context, const CephAccess& access);
 
-/// Stores as `ReceiveContext::stores` has them, limited as ReceivePolicy says. Thread-safe as they are. Everything
-/// that is refused is Error{permission}.
+/// Stores as `ReceiveContext::stores` has them, for looking at images that are named after a VMID of the restriction
+/// and lie on one of its storages. Thread-safe as they are. Everything else is Error{permission}.
 class RestrictedStores final : public ImageStores {
  public:
   explicit RestrictedStores(const ReceiveContext& context) : context_(context) {}

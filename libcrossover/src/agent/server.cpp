@@ -14,6 +14,7 @@
 #include "crossover/vmid.hpp"
 #include "engine/unexpected_error.hpp"
 #include "model/text.hpp"
+#include "plan/reception_check.hpp"
 #include "stream/agent_protocol.hpp"
 #include "stream/transfer_digest.hpp"
 
@@ -134,15 +135,17 @@ Json find_all(ImageStore& store, const std::vector<ImageSpec>& images) {
 
 }  // namespace
 
-Server::Server(int in, int out, Side side, std::uint64_t memory_bytes, Prepare prepare,
+Server::Server(int in, int out, const Service& service, std::uint64_t memory_bytes, Prepare prepare,
                std::chrono::milliseconds silence, std::chrono::milliseconds beat)
     : stream_(in, out, ending_.get_token()),
-      side_(side),
+      service_(service),
       memory_bytes_(memory_bytes),
       prepare_(std::move(prepare)),
       inbox_(stream_, ending_, memory_bytes / 2, silence),
       beat_(beat),
-      beating_([this](const std::stop_token& destroyed) { this->beat(destroyed); }) {}
+      beating_([this](const std::stop_token& destroyed) { this->beat(destroyed); }) {
+  if (service.reception != nullptr) points_.emplace(*service.reception);
+}
 
 Server::~Server() {
   // Ends the reading thread.
@@ -154,7 +157,7 @@ void Server::serve(std::stop_token stop) {
   try {
     if (!greet()) return;
     for (;;) {
-      inbox_.expect(hold_ || guest_hold_ || config_hold_);
+      inbox_.expect(hold_ || guest_hold_ || config_hold_ || (points_ && points_->holds()));
       const Inbox::Message message = inbox_.take();
       inbox_.expect(false);
       if (const auto* end = std::get_if<Inbox::End>(&message)) {
@@ -210,78 +213,287 @@ bool Server::handle(const Json& request) {
     id_ = argument<std::uint64_t>(request, "id");
     const std::optional<Json> result = dispatch(argument<std::string>(request, "op"), request);
     if (result) answer(*result);
+  } catch (const Error& error) {
+    answer_error(error);
   } catch (...) {
     answer_error(failure_at_hand());
   }
   return !broken_;
 }
 
-std::optional<Json> Server::dispatch(const std::string& operation, const Json& request) {
-  if (request.contains("access")) return images(operation, request);
-  if (operation == "ping") return Json(nullptr);
-  if (operation == "prepare") {
-    const auto storage = storage_of(request);
-    const auto user = argument<std::optional<CephUser>>(request, "user");
-    if (prepare_) prepare_(storage, user);
-    return Json(nullptr);
-  }
-  if (operation == "release" || operation.starts_with("held_")) return held(operation, request);
-  return hypervisor(operation, request);
-}
+namespace {
 
-std::optional<Json> Server::images(const std::string& operation, const Json& request) {
-  ImageStore& store = side_.images.open(argument<CephAccess>(request, "access"));
-  const std::stop_token stop = ending_.get_token();
-  if (operation == "fsid") return store.fsid();
-  if (operation == "available_bytes") return store.available_bytes(name_of(request, "pool"));
-  if (operation == "find_all") return find_all(store, images_of(request));
-
-  const auto image = image_of(request);
-  const auto snapshot = [&request] { return snapshot_of(request, "snapshot"); };
-  if (operation == "create_snapshot") return store.create_snapshot(image, name_of(request, "name"));
-  if (operation == "head_unchanged_since") return store.head_unchanged_since(image, snapshot(), stop);
-  if (operation == "read_diff") {
-    read_diff(store, image, request);
-    return std::nullopt;
-  }
-  if (operation == "read_ranges") {
-    read_ranges(store, image, request);
-    return std::nullopt;
-  }
-  if (operation == "hash_blocks") {
-    return hash_blocks(store, image, snapshot(), argument<BlockSelection>(request, "blocks"), stop);
-  }
-  if (operation == "create") {
-    store.create(image, argument<ImageLayout>(request, "layout"));
-  } else if (operation == "remove") {
-    store.remove(image);
-  } else if (operation == "trash") {
-    store.trash(image, std::chrono::seconds(span_of(request, "delay_seconds")));
-  } else if (operation == "remove_snapshot") {
-    store.remove_snapshot(image, snapshot());
-  } else if (operation == "hold") {
-    hold(store, image, request);
-  } else if (operation == "set_metadata") {
-    store.set_metadata(image, name_of(request, "key"), argument<std::string>(request, "value"));
-  } else if (operation == "remove_metadata") {
-    store.remove_metadata(image, name_of(request, "key"));
-  } else {
-    throw Error(ErrorCode::unsupported, "serve", operation, "there is no such operation");
-  }
+/// Of most operations.
+std::optional<Json> nothing() {
   return Json(nullptr);
 }
 
-void Server::hold(ImageStore& store, const ImageSpec& image, const Json& request) {
-  if (hold_) throw Error(ErrorCode::usage, "hold", "", "this connection holds an image already");
-  if (request.contains("memory_bytes")) {
-    const std::uint64_t bytes = std::min(argument<std::uint64_t>(request, "memory_bytes"), memory_bytes_);
-    side_.images.set_transfer_memory(bytes);
-    inbox_.set_max_bytes(bytes / 2);
-  }
-  hold_ = store.hold(image, ending_.get_token());
+}  // namespace
+
+const std::map<std::string, Server::Operation, std::less<>>& Server::operations() {
+  using R = const Json&;
+  constexpr auto anyone = Who::anyone;
+  constexpr auto unrestricted = Who::unrestricted;
+  static const std::map<std::string, Operation, std::less<>> all{
+      {"ping", {anyone, [](Server&, R) { return nothing(); }}},
+      {"prepare", {anyone, [](Server& s, R r) { return s.prepare(r); }}},
+      // What is there.
+      {"survey",
+       {anyone,
+        [](Server& s, R r) -> Result {
+          return s.hypervisor().survey(value_of<SurveyScope>(r, "read request"), s.stop());
+        }}},
+      {"fsid", {anyone, [](Server& s, R r) -> Result { return s.store(r).fsid(); }}},
+      {"available_bytes",
+       {anyone, [](Server& s, R r) -> Result { return s.store(r).available_bytes(name_of(r, "pool")); }}},
+      {"find_all", {anyone, [](Server& s, R r) -> Result { return find_all(s.store(r), images_of(r)); }}},
+      {"hash_blocks",
+       {anyone,
+        [](Server& s, R r) -> Result {
+          return hash_blocks(s.store(r), image_of(r), snapshot_of(r, "snapshot"),
+                             argument<BlockSelection>(r, "blocks"), s.stop());
+        }}},
+      // A recovery point, and a disk's part in one.
+      {"begin_point", {anyone, [](Server& s, R r) -> Result { return s.points().begin(r, s.stop()); }}},
+      {"carry_out", {anyone, [](Server& s, R r) -> Result { return s.points().carry_out(r); }}},
+      {"record_point", {anyone, [](Server& s, R r) -> Result { return s.points().record(r); }}},
+      {"end_point", {anyone, [](Server& s, R) -> Result { return s.points().end(); }}},
+      {"receive_disk",
+       {anyone,
+        [](Server& s, R r) {
+          s.take_memory(r);
+          s.points().receive_disk({argument<CephAccess>(r, "access"), image_of(r)},
+                                  argument<std::string>(r, "transfer"), s.stop());
+          return nothing();
+        }}},
+      {"write_disk", {anyone, [](Server& s, R r) -> Result { return s.write(s.points().write_disk(r, s.stop())); }}},
+      {"disk_applied",
+       {anyone,
+        [](Server& s, R) {
+          s.points().disk().applied();
+          return nothing();
+        }}},
+      {"disk_snapshot",
+       {anyone,
+        [](Server& s, R) {
+          s.points().disk().make_snapshot();
+          return nothing();
+        }}},
+      {"release_disk",
+       {anyone,
+        [](Server& s, R) {
+          s.points().release_disk();
+          return nothing();
+        }}},
+      // Images.
+      {"create",
+       {unrestricted,
+        [](Server& s, R r) {
+          s.store(r).create(image_of(r), argument<ImageLayout>(r, "layout"));
+          return nothing();
+        }}},
+      {"remove",
+       {unrestricted,
+        [](Server& s, R r) {
+          s.store(r).remove(image_of(r));
+          return nothing();
+        }}},
+      {"trash",
+       {unrestricted,
+        [](Server& s, R r) {
+          s.store(r).trash(image_of(r), std::chrono::seconds(span_of(r, "delay_seconds")));
+          return nothing();
+        }}},
+      {"create_snapshot",
+       {unrestricted,
+        [](Server& s, R r) -> Result { return s.store(r).create_snapshot(image_of(r), name_of(r, "name")); }}},
+      {"remove_snapshot",
+       {unrestricted,
+        [](Server& s, R r) {
+          s.store(r).remove_snapshot(image_of(r), snapshot_of(r, "snapshot"));
+          return nothing();
+        }}},
+      {"set_metadata",
+       {unrestricted,
+        [](Server& s, R r) {
+          s.store(r).set_metadata(image_of(r), name_of(r, "key"), argument<std::string>(r, "value"));
+          return nothing();
+        }}},
+      {"remove_metadata",
+       {unrestricted,
+        [](Server& s, R r) {
+          s.store(r).remove_metadata(image_of(r), name_of(r, "key"));
+          return nothing();
+        }}},
+      {"head_unchanged_since",
+       {unrestricted,
+        [](Server& s, R r) -> Result {
+          return s.store(r).head_unchanged_since(image_of(r), snapshot_of(r, "snapshot"), s.stop());
+        }}},
+      {"read_diff", {unrestricted, [](Server& s, R r) { return s.read_diff(r); }}},
+      {"read_ranges", {unrestricted, [](Server& s, R r) { return s.read_ranges(r); }}},
+      // An image that is held.
+      {"hold", {unrestricted, [](Server& s, R r) { return s.hold(r); }}},
+      {"release",
+       {unrestricted,
+        [](Server& s, R) {
+          (void)s.held();
+          s.hold_.reset();
+          return nothing();
+        }}},
+      {"held_state", {unrestricted, [](Server& s, R) -> Result { return s.held().state(); }}},
+      {"held_head_unchanged_since",
+       {unrestricted,
+        [](Server& s, R r) -> Result { return s.held().head_unchanged_since(snapshot_of(r, "snapshot"), s.stop()); }}},
+      {"held_head_unchanged_since_transfer",
+       {unrestricted,
+        [](Server& s, R r) -> Result {
+          return s.held().head_unchanged_since_transfer(argument<std::string>(r, "transfer"), s.stop());
+        }}},
+      {"held_write_diff",
+       {unrestricted,
+        [](Server& s, R r) -> Result {
+          return s.write(s.held().write_diff(argument<TransferProgress>(r, "from"), s.stop()));
+        }}},
+      {"held_create_snapshot",
+       {unrestricted, [](Server& s, R r) -> Result { return s.held().create_snapshot(name_of(r, "name")); }}},
+      {"held_set_metadata",
+       {unrestricted,
+        [](Server& s, R r) {
+          s.held().set_metadata(name_of(r, "key"), argument<std::string>(r, "value"));
+          return nothing();
+        }}},
+      {"held_remove_metadata",
+       {unrestricted,
+        [](Server& s, R r) {
+          s.held().remove_metadata(name_of(r, "key"));
+          return nothing();
+        }}},
+      {"held_roll_back",
+       {unrestricted,
+        [](Server& s, R r) {
+          s.held().roll_back(snapshot_of(r, "snapshot"), s.stop());
+          return nothing();
+        }}},
+      // Guests' configurations.
+      {"read_config",
+       {unrestricted,
+        [](Server& s, R r) -> Result { return s.hypervisor().read_config(node_of(r), vmid_of(r), s.stop()); }}},
+      {"write_config",
+       {unrestricted,
+        [](Server& s, R r) -> Result {
+          return s.hypervisor().write_config(node_of(r), vmid_of(r),
+                                             argument<std::optional<ConfigVersion>>(r, "expected"),
+                                             argument<std::string>(r, "bytes"), s.stop());
+        }}},
+      {"write_firewall",
+       {unrestricted,
+        [](Server& s, R r) {
+          s.hypervisor().write_firewall(vmid_of(r), argument<std::optional<std::string>>(r, "bytes"), s.stop());
+          return nothing();
+        }}},
+      {"hold_config", {unrestricted, [](Server& s, R r) { return s.hold_config(r); }}},
+      {"release_config", {unrestricted, [](Server& s, R) { return s.release_config(); }}},
+      // Guests themselves.
+      {"hold_guest", {unrestricted, [](Server& s, R r) { return s.hold_guest(r); }}},
+      {"release_guest", {unrestricted, [](Server& s, R) { return s.release_guest(); }}},
+      {"power",
+       {unrestricted, [](Server& s, R r) -> Result { return s.power().power(node_of(r), vmid_of(r), s.stop()); }}},
+      {"agent_answers",
+       {unrestricted,
+        [](Server& s, R r) -> Result { return s.power().agent_answers(node_of(r), vmid_of(r), s.stop()); }}},
+      {"start",
+       {unrestricted,
+        [](Server& s, R r) {
+          s.power().start(node_of(r), vmid_of(r), s.stop());
+          return nothing();
+        }}},
+      {"shut_down",
+       {unrestricted,
+        [](Server& s, R r) {
+          s.power().shut_down(node_of(r), vmid_of(r), std::chrono::seconds(span_of(r, "timeout_seconds")),
+                              argument<bool>(r, "force"), s.stop());
+          return nothing();
+        }}},
+      {"suspend",
+       {unrestricted,
+        [](Server& s, R r) {
+          s.power().suspend(node_of(r), vmid_of(r), storage_of(r), s.stop());
+          return nothing();
+        }}},
+      {"free_volume",
+       {unrestricted,
+        [](Server& s, R r) {
+          s.power().free_volume(node_of(r), name_of(r, "volume", "/@"), s.stop());
+          return nothing();
+        }}},
+      {"set_ha_state",
+       {unrestricted,
+        [](Server& s, R r) {
+          s.power().set_ha_state(vmid_of(r), name_of(r, "state"), s.stop());
+          return nothing();
+        }}},
+      {"destroy",
+       {unrestricted,
+        [](Server& s, R r) {
+          s.power().destroy(node_of(r), vmid_of(r), s.stop());
+          return nothing();
+        }}},
+  };
+  return all;
 }
 
-void Server::read_diff(ImageStore& store, const ImageSpec& image, const Json& request) {
+std::optional<Json> Server::dispatch(const std::string& operation, const Json& request) {
+  const auto found = operations().find(operation);
+  if (found == operations().end()) {
+    throw Error(ErrorCode::unsupported, "serve", operation, "there is no such operation");
+  }
+  if (service_.restricted && found->second.who == Who::unrestricted) {
+    throw refusal(operation, "a client looks at its images and offers recovery points, and nothing else");
+  }
+  return found->second.serve(*this, request);
+}
+
+ImageStore& Server::store(const Json& request) {
+  return service_.side.images.open(argument<CephAccess>(request, "access"));
+}
+
+ImageHold& Server::held() {
+  if (!hold_) throw Error(ErrorCode::usage, "serve", "", "this connection holds no image");
+  return *hold_;
+}
+
+PointService& Server::points() {
+  if (!points_) throw Error(ErrorCode::unsupported, "serve", "", "no recovery points are received here");
+  return *points_;
+}
+
+std::optional<Json> Server::prepare(const Json& request) {
+  const auto storage = storage_of(request);
+  const auto user = argument<std::optional<CephUser>>(request, "user");
+  if (prepare_) prepare_(storage, user);
+  return nothing();
+}
+
+std::optional<Json> Server::hold(const Json& request) {
+  if (hold_) throw Error(ErrorCode::usage, "hold", "", "this connection holds an image already");
+  ImageStore& store = this->store(request);
+  const ImageSpec image = image_of(request);
+  take_memory(request);
+  hold_ = store.hold(image, ending_.get_token());
+  return nothing();
+}
+
+void Server::take_memory(const Json& request) {
+  if (!request.contains("memory_bytes")) return;
+  const std::uint64_t bytes = std::min(argument<std::uint64_t>(request, "memory_bytes"), memory_bytes_);
+  service_.side.images.set_transfer_memory(bytes);
+  inbox_.set_max_bytes(bytes / 2);
+}
+
+std::optional<Json> Server::read_diff(const Json& request) {
+  ImageStore& store = this->store(request);
+  const ImageSpec image = image_of(request);
   const auto from = argument<std::optional<Snapshot>>(request, "from");
   const auto to = snapshot_of(request, "to");
   const auto offset = argument<std::uint64_t>(request, "offset");
@@ -289,44 +501,22 @@ void Server::read_diff(ImageStore& store, const ImageSpec& image, const Json& re
   TransferSender sender([this](std::span<const std::byte> bytes) { stream_.write(bytes); }, to_string(image),
                         ending_.get_token());
   store.read_diff(image, from, to, offset, sender, ending_.get_token());
+  return std::nullopt;
 }
 
-void Server::read_ranges(ImageStore& store, const ImageSpec& image, const Json& request) {
+std::optional<Json> Server::read_ranges(const Json& request) {
+  ImageStore& store = this->store(request);
+  const ImageSpec image = image_of(request);
   const auto snapshot = snapshot_of(request, "snapshot");
   const auto ranges = argument<std::vector<ByteRange>>(request, "ranges");
   answer(nullptr);
   TransferSender sender([this](std::span<const std::byte> bytes) { stream_.write(bytes); }, to_string(image),
                         ending_.get_token());
   store.read_ranges(image, snapshot, ranges, sender, ending_.get_token());
+  return std::nullopt;
 }
 
-Json Server::held(const std::string& operation, const Json& request) {
-  if (!hold_) throw Error(ErrorCode::usage, operation, "", "this connection holds no image");
-  if (operation == "held_state") return hold_->state();
-  if (operation == "held_head_unchanged_since") {
-    return hold_->head_unchanged_since(snapshot_of(request, "snapshot"), ending_.get_token());
-  }
-  if (operation == "held_head_unchanged_since_transfer") {
-    return hold_->head_unchanged_since_transfer(argument<std::string>(request, "transfer"), ending_.get_token());
-  }
-  if (operation == "held_write_diff") return write_diff(argument<TransferProgress>(request, "from"));
-  if (operation == "held_create_snapshot") return hold_->create_snapshot(name_of(request, "name"));
-  if (operation == "held_set_metadata") {
-    hold_->set_metadata(name_of(request, "key"), argument<std::string>(request, "value"));
-  } else if (operation == "held_remove_metadata") {
-    hold_->remove_metadata(name_of(request, "key"));
-  } else if (operation == "held_roll_back") {
-    hold_->roll_back(snapshot_of(request, "snapshot"), ending_.get_token());
-  } else if (operation == "release") {
-    hold_.reset();
-  } else {
-    throw Error(ErrorCode::unsupported, "serve", operation, "there is no such operation");
-  }
-  return nullptr;
-}
-
-Json Server::write_diff(const TransferProgress& from) {
-  const std::unique_ptr<DiffSink> sink = hold_->write_diff(from, ending_.get_token());
+Json Server::write(std::unique_ptr<DiffSink> sink) {
   answer(nullptr);
   // What the client sends from now on is of no use once this has failed.
   broken_ = true;
@@ -356,76 +546,33 @@ stream::Digest Server::receive(DiffSink& sink) {
   }
 }
 
-Json Server::hypervisor(const std::string& operation, const Json& request) {
-  Hypervisor& hypervisor = side_.hypervisor;
-  const std::stop_token stop = ending_.get_token();
-  if (operation == "survey") {
-    return hypervisor.survey(value_of<SurveyScope>(request, "read request"), stop);
-  }
-  if (operation == "release_guest") {
-    const std::unique_ptr<GuestHold> hold = std::move(guest_hold_);
-    if (!hold) throw Error(ErrorCode::usage, operation, "", "no guest is held");
-    return hold->release().count();
-  }
-  if (operation == "read_config") {
-    return hypervisor.read_config(node_of(request), vmid_of(request), stop);
-  }
-  if (operation == "write_config") {
-    return hypervisor.write_config(node_of(request), vmid_of(request),
-                                   argument<std::optional<ConfigVersion>>(request, "expected"),
-                                   argument<std::string>(request, "bytes"), stop);
-  }
-  if (operation == "write_firewall") {
-    hypervisor.write_firewall(vmid_of(request), argument<std::optional<std::string>>(request, "bytes"), stop);
-    return nullptr;
-  }
-  if (operation == "hold_config") {
-    if (config_hold_) throw Error(ErrorCode::usage, operation, "", "this connection holds a configuration already");
-    config_hold_ = hypervisor.hold_config(node_of(request), vmid_of(request),
+std::optional<Json> Server::hold_config(const Json& request) {
+  if (config_hold_) throw Error(ErrorCode::usage, "hold", "", "this connection holds a configuration already");
+  config_hold_ = hypervisor().hold_config(node_of(request), vmid_of(request),
                                           argument<ConfigVersion>(request, "expected"),
                                           argument<std::string>(request, "bytes"));
-    return nullptr;
-  }
-  if (operation == "release_config") {
-    const std::unique_ptr<ConfigHold> hold = std::move(config_hold_);
-    if (!hold) throw Error(ErrorCode::usage, operation, "", "no configuration is held");
-    hold->release();
-    return nullptr;
-  }
-  if (operation == "hold_guest") {
-    if (guest_hold_) throw Error(ErrorCode::usage, operation, "", "this connection holds a guest already");
-    guest_hold_ = hypervisor.hold_guest(
-        argument<bool>(request, "pause") ? HoldWay::pause : HoldWay::freeze, node_of(request),
-        vmid_of(request), std::chrono::milliseconds(span_of(request, "deadline_ms")), stop);
-    return guest_hold_->already();
-  }
-  return power(operation, request);
+  return nothing();
 }
 
-Json Server::power(const std::string& operation, const Json& request) {
-  GuestPower& power = side_.power;
-  const std::stop_token stop = ending_.get_token();
-  const auto node = [&request] { return node_of(request); };
-  if (operation == "power") return power.power(node(), vmid_of(request), stop);
-  if (operation == "agent_answers") return power.agent_answers(node(), vmid_of(request), stop);
-  if (operation == "start") {
-    power.start(node(), vmid_of(request), stop);
-  } else if (operation == "shut_down") {
-    power.shut_down(node(), vmid_of(request),
-                    std::chrono::seconds(span_of(request, "timeout_seconds")),
-                    argument<bool>(request, "force"), stop);
-  } else if (operation == "suspend") {
-    power.suspend(node(), vmid_of(request), storage_of(request), stop);
-  } else if (operation == "free_volume") {
-    power.free_volume(node(), name_of(request, "volume", "/@"), stop);
-  } else if (operation == "set_ha_state") {
-    power.set_ha_state(vmid_of(request), name_of(request, "state"), stop);
-  } else if (operation == "destroy") {
-    power.destroy(node(), vmid_of(request), stop);
-  } else {
-    throw Error(ErrorCode::unsupported, "serve", operation, "there is no such operation");
-  }
-  return nullptr;
+std::optional<Json> Server::release_config() {
+  const std::unique_ptr<ConfigHold> hold = std::move(config_hold_);
+  if (!hold) throw Error(ErrorCode::usage, "release", "", "no configuration is held");
+  hold->release();
+  return nothing();
+}
+
+std::optional<Json> Server::hold_guest(const Json& request) {
+  if (guest_hold_) throw Error(ErrorCode::usage, "hold", "", "this connection holds a guest already");
+  guest_hold_ = hypervisor().hold_guest(argument<bool>(request, "pause") ? HoldWay::pause : HoldWay::freeze,
+                                        node_of(request), vmid_of(request),
+                                        std::chrono::milliseconds(span_of(request, "deadline_ms")), stop());
+  return guest_hold_->already();
+}
+
+std::optional<Json> Server::release_guest() {
+  const std::unique_ptr<GuestHold> hold = std::move(guest_hold_);
+  if (!hold) throw Error(ErrorCode::usage, "release", "", "no guest is held");
+  return hold->release().count();
 }
 
 void Server::answer(const Json& result) {
@@ -433,6 +580,12 @@ void Server::answer(const Json& result) {
 }
 
 void Server::answer_error(const Error& error) {
+  if (service_.restricted && service_.on_refusal && error.code() == ErrorCode::permission) {
+    try {
+      service_.on_refusal(error.what());
+    } catch (...) {  // NOLINT(bugprone-empty-catch): a log that fails decides nothing
+    }
+  }
   stream_.write(
       stream::render_frame(stream::FrameType::answer, render_json({{"id", id_}, {"error", render_error(error)}})));
 }

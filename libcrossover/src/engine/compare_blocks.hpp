@@ -35,7 +35,8 @@ BlockComparison compare_blocks(const ComparedSnapshot& one, const ComparedSnapsh
                                const BlockSelection& blocks, const std::function<void(std::uint64_t)>& progress,
                                const std::stop_token& stop);
 
-/// Names what was found to differ to 4 KiB, unless it is more than 1 GiB, and not past `size_bytes`.
+/// Names what was found to differ to 4 KiB, unless it is more than 1 GiB or a side is not permitted to hash so small
+/// blocks, and not past `size_bytes`.
 std::vector<ByteRange> narrow(const ComparedSnapshot& one, const ComparedSnapshot& other,
                               std::vector<ByteRange> differing, std::uint64_t size_bytes,
                               const std::stop_token& stop);

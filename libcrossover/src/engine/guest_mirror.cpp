@@ -22,12 +22,12 @@ namespace {
 class GuestMirror {
  public:
   /// `disks` are the source's as they were surveyed.
-  GuestMirror(const MirrorRequest& request, GuestPlan plan, ImageStates disks, const Repair& repair,
-              const Ports& ports, TransferSlots& slots, MirrorTotals& totals, std::stop_token stop)
+  GuestMirror(const MirrorRequest& request, PointOffer offer, GuestPlan plan, ImageStates disks, const Ports& ports,
+              TransferSlots& slots, MirrorTotals& totals, std::stop_token stop)
       : request_(request),
+        offer_(std::move(offer)),
         plan_(std::move(plan)),
         disks_(std::move(disks)),
-        repair_(repair),
         ports_(ports),
         slots_(slots),
         totals_(totals),
@@ -176,9 +176,9 @@ class GuestMirror {
     if (!plan_.resumes) {
       tell_of_plan();
       if (removals_ != nullptr) leave_removals();
-      return run_guest(request_, plan_, ports_, slots_, totals_, stop);
+      return run_guest(offer_, plan_, ports_, slots_, totals_, stop);
     }
-    GuestReport report = run_guest(request_, plan_, ports_, slots_, totals_, stop);
+    GuestReport report = run_guest(offer_, plan_, ports_, slots_, totals_, stop);
     resumed_ = report.resumed;
     if (report.outcome != Outcome::ok) return report;
     keep_warnings(report);
@@ -205,13 +205,15 @@ class GuestMirror {
     alone.vmids = {.all = false, .guests = {{plan_.vmid, plan_.target_vmid}}};
     alone.tag.clear();
     const Survey found = settled_survey(alone, ports_, stop_);
-    plan_ = plan_guest(alone, found.inventory, found.guests.at(0), ports_.clock.now(), repair_);
+    const GuestScope& scope = found.guests.at(0);
+    offer_ = offer_point(alone, found.inventory, scope, ports_.clock.now(), offer_.repair);
+    plan_ = plan_guest(alone, found.inventory, scope, offer_.now, offer_.repair);
   }
 
   const MirrorRequest& request_;
+  PointOffer offer_;  // what the plan was made of
   GuestPlan plan_;
   ImageStates disks_;
-  Repair repair_;
   const Ports& ports_;
   TransferSlots& slots_;
   MirrorTotals& totals_;
@@ -227,18 +229,20 @@ class GuestMirror {
 GuestReport mirror_guest(const MirrorRequest& request, const Inventory& inventory, const GuestScope& scope,
                          const Ports& ports, TransferSlots& slots, MirrorTotals& totals, std::stop_token stop,
                          const Repair& repair) {
-  GuestPlan plan = plan_guest(request, inventory, scope, ports.clock.now(), repair);
+  PointOffer offer = offer_point(request, inventory, scope, ports.clock.now(), repair);
+  GuestPlan plan = plan_guest(request, inventory, scope, offer.now, repair);
   if (request.options.dry_run) return report_of(plan);
-  return GuestMirror(request, std::move(plan), surveyed_disks(scope, inventory.source_images), repair, ports, slots,
-                     totals, std::move(stop))
+  return GuestMirror(request, std::move(offer), std::move(plan), surveyed_disks(scope, inventory.source_images), ports,
+                     slots, totals, std::move(stop))
       .run();
 }
 
 GuestReport mirror_leased_guest(const MirrorRequest& request, const Inventory& inventory, const GuestScope& scope,
                                 const Ports& ports, TransferSlots& slots, MirrorTotals& totals,
                                 std::vector<Removal>& removals, std::stop_token leased) {
-  return GuestMirror(request, plan_guest(request, inventory, scope, ports.clock.now()), {}, {}, ports, slots,
-                     totals, leased)
+  PointOffer offer = offer_point(request, inventory, scope, ports.clock.now(), {});
+  GuestPlan plan = plan_guest(request, inventory, scope, offer.now);
+  return GuestMirror(request, std::move(offer), std::move(plan), {}, ports, slots, totals, leased)
       .run_under(leased, removals);
 }
 

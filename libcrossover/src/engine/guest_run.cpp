@@ -1,18 +1,18 @@
 #include "engine/guest_run.hpp"
 
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "crossover/error.hpp"
-#include "engine/destination_point.hpp"
+#include "engine/content_check.hpp"
 #include "engine/fast_diff.hpp"
 #include "engine/guest_report.hpp"
 #include "engine/guest_work.hpp"
 #include "engine/in_parallel.hpp"
+#include "engine/point_transfer.hpp"
 #include "engine/removal_run.hpp"
-#include "engine/replaced_images.hpp"
-#include "engine/replica_configuration.hpp"
 #include "engine/source_point.hpp"
 #include "engine/source_record.hpp"
 #include "engine/unexpected_error.hpp"
@@ -23,13 +23,13 @@ namespace {
 
 class GuestRun {
  public:
-  GuestRun(const MirrorRequest& request, const GuestPlan& plan, const Ports& ports, TransferSlots& slots,
+  GuestRun(const PointOffer& offer, const GuestPlan& plan, const Ports& ports, TransferSlots& slots,
            MirrorTotals& totals, std::stop_token stop)
-      : work_{request, plan, ports, totals, std::move(stop)},
+      : work_{offer.request, plan, ports, totals, std::move(stop)},
+        offer_(offer),
+        slots_(slots),
         source_(work_),
-        diffs_(work_),
-        replica_(work_, source_, diffs_, slots),
-        configuration_(work_) {}
+        diffs_(work_) {}
 
   GuestReport run() {
     const GuestPlan& plan = work_.plan;
@@ -37,6 +37,9 @@ class GuestRun {
     if (plan.resumes) work_.tell({.kind = EventKind::point_resumed, .subject = plan.snapshot});
     try {
       source_.wait_for_foreign_lock();
+      receiver_ = work_.ports.receivers.begin(
+          offer_, plan, [this](const std::string& note) { work_.note(note); }, work_.stop);
+      replica_.emplace(work_, *receiver_, source_, diffs_, slots_);
       for (std::size_t first = 0; first < plan.steps.size();) first = carry_out_from(first);
       work_.report.outcome = Outcome::ok;
     } catch (const Error& error) {
@@ -52,17 +55,17 @@ class GuestRun {
 
  private:
   void fail(const Error& error) {
+    undo();
     // Before the snapshots nothing of the guest's was changed, so that a human can decide.
-    const bool can_wait = !replica_.torn() && !source_.snapshots_made();
+    const bool can_wait = !(receiver_ && receiver_->torn()) && !source_.snapshots_made();
     set_error(work_.report, error);
     if (!can_wait) work_.report.outcome = Outcome::failed;
-    undo();
   }
 
-  /// On every way out that is not success, in order. A replica whose head is torn stays locked.
+  /// On every way out that is not success, in order.
   void undo() {
-    source_.undo(replica_.recorded());
-    if (!replica_.torn()) configuration_.undo();
+    source_.undo(replica_ && replica_->recorded());
+    if (receiver_) receiver_->abandon();
   }
 
   /// Carries out a step and those that follow it and do the same to other disks, and returns what comes then.
@@ -70,13 +73,23 @@ class GuestRun {
     const StepKind kind = work_.plan.steps[first].kind;
     std::size_t end = first + 1;
     while (is_of_one_disk(kind) && end < work_.plan.steps.size() && work_.plan.steps[end].kind == kind) ++end;
+    if (is_at_replica(kind) && kind != StepKind::verify_content) {
+      for (std::size_t step = first; step < end; ++step) announce(work_.plan.steps[step]);
+      carry_out_at_replica(kind);
+      return end;
+    }
+    if (kind == StepKind::verify_content) receiver_->carry_out(kind);
     in_parallel(end - first, work_.request.parallel, [&](std::size_t index) {
       const Step& step = work_.plan.steps[first + index];
-      if (work_.stop.stop_requested()) throw Cancelled{};
-      work_.tell({.kind = EventKind::debug, .text = describe(work_.plan, step)});
+      announce(step);
       carry_out(step);
     });
     return end;
+  }
+
+  void announce(const Step& step) const {
+    if (work_.stop.stop_requested()) throw Cancelled{};
+    work_.tell({.kind = EventKind::debug, .text = describe(work_.plan, step)});
   }
 
   static bool is_of_one_disk(StepKind kind) {
@@ -85,24 +98,25 @@ class GuestRun {
            kind == StepKind::roll_back || kind == StepKind::transfer;
   }
 
+  void carry_out_at_replica(StepKind kind) {
+    switch (kind) {
+      case StepKind::lock_replica:
+        return replica_->lock_replica();
+      case StepKind::record_point:
+        return replica_->record_point();
+      case StepKind::commit:
+        return replica_->commit();
+      case StepKind::write_config:
+        return replica_->write_config();
+      default:
+        return receiver_->carry_out(kind);
+    }
+  }
+
   void carry_out(const Step& step) {
     switch (step.kind) {
-      case StepKind::lock_replica:
-        return configuration_.lock();
-      case StepKind::create_image:
-        return replica_.create_image(step.disk);
       case StepKind::verify_content:
-        return replica_.verify_content(step.disk);
-      case StepKind::check_origin:
-        return replica_.check_origin(step.disk);
-      case StepKind::adopt:
-        return replica_.adopt(step.disk);
-      case StepKind::check_head:
-        return replica_.check_head(step.disk);
-      case StepKind::check_cut:
-        return replica_.check_cut(step.disk);
-      case StepKind::roll_back:
-        return replica_.roll_back(step.disk);
+        return check_content(work_, work_.plan.disks[step.disk]);
       case StepKind::record_source:
         record_source(work_);
         if (!work_.plan.resumes) diffs_.look();
@@ -119,26 +133,13 @@ class GuestRun {
         return source_.let_go();
       case StepKind::unlock_source:
         return source_.unlock();
-      case StepKind::record_point:
-        return replica_.record_point();
       case StepKind::transfer:
-        return replica_.transfer(step.disk);
-      case StepKind::commit:
-        return replica_.commit();
-      case StepKind::write_config:
-        return write_config();
-      case StepKind::retire:
-        return replica_.retire();
+        return replica_->transfer(step.disk);
       case StepKind::remove:
         return remove();
+      default:
+        return carry_out_at_replica(step.kind);
     }
-  }
-
-  /// A replica that was copied anew could be started up to now: nobody may have done so.
-  void write_config() {
-    std::vector<std::unique_ptr<ImageHold>> replaced;
-    if (work_.plan.reseeds) replaced = hold_replaced(work_);
-    configuration_.write();
   }
 
   void remove() {
@@ -156,17 +157,19 @@ class GuestRun {
   }
 
   GuestWork work_;
+  const PointOffer& offer_;
+  TransferSlots& slots_;
   SourcePoint source_;
   FastDiff diffs_;
-  DestinationPoint replica_;
-  ReplicaConfiguration configuration_;
+  std::unique_ptr<PointReceiver> receiver_;
+  std::optional<PointTransfer> replica_;  // its parts go before the receiver
 };
 
 }  // namespace
 
-GuestReport run_guest(const MirrorRequest& request, const GuestPlan& plan, const Ports& ports, TransferSlots& slots,
+GuestReport run_guest(const PointOffer& offer, const GuestPlan& plan, const Ports& ports, TransferSlots& slots,
                       MirrorTotals& totals, std::stop_token stop) {
-  return GuestRun(request, plan, ports, slots, totals, std::move(stop)).run();
+  return GuestRun(offer, plan, ports, slots, totals, std::move(stop)).run();
 }
 
 }  // namespace crossover

@@ -43,9 +43,12 @@ struct Side {
   ImageStores& images;
 };
 
+class Receivers;
+
 struct Ports {
   Side source;
   Side destination;
+  Receivers& receivers;  ///< of the destination
   Leases& leases;  ///< on the source's images
   Clock& clock;
   EventSink& events;

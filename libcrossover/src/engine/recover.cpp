@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 
 #include "crossover/error.hpp"
 #include "engine/guest_report.hpp"
@@ -12,6 +13,7 @@
 #include "engine/wait_until_running.hpp"
 #include "plan/migration_record.hpp"
 #include "plan/points.hpp"
+#include "plan/recovery_mark.hpp"
 
 namespace crossover {
 
@@ -187,8 +189,42 @@ bool is_open(const Replica& replica) {
                      [](const ReplicaImage& image) { return !image.state.watchers.empty(); });
 }
 
-/// The source is gone, and so may be who wrote here for it: Ceph takes a while to notice. True if it was waited.
-bool wait_for_writers(const Replica& replica, const ReplicaPorts& ports, const std::stop_token& stop) {
+/// The mark by which whoever receives for a replica gives way to its recovery, on each of its images.
+class RecoveryMarks {
+ public:
+  RecoveryMarks(const Replica& replica, const ReplicaPorts& ports) : ports_(ports) {
+    for (const ReplicaImage& image : replica.images) {
+      try {
+        // Beside whoever holds it: it is that one's to see.
+        ports.images.open(image.ref.access)
+            .set_metadata(image.ref.spec, std::string(recovery_key), render_recovery_mark(ports.clock.now()));
+        marked_.push_back(image.ref);
+      } catch (const Error& error) {
+        // Then it is waited for, as for anybody else.
+        ports.events.on_event(
+            {.kind = EventKind::warning, .vmid = replica.vmid, .host = replica.guest.node, .text = error.what()});
+      }
+    }
+  }
+  ~RecoveryMarks() {
+    for (const ImageRef& image : marked_) {
+      try {
+        ports_.images.open(image.access).remove_metadata(image.spec, std::string(recovery_key));
+      } catch (...) {  // NOLINT(bugprone-empty-catch): it does not last
+      }
+    }
+  }
+  RecoveryMarks(const RecoveryMarks&) = delete;
+  RecoveryMarks& operator=(const RecoveryMarks&) = delete;
+
+ private:
+  const ReplicaPorts& ports_;
+  std::vector<ImageRef> marked_;
+};
+
+/// The source is gone, and so may be who wrote here for it: Ceph takes a while to notice. Whoever receives for it still
+/// sees the marks, and ends.
+void wait_for_writers(const Replica& replica, const ReplicaPorts& ports, const std::stop_token& stop) {
   seconds waited{0};
   for (const ReplicaImage& image : replica.images) {
     if (image.state.watchers.empty()) continue;
@@ -208,7 +244,6 @@ bool wait_for_writers(const Replica& replica, const ReplicaPorts& ports, const s
       if (!now || now->watchers.empty()) break;
     }
   }
-  return waited != seconds{0};
 }
 
 }  // namespace
@@ -218,7 +253,10 @@ RecoverReport recover(const RecoverRequest& request, const ReplicaPorts& ports, 
   ReplicaSurvey survey = survey_replicas({request.vmid}, ports, stop);
   Replica replica = find_replica(survey, request.vmid);
   const bool is_stopped = replica.guest.power == Power::stopped;
-  if (!request.dry_run && is_stopped && is_open(replica) && wait_for_writers(replica, ports, stop)) {
+  std::optional<RecoveryMarks> marks;  // until the replica is a guest of its own, or is not to be one
+  if (!request.dry_run && is_stopped && is_open(replica)) {
+    marks.emplace(replica, ports);
+    wait_for_writers(replica, ports, stop);
     // Whoever it was may have changed what there is.
     survey = survey_replicas({request.vmid}, ports, stop);
     replica = find_replica(survey, request.vmid);

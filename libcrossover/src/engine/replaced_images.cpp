@@ -13,9 +13,9 @@ namespace crossover {
 
 namespace {
 
-void retire(GuestWork& work, const DiskPlan& disk, ReplicaRecord& record) {
+void retire(const ReplicaWork& work, const DiskPlan& disk, ReplicaRecord& record) {
   const ImageIdentity& old = *disk.replaces;
-  ImageStore& store = work.destination(disk);
+  ImageStore& store = work.store(disk);
   const std::unique_ptr<ImageHold> hold = store.hold(disk.replica.spec, work.stop);
   if (image_record(hold->state()).replica != record) {
     throw Error(ErrorCode::conflict, "replace replica", to_string(disk.replica.spec),
@@ -36,11 +36,11 @@ void retire(GuestWork& work, const DiskPlan& disk, ReplicaRecord& record) {
 
 }  // namespace
 
-std::vector<std::unique_ptr<ImageHold>> hold_replaced(const GuestWork& work) {
+std::vector<std::unique_ptr<ImageHold>> hold_replaced(const ReplicaWork& work) {
   std::vector<std::unique_ptr<ImageHold>> holds;
   for (const DiskPlan& disk : work.plan.disks) {
     if (!disk.replaces) continue;
-    ImageStore& store = work.destination(disk);
+    ImageStore& store = work.store(disk);
     if (!store.find(disk.replaces->image)) continue;
     try {
       holds.push_back(store.hold(disk.replaces->image, work.stop));
@@ -55,14 +55,14 @@ std::vector<std::unique_ptr<ImageHold>> hold_replaced(const GuestWork& work) {
   return holds;
 }
 
-void retire_replaced(GuestWork& work, std::vector<std::optional<ReplicaRecord>>& records) {
+void retire_replaced(const ReplicaWork& work, std::vector<std::optional<ReplicaRecord>>& records) {
   std::vector<std::size_t> with_points;
   std::vector<std::size_t> others;
   try {
     for (std::size_t i = 0; i < work.plan.disks.size(); ++i) {
       const DiskPlan& disk = work.plan.disks[i];
       if (!disk.replaces) continue;
-      const auto old = work.destination(disk).find(disk.replaces->image);
+      const auto old = work.store(disk).find(disk.replaces->image);
       const bool has_points = old && std::any_of(old->metadata.begin(), old->metadata.end(), [](const auto& entry) {
                                 return entry.first.starts_with(point_key_prefix);
                               });

@@ -5,14 +5,17 @@
 #include <optional>
 #include <string>
 
-#include "engine/guest_work.hpp"
+#include "engine/replica_work.hpp"
 
 namespace crossover {
 
-/// PVE's lock on the replica, and its configuration.
+/// PVE's lock on a replica that is being written to.
+inline constexpr const char* replica_lock = "migrate";
+
+/// That lock, and the replica's configuration.
 class ReplicaConfiguration {
  public:
-  explicit ReplicaConfiguration(GuestWork& work);
+  explicit ReplicaConfiguration(const ReplicaWork& work);
 
   /// Writes the configuration that is there, or the one it is to have, with the lock.
   void lock();
@@ -20,9 +23,11 @@ class ReplicaConfiguration {
   void write();
   /// Takes the lock back if this run took it.
   void undo();
+  /// Whether there is something to take back.
+  [[nodiscard]] bool is_locked() const noexcept { return locked_ && unlocked_; }
 
  private:
-  GuestWork& work_;
+  const ReplicaWork& work_;
   std::optional<ConfigVersion> version_;  // the configuration as it stands
   std::optional<std::string> unlocked_;   // what an undo puts back
   bool locked_ = false;

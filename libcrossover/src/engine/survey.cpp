@@ -128,6 +128,12 @@ void connect_ahead(const std::set<ImageRef>& images, ImageStores& stores) {
   }
 }
 
+std::set<ImageRef> images_in_place(const std::vector<GuestScope>& guests) {
+  std::set<ImageRef> images;
+  for (const GuestScope& guest : guests) images.merge(crossover::images_in_place(guest));
+  return images;
+}
+
 /// Disks may have left a guest since its older points were made. Of most guests nothing more is to be looked at.
 void look_at_former_images(Survey& survey, const MirrorRequest& request, ImageStores& stores) {
   Inventory& inventory = survey.inventory;
@@ -163,12 +169,7 @@ Survey survey_guests(const MirrorRequest& request, ClusterInventory source,
   }
   inventory.destination.ceph_user = request.destination_user;
   place_replicas(result.guests, request, inventory.destination);
-  std::set<ImageRef> replica_images;
-  for (const GuestScope& guest : result.guests) {
-    replica_images.insert(guest.replicas.begin(), guest.replicas.end());
-    replica_images.insert(guest.target_images.begin(), guest.target_images.end());
-    for (const std::vector<ImageRef>& spares : guest.spares) replica_images.insert(spares.begin(), spares.end());
-  }
+  const std::set<ImageRef> replica_images = images_in_place(result.guests);
   // Both sides at one moment: another run may be at work.
   auto looked = std::async(std::launch::async, [&] {
     look_at(replica_images, ports.destination.images, inventory.replica_images, inventory.replica_problems,
@@ -183,6 +184,32 @@ Survey survey_guests(const MirrorRequest& request, ClusterInventory source,
   std::erase_if(result.guests, [&](const GuestScope& guest) {
     return !guest.by_name && is_replica(guest, inventory.source_images);
   });
+  return result;
+}
+
+Survey survey_offered(const PointOffer& offer, const Side& destination, bool believed, std::stop_token stop) {
+  Survey result;
+  Inventory& inventory = result.inventory;
+  inventory.source = offer.source;
+  inventory.source.ceph_user = offer.request.source_user;
+  inventory.source_fsids = offer.source_fsids;
+  inventory.source_images = offer.source_images;
+  result.guests = scope_guests(offer.request, inventory.source);
+  inventory.destination =
+      believed ? offer.seen.cluster
+               : destination.hypervisor.survey({.guests = {{offer.target_vmid()}}}, std::move(stop));
+  inventory.destination.ceph_user = offer.request.destination_user;
+  place_replicas(result.guests, offer.request, inventory.destination);
+  if (believed) {
+    inventory.replica_images = offer.seen.images;
+    inventory.replica_problems = offer.seen.problems;
+    inventory.replica_fsids = offer.seen.fsids;
+  } else {
+    look_at(images_in_place(result.guests), destination.images, inventory.replica_images, inventory.replica_problems,
+            inventory.replica_fsids);
+  }
+  for (GuestScope& guest : result.guests) choose_replicas(guest, offer.request, inventory);
+  look_at_former_images(result, offer.request, destination.images);
   return result;
 }
 

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "engine/ports.hpp"
-#include "plan/mirror_plan.hpp"
+#include "plan/point_offer.hpp"
 
 namespace crossover {
 
@@ -39,5 +39,9 @@ Survey settled_survey(const MirrorRequest& request, const Ports& ports, std::sto
 /// are themselves replicas of ours are left out, so that two clusters can mirror to each other.
 Survey survey_guests(const MirrorRequest& request, ClusterInventory source,
                      std::future<ClusterInventory> destination, const Ports& ports);
+
+/// What the destination is for a point that is offered: asks its hypervisor, then looks at the images that the guest's
+/// replica has or is to have; a source that is `believed` saw that already. The source is what the offer says.
+Survey survey_offered(const PointOffer& offer, const Side& destination, bool believed, std::stop_token stop);
 
 }  // namespace crossover

@@ -143,6 +143,13 @@ class ReplicaChooser {
 
 }  // namespace
 
+std::set<ImageRef> images_in_place(const GuestScope& scope) {
+  std::set<ImageRef> images(scope.replicas.begin(), scope.replicas.end());
+  images.insert(scope.target_images.begin(), scope.target_images.end());
+  for (const std::vector<ImageRef>& spares : scope.spares) images.insert(spares.begin(), spares.end());
+  return images;
+}
+
 void choose_replicas(GuestScope& scope, const MirrorRequest& request, const Inventory& inventory) {
   ReplicaChooser(scope, request, inventory).choose();
 }

@@ -30,7 +30,10 @@ void require_all_looked_at(const GuestFacts& facts) {
 void check_promoted(const GuestFacts& facts) {
   const GuestScope& scope = facts.scope;
   std::vector<ImageRef> images = scope.replicas;
-  if (!goes_back(scope)) images.insert(images.end(), scope.target_images.begin(), scope.target_images.end());
+  // Through a restricted agent nothing is taken back; that something was is known by the source's word alone.
+  if (!goes_back(scope) || facts.inventory.destination.restriction) {
+    images.insert(images.end(), scope.target_images.begin(), scope.target_images.end());
+  }
   for (const auto& ref : scope.replaced) {
     if (ref) images.push_back(*ref);
   }

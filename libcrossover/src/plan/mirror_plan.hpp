@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -65,6 +66,9 @@ std::vector<GuestScope> scope_guests(const MirrorRequest& request, const Cluster
 /// destination's storage is missing or not RBD.
 void place_replicas(std::vector<GuestScope>& scopes, const MirrorRequest& request,
                     const ClusterInventory& destination);
+
+/// The images where the guest's replica is, or is to be, and those in its place.
+std::set<ImageRef> images_in_place(const GuestScope& scope);
 
 /// One disk of a guest in a plan.
 struct DiskPlan {
@@ -140,6 +144,27 @@ enum class StepKind {
   remove,        ///< removals, on the destination first
   retire,        ///< move images that were replaced to the trash
 };
+
+/// True if the step is carried out at the replica, by whoever receives the point.
+constexpr bool is_at_replica(StepKind kind) noexcept {
+  switch (kind) {
+    case StepKind::verify_content:
+    case StepKind::check_origin:
+    case StepKind::lock_replica:
+    case StepKind::create_image:
+    case StepKind::adopt:
+    case StepKind::check_head:
+    case StepKind::check_cut:
+    case StepKind::roll_back:
+    case StepKind::record_point:
+    case StepKind::commit:
+    case StepKind::write_config:
+    case StepKind::retire:
+      return true;
+    default:
+      return false;
+  }
+}
 
 struct Step {
   StepKind kind{};

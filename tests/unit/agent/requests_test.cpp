@@ -19,12 +19,14 @@
 #include <sstream>
 #include <thread>
 
-#include "agent/receive_policy.hpp"
+#include "agent/offer_messages.hpp"
 #include "agent/restricted_hypervisor.hpp"
 #include "agent/restricted_power.hpp"
 #include "agent/restricted_store.hpp"
 #include "agent/server.hpp"
 #include "crossover/error.hpp"
+#include "engine/reception.hpp"
+#include "engine/survey.hpp"
 #include "plan/guest_disks.hpp"
 #include "plan/record.hpp"
 #include "plan/restricted_config.hpp"
@@ -60,13 +62,13 @@ std::vector<std::string> words(const std::string& text) {
 /// The client's end of a connection, and a server at the other.
 class Client {
  public:
-  explicit Client(const Side& side) {
+  explicit Client(const agent::Service& service) {
     REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, fds_.data()) == 0);
     const timeval patience{60, 0};
     ::setsockopt(fds_[0], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    server_ = std::thread([this, side] {
+    server_ = std::thread([this, service] {
       try {
-        agent::Server(fds_[1], fds_[1], side).serve({});
+        agent::Server(fds_[1], fds_[1], service).serve({});
       } catch (const Error&) {  // NOLINT(bugprone-empty-catch): the client heard of it
       }
       ::shutdown(fds_[1], SHUT_RDWR);
@@ -162,6 +164,18 @@ struct Stage {
       images().write(image, 4 * kib, std::vector<std::byte>(8 * kib, std::byte{7}));
       images().create_snapshot(image, "monday");
     }
+    // What the next run would offer, as somebody who listens has it.
+    clusters.restriction = context.restriction;
+    clusters.tamper = [this](PointOffer& one) {
+      offer = agent::render_offer(one);
+      const Survey found = survey_offered(one, {clusters.destination, clusters.destination, all}, false, {});
+      half = destination_half(plan_guest(one.request, found.inventory, found.guests.at(0), one.now, one.repair));
+      throw Error(ErrorCode::usage, "offer", "", "it was only to be seen");
+    };
+    (void)clusters.run();
+    REQUIRE_FALSE(half.empty());
+    clusters.tamper = nullptr;
+    clusters.restriction.reset();
     clusters.destination.put_guest(500, "w2", "memory: 512\nscsi0: copy:vm-500-disk-0\n", Power::running);
   }
 
@@ -200,19 +214,13 @@ struct Stage {
     return fmt::format("{} {} {}", snapshot.id, snapshot.name, text_of(images().content(image, snapshot.name)));
   }
 
-  bool is_empty(const ImageSpec& image) {
-    if (images().find(image).value().layout.size_bytes > 1024 * kib) return false;
-    const std::vector<std::byte> bytes = images().content(image);
-    return std::all_of(bytes.begin(), bytes.end(), [](std::byte byte) { return byte == std::byte{0}; });
-  }
-
   TwoClusters clusters;
+  Json offer;
+  std::string half;
   std::vector<std::string> points;
   OneStore all{clusters.replica_images};
   agent::ReceiveContext context{parse_restriction("copy", "99000-99999"), all,
-                                [this] { return clusters.destination.inventory; },
-                                [this](const CephAccess&, const ImageSpec& image) { return is_empty(image); },
-                                [this] { return clusters.clock.now(); }};
+                                [this] { return clusters.destination.inventory; }};
 };
 
 /// Requests that are right, almost right, or wrong.
@@ -240,7 +248,9 @@ class Requests {
         "held_write_diff held_write_diff held_write_diff held_create_snapshot held_create_snapshot survey "
         "read_config "
         "write_config write_config write_firewall hold_config release_config hold_guest release_guest power start "
-        "shut_down suspend free_volume agent_answers set_ha_state destroy held_ none");
+        "shut_down suspend free_volume agent_answers set_ha_state destroy held_ none begin_point begin_point begin_point "
+        "carry_out carry_out carry_out record_point record_point end_point receive_disk receive_disk write_disk "
+        "disk_applied disk_snapshot release_disk");
     const bool is_about_images = below(3) == 0;
     const std::string operation = one_of(is_about_images ? about_images : about_the_rest);
     Json request = {{"id", id}, {"op", operation}};
@@ -256,6 +266,10 @@ class Requests {
                                 {"", "", ""}});
     if (is_about_images) {
       request.update(Json{{"access", access()}, {"image", image_}, {"images", std::vector{first, image_}}});
+    }
+    if (operation == "begin_point") request.update(Json{{"offer", stage_.offer}, {"half", stage_.half}});
+    if (operation == "receive_disk") {
+      request.update(Json{{"access", access()}, {"image", image_}, {"transfer", one_of<std::string>({"", "transfer"})}});
     }
     if (operation == "hold") held_ = image_;
     if (operation.starts_with("held_") && below(8) != 0) image_ = held_;
@@ -289,7 +303,10 @@ class Requests {
                         {"storage", "copy"},
                         {"user", one_of<Json>({nullptr, {{"name", "x"}, {"keyring", "/k"}}})},
                         {"volume", one_of<std::string>({"copy:vm-500-disk-0", "copy:vm-99100-disk-0-ssd", ":"})},
-                        {"state", one_of<std::string>({"started", "stopped", ""})}});
+                        {"state", one_of<std::string>({"started", "stopped", ""})},
+                        {"step", one_of<std::string>({"lock_replica", "check_head", "commit", "write_config", "x"})},
+                        {"ends", Json::array({snapshot(), snapshot()})},
+                        {"repair", below(8) == 0}});
     if (operation == "held_write_diff") {
       // As a client would, or not.
       request["from"] =
@@ -454,8 +471,8 @@ class Requests {
 };
 
 /// One connection. Ends early where the server has to.
-void converse(const Side& side, Requests& requests, int count, std::uint64_t& id) {
-  Client client(side);
+void converse(const agent::Service& service, Requests& requests, int count, std::uint64_t& id) {
+  Client client(service);
   for (; count > 0; --count) {
     const Json request = requests.next(++id);
     const Json operation = request.is_object() ? request.value("op", Json()) : Json();
@@ -471,7 +488,7 @@ void converse(const Side& side, Requests& requests, int count, std::uint64_t& id
     } else {
       client.request(agent::render_json(request));
     }
-    if (!may_end && operation == "held_write_diff") {
+    if (!may_end && (operation == "held_write_diff" || operation == "write_disk")) {
       const auto answer = client.answer();
       REQUIRE(answer);
       ++client.answers;
@@ -487,7 +504,7 @@ void converse(const Side& side, Requests& requests, int count, std::uint64_t& id
   }
 }
 
-void converse_often(Stage& stage, const Side& side, const std::function<void()>& check) {
+void converse_often(Stage& stage, const agent::Service& service, const std::function<void()>& check) {
   constexpr int requests_each = 60;
   const std::uint64_t seed = setting("CROSSOVER_SEED", 1);
   const std::uint64_t connections = setting("CROSSOVER_REQUESTS", 12000) / requests_each;
@@ -495,7 +512,7 @@ void converse_often(Stage& stage, const Side& side, const std::function<void()>&
   for (std::uint64_t at = seed; at < seed + connections; ++at) {
     CAPTURE(at);
     Requests requests(stage, at);
-    converse(side, requests, requests_each, id);
+    converse(service, requests, requests_each, id);
     for (const std::uint32_t vmid : {500U, 99100U}) REQUIRE_FALSE(stage.clusters.destination.held(vmid));
     check();
   }
@@ -546,7 +563,7 @@ TEST_CASE("requests that nobody waits to be answered take no more memory than a 
   stage.clusters.destination.survey({}, {});
   const std::uint64_t before = reset_peak();
   {
-    Client client(side);
+    Client client(agent::Service{side});
     std::jthread sending([&] {
       for (int count = 0; count < 400; ++count) client.send(frame);
     });
@@ -557,7 +574,7 @@ TEST_CASE("requests that nobody waits to be answered take no more memory than a 
 
 TEST_CASE("a request that is too large is refused before its bytes have come") {
   Stage stage;
-  Client client({stage.clusters.destination, stage.clusters.destination, stage.all});
+  Client client(agent::Service{{stage.clusters.destination, stage.clusters.destination, stage.all}});
   std::string header(stream::frame_header_bytes, '\0');
   stream::write_frame_header(std::as_writable_bytes(std::span(header)).first<stream::frame_header_bytes>(),
                              stream::FrameType::request, (std::size_t{8} << 20) + 1);
@@ -576,7 +593,7 @@ TEST_CASE("a request of more values than any has is refused, and so is an answer
   stage.images().create(large, layout);
   stage.images().set_metadata(large, "crossover.x", std::string(std::size_t{256} * kib, 'x'));
   const std::uint64_t before = reset_peak();
-  Client client({stage.clusters.destination, stage.clusters.destination, stage.all});
+  Client client(agent::Service{{stage.clusters.destination, stage.clusters.destination, stage.all}});
   client.request(agent::render_json({{"id", 1},
                                      {"op", "find_all"},
                                      {"access", CephAccess{}},
@@ -598,7 +615,7 @@ TEST_CASE("the time that a configuration has to have is a number, never a word o
   agent::RestrictedStores stores(stage.context);
   agent::RestrictedHypervisor hypervisor(stage.clusters.destination, stage.context);
   agent::RestrictedPower power(stage.clusters.destination, stage.context);
-  Client client({hypervisor, power, stores});
+  Client client(agent::Service{{hypervisor, power, stores}});
   const std::string before = stage.clusters.destination.config(99100).value();
   const auto error_of = [&](const Json& expected, const Json& vmid) {
     client.request(agent::render_json({{"id", 1},
@@ -629,7 +646,8 @@ TEST_CASE("the time that a configuration has to have is a number, never a word o
 TEST_CASE("whatever is asked of an agent is answered, and nothing stays held") {
   Stage stage;
   const Side side{stage.clusters.destination, stage.clusters.destination, stage.all};
-  converse_often(stage, side, [&] {
+  PortReception reception(side, side, std::nullopt, [&] { return stage.clusters.clock.now(); });
+  converse_often(stage, {side, &reception}, [&] {
     for (const ImageSpec& image : stage.images().images()) REQUIRE_NOTHROW(stage.images().hold(image, {}));
   });
 }
@@ -642,15 +660,18 @@ TEST_CASE("whatever is asked of a restricted agent, what is not its client's sta
   const std::string before = stage.not_the_clients();
   const std::vector<ImageSpec> images = stage.images().images();
   const ClusterInventory& there = stage.clusters.destination.inventory;
-  const std::vector<RbdStorage> storages = {*there.storages.rbd("copy")};
-  converse_often(stage, {hypervisor, power, stores}, [&] {
+  const Side seen{hypervisor, power, stores};
+  PortReception reception(seen, {stage.clusters.destination, stage.clusters.destination, stage.all}, ReceiveLimits{},
+                          [&] { return stage.clusters.clock.now(); });
+  converse_often(stage, {seen, &reception, true}, [&] {
     REQUIRE(stage.not_the_clients() == before);
     const std::vector<ImageSpec> now = stage.images().images();
     for (const ImageSpec& image : images) REQUIRE(std::find(now.begin(), now.end(), image) != now.end());
     for (const ImageSpec& image : now) {
       REQUIRE_NOTHROW(stage.images().hold(image, {}));
       if (std::find(images.begin(), images.end(), image) != images.end()) continue;
-      REQUIRE_NOTHROW(agent::own_vmid(image, storages, stage.context.restriction));
+      const auto owner = owner_of_image(image.name);
+      REQUIRE((owner && stage.context.restriction.allows(*owner) && image.pool == "backup"));
     }
     for (const auto& [vmid, guest] : there.guests) {
       if (vmid == 500) continue;

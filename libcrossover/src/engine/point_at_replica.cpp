@@ -1,4 +1,4 @@
-#include "engine/destination_point.hpp"
+#include "engine/point_at_replica.hpp"
 
 #include <fmt/format.h>
 
@@ -9,21 +9,11 @@
 #include "crossover/error.hpp"
 #include "crossover/vm_config.hpp"
 #include "engine/conflict_error.hpp"
-#include "engine/content_check.hpp"
-#include "engine/counting_sink.hpp"
-#include "engine/marking_sink.hpp"
-#include "engine/new_image_sink.hpp"
-#include "engine/source_record.hpp"
-#include "engine/stall_guard.hpp"
 #include "plan/migration_record.hpp"
 
 namespace crossover {
 
 namespace {
-
-using std::chrono::duration_cast;
-using std::chrono::milliseconds;
-using std::chrono::steady_clock;
 
 /// The metadata of an image can be read by more people than /etc/pve, and `rbd` takes it as an argument.
 std::string without_password(const std::string& config) {
@@ -50,15 +40,14 @@ std::string without_password(const std::string& config) {
 
 }  // namespace
 
-DestinationPoint::DestinationPoint(GuestWork& work, const SourcePoint& source, FastDiff& diffs,
-                                   TransferSlots& slots)
-    : work_(work), source_(source), diffs_(diffs), slots_(slots) {
+PointAtReplica::PointAtReplica(const ReplicaWork& work) : work_(work) {
   for (const FormerReplica& former : work.plan.former) former_.push_back({former.image.spec, former.id});
   holds_.resize(work.plan.disks.size());
-  records_.reserve(work.plan.disks.size());
   for (const DiskPlan& disk : work.plan.disks) {
-    marked_.push_back(disk.has_progress ? 1 : 0);
+    ends_.push_back(disk.source_end);
+    made_.push_back(disk.replica_end);
     records_.push_back(disk.replica_record.replica);
+    saved_.push_back(disk.replica_record.replica);
     if (!records_.back()) continue;
     records_.back()->points = disk.points;
     records_.back()->replaces = disk.replaces;
@@ -66,12 +55,12 @@ DestinationPoint::DestinationPoint(GuestWork& work, const SourcePoint& source, F
   }
 }
 
-ImageHold& DestinationPoint::hold(std::size_t index) {
-  std::unique_ptr<ImageHold>& hold = holds_[index];
-  if (hold) return *hold;
+ImageHold& PointAtReplica::hold(std::size_t index) {
+  if (holds_[index]) return *holds_[index];
   const DiskPlan& disk = work_.plan.disks[index];
+  std::unique_ptr<ImageHold> hold;
   try {
-    hold = work_.destination(disk).hold(disk.replica.spec, work_.stop);
+    hold = work_.store(disk).hold(disk.replica.spec, work_.stop);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::in_use) throw;
     // What a dead writer left was waited for; whoever it is now has a reason.
@@ -82,16 +71,18 @@ ImageHold& DestinationPoint::hold(std::size_t index) {
     throw Error(ErrorCode::conflict, "check replica", to_string(disk.replica.spec),
                 "its record changed since it was read; run again", true);
   }
-  return *hold;
+  holds_[index] = std::move(hold);
+  return *holds_[index];
 }
 
-void DestinationPoint::save_record(std::size_t index) {
+void PointAtReplica::save_record(std::size_t index) {
   holds_[index]->set_metadata(std::string(replica_key), render_replica(*records_[index]));
+  saved_[index] = records_[index];
 }
 
-void DestinationPoint::create_image(std::size_t index) {
+void PointAtReplica::create_image(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
-  ImageStore& store = work_.destination(disk);
+  ImageStore& store = work_.store(disk);
   if (disk.replace) {
     if (!work_.plan.not_resumed.empty()) {
       work_.note(fmt::format("the first copy of {} begins anew: {}", to_string(disk.replica.spec), given_up(disk)));
@@ -114,11 +105,13 @@ void DestinationPoint::create_image(std::size_t index) {
   save_record(index);
 }
 
-void DestinationPoint::remove_unfinished(std::size_t index) {
+void PointAtReplica::remove_unfinished(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
-  ImageStore& store = work_.destination(disk);
+  ImageStore& store = work_.store(disk);
   if (!store.find(disk.replica.spec)) return;
   const ImageState image = hold(index).state();
+  // Whoever would complete a point of it while nobody holds it finds that it is given up.
+  if (records_[index]) forget_point(index);
   // What is open cannot be removed.
   holds_[index].reset();
   if (!disk.replica_record.replica) require_empty(disk, store, image);
@@ -126,7 +119,7 @@ void DestinationPoint::remove_unfinished(std::size_t index) {
   store.remove(disk.replica.spec);
 }
 
-void DestinationPoint::require_empty(const DiskPlan& disk, ImageStore& store, const ImageState& image) const {
+void PointAtReplica::require_empty(const DiskPlan& disk, ImageStore& store, const ImageState& image) const {
   const ImageSpec& spec = disk.replica.spec;
   const auto require_empty_at = [&](const Snapshot& snapshot) {
     constexpr std::uint64_t block_bytes = std::uint64_t{4} << 20;
@@ -151,17 +144,15 @@ void DestinationPoint::require_empty(const DiskPlan& disk, ImageStore& store, co
   store.remove_snapshot(spec, head);
 }
 
-void DestinationPoint::verify_content(std::size_t index) {
-  const DiskPlan& disk = work_.plan.disks[index];
-  if (!is_head_unchanged(index) && !work_.request.options.discard_changes) throw_diverged(disk);
-  check_content(work_, disk);
+void PointAtReplica::check_adopted(std::size_t index) {
+  if (!is_head_unchanged(index) && !work_.request.options.discard_changes) throw_diverged(work_.plan.disks[index]);
 }
 
-void DestinationPoint::check_origin(std::size_t index) {
+void PointAtReplica::check_origin(std::size_t index) {
   if (!is_head_unchanged(index)) throw_diverged(work_.plan.disks[index]);
 }
 
-void DestinationPoint::adopt(std::size_t index) {
+void PointAtReplica::adopt(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   const ImageState image = hold(index).state();
   if (migration_under_way(image)) {
@@ -189,12 +180,12 @@ void DestinationPoint::adopt(std::size_t index) {
   }
 }
 
-bool DestinationPoint::is_head_unchanged(std::size_t index) {
+bool PointAtReplica::is_head_unchanged(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   return hold(index).head_unchanged_since(*disk.replica_newest, work_.stop);
 }
 
-void DestinationPoint::check_head(std::size_t index) {
+void PointAtReplica::check_head(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   if (is_head_unchanged(index)) return;
   if (!work_.request.options.discard_changes) throw_diverged(disk);
@@ -203,7 +194,7 @@ void DestinationPoint::check_head(std::size_t index) {
   roll_back_to(index, *disk.replica_newest);
 }
 
-void DestinationPoint::check_cut(std::size_t index) {
+void PointAtReplica::check_cut(std::size_t index) {
   torn_ = true;
   const DiskPlan& disk = work_.plan.disks[index];
   ImageHold& held = hold(index);
@@ -216,14 +207,14 @@ void DestinationPoint::check_cut(std::size_t index) {
               "it cannot be told that nobody changed it since its transfer was cut, so it begins anew", true);
 }
 
-std::string DestinationPoint::given_up(const DiskPlan& disk) const {
+std::string PointAtReplica::given_up(const DiskPlan& disk) const {
   const auto& record = disk.replica_record.replica;
   if (disk.replica_newest) return fmt::format("the source has no {} any more", disk.replica_newest->name);
   if (work_.plan.not_resumed.empty() || !record) return "the last run left it unfinished";
   return fmt::format("{} cannot be completed, {}", record->end_snapshot, work_.plan.not_resumed);
 }
 
-void DestinationPoint::roll_back(std::size_t index) {
+void PointAtReplica::roll_back(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   const bool is_after_bad_point =
       disk.replica_newest && std::any_of(disk.points.begin(), disk.points.end(), [&](const PointIds& point) {
@@ -235,7 +226,7 @@ void DestinationPoint::roll_back(std::size_t index) {
   roll_back_to(index, *disk.replica_base);
 }
 
-void DestinationPoint::roll_back_to(std::size_t index, const Snapshot& snapshot) {
+void PointAtReplica::roll_back_to(std::size_t index, const Snapshot& snapshot) {
   // Until the next point is complete the head is nobody's recovery point.
   ImageHold& held = hold(index);
   forget_point(index);
@@ -243,7 +234,7 @@ void DestinationPoint::roll_back_to(std::size_t index, const Snapshot& snapshot)
   held.roll_back(snapshot, work_.stop);
 }
 
-void DestinationPoint::restart(std::size_t index) {
+void PointAtReplica::restart(std::size_t index) {
   const DiskPlan& disk = work_.plan.disks[index];
   ImageHold& held = hold(index);
   if (disk.replica_base) {
@@ -256,7 +247,7 @@ void DestinationPoint::restart(std::size_t index) {
   sink->finish();
 }
 
-void DestinationPoint::forget_point(std::size_t index) {
+void PointAtReplica::forget_point(std::size_t index) {
   ReplicaRecord& record = *records_[index];
   record.state = ReplicaState::applying;
   record.end_snapshot.clear();
@@ -265,9 +256,12 @@ void DestinationPoint::forget_point(std::size_t index) {
   save_record(index);
 }
 
-void DestinationPoint::record_point() {
+void PointAtReplica::record_point(std::span<const Snapshot> ends) {
+  if (ends.size() != ends_.size()) {
+    throw Error(ErrorCode::usage, "record point", work_.plan.snapshot, "not every disk has its snapshot");
+  }
+  std::copy(ends.begin(), ends.end(), ends_.begin());
   complete_cut_point();
-  recorded_ = true;
   torn_ = true;
   PointConfig point;
   for (const DiskPlan& disk : work_.plan.disks) point.images.push_back(to_string(disk.replica.spec));
@@ -279,98 +273,88 @@ void DestinationPoint::record_point() {
     ReplicaRecord& record = *records_[i];
     record.state = ReplicaState::applying;
     record.end_snapshot = work_.plan.snapshot;
-    record.end_source_id = source_.end(i).id;
-    record.transfer = transfer_id(record, disk.source_base, source_.end(i).id);
+    record.end_source_id = ends_[i]->id;
+    record.transfer = transfer_id(record, disk.source_base, ends_[i]->id);
     record.point = i == 0 ? std::optional(point) : std::nullopt;
     save_record(i);
   });
 }
 
-void DestinationPoint::transfer(std::size_t index) {
-  const TransferSlots::Slot slot = slots_.enter(work_.stop);
-  const DiskPlan& disk = work_.plan.disks[index];
-  DiskReport& disk_report = work_.report.disks[index];
-  const std::string subject = work_.point_name(disk.disk.image);
-  work_.tell({.kind = EventKind::transfer_started, .subject = subject, .full = disk.full});
-  if (work_.plan.resumes) {
-    work_.tell({.kind = EventKind::transfer_resumed, .subject = subject, .full = disk.full, .bytes = disk.offset});
-  }
-  const auto begin = steady_clock::now();
-  ReplicaRecord& record = *records_[index];
-  try {
-    disk_report.stream_bytes = send(index) + send_repair(index);
-    disk_report.duration = duration_cast<milliseconds>(steady_clock::now() - begin);
-    record.state = ReplicaState::applied;
-    save_record(index);
-  } catch (const Cancelled&) {
-    throw;
-  } catch (...) {
-    const std::scoped_lock lock(work_.mutex);
-    ++(disk.full ? work_.totals.full_failed : work_.totals.incremental_failed);
-    throw;
-  }
-  disk_report.transferred = true;
-  disk_report.size_bytes = source_.end(index).size_bytes;
-  if (work_.plan.resumes) work_.report.resumed->disks[index].stream_bytes = disk_report.stream_bytes;
-  count_transfer(disk, disk_report);
-  work_.tell({.kind = EventKind::transfer_finished,
-              .subject = subject,
-              .full = disk.full,
-              .bytes = disk_report.stream_bytes,
-              .elapsed = disk_report.duration});
+std::vector<std::string> PointAtReplica::transfers() const {
+  std::vector<std::string> transfers;
+  for (const auto& record : records_) transfers.push_back(record ? record->transfer : "");
+  return transfers;
 }
 
-std::uint64_t DestinationPoint::send(std::size_t index) {
-  const DiskPlan& disk = work_.plan.disks[index];
-  const std::string subject = work_.point_name(disk.disk.image);
-  const auto begin = steady_clock::now();
-  return send_guarded(work_.request.stall_timeout, work_.stop, subject, [&](StallGuard& guard) {
-    std::unique_ptr<DiffSink> writing =
-        holds_[index]->write_diff({records_[index]->transfer, disk.offset}, guard.stop());
-    if (disk.full) writing = std::make_unique<NewImageSink>(std::move(writing));
-    auto marking = std::make_unique<MarkingSink>(std::move(writing), work_.request.marks);
-    const MarkingSink& marks = *marking;
-    CountingSink sink(std::move(marking), [&](std::uint64_t bytes) {
-      guard.progress();
-      work_.tell({.kind = EventKind::transfer_progress,
-                  .subject = subject,
-                  .full = disk.full,
-                  .bytes = bytes,
-                  .elapsed = duration_cast<milliseconds>(steady_clock::now() - begin)});
-    });
-    diffs_.read(index, source_.end(index), sink, guard.stop());
-    if (marks.marks() > 0) marked_[index] = 1;
-    return sink.bytes();
-  });
+std::unique_ptr<DiskPart> PointAtReplica::begin_part(std::size_t index) {
+  hold(index);
+  return std::make_unique<DiskPart>(std::move(holds_[index]), work_.plan.disks[index].replica.spec,
+                                    records_[index].value());
 }
 
-std::uint64_t DestinationPoint::send_repair(std::size_t index) {
-  const DiskPlan& disk = work_.plan.disks[index];
-  if (disk.repair.empty()) return 0;
-  CountingSink sink(holds_[index]->write_diff({}, work_.stop), [](std::uint64_t) {});
-  work_.source(disk).read_ranges(disk.disk.image.spec, source_.end(index), disk.repair, sink, work_.stop);
-  return sink.bytes();
+void PointAtReplica::part_ended(std::size_t index, DiskPart& part, const std::optional<Snapshot>& made) {
+  records_[index] = part.record();
+  saved_[index] = part.record();
+  holds_[index] = part.give_back();
+  if (made) made_[index] = made;
 }
 
-void DestinationPoint::count_transfer(const DiskPlan& disk, const DiskReport& disk_report) {
-  const std::scoped_lock lock(work_.mutex);
-  ++(disk.full ? work_.totals.full_ok : work_.totals.incremental_ok);
-  (disk.full ? work_.totals.full_bytes : work_.totals.incremental_bytes) += disk_report.stream_bytes;
+void PointAtReplica::leave_parts_to_others() {
+  for (auto& hold : holds_) hold.reset();
 }
 
-void DestinationPoint::commit() {
-  std::vector<Snapshot> made(work_.plan.disks.size());
-  work_.for_disks([&](const DiskPlan& disk, std::size_t i) {
-    made[i] = disk.replica_end ? *disk.replica_end : holds_[i]->create_snapshot(work_.plan.snapshot);
-    const std::uint64_t expected = source_.end(i).size_bytes;
-    if (made[i].size_bytes != expected) {
-      throw ConflictError(Conflict::size_mismatch, "commit", work_.point_name(disk.replica),
-                          fmt::format("its size is {} bytes, the source's {}", made[i].size_bytes, expected));
+bool PointAtReplica::is_as_left() {
+  for (std::size_t i = 0; i < holds_.size(); ++i) {
+    if (holds_[i]) continue;
+    const DiskPlan& disk = work_.plan.disks[i];
+    std::optional<ImageState> image;
+    try {
+      // Whoever gives up may be stopping already.
+      holds_[i] = work_.store(disk).hold(disk.replica.spec, {});
+      image = holds_[i]->state();
+    } catch (const Error& error) {
+      // Whoever has it open may have done nothing to it yet.
+      if (error.code() != ErrorCode::in_use && error.code() != ErrorCode::not_found) throw;
+      image = work_.store(disk).find(disk.replica.spec);
     }
-  });
+    if ((image ? image_record(*image).replica : std::nullopt) != saved_[i]) return false;
+  }
+  return true;
+}
+
+Snapshot PointAtReplica::require_end(std::size_t index) {
+  const DiskPlan& disk = work_.plan.disks[index];
+  const std::uint64_t expected = ends_[index].value().size_bytes;
+  if (!holds_[index]) {
+    // Its part was another process's.
+    saved_[index].value().state = ReplicaState::applied;
+    holds_[index] = work_.store(disk).hold(disk.replica.spec, work_.stop);
+    const ImageState image = holds_[index]->state();
+    const auto end = std::find_if(image.snapshots.begin(), image.snapshots.end(),
+                                  [&](const Snapshot& one) { return one.name == work_.plan.snapshot; });
+    if (image_record(image).replica != saved_[index] || end == image.snapshots.end()) {
+      throw Error(ErrorCode::conflict, "commit", to_string(disk.replica.spec) + "@" + work_.plan.snapshot,
+                  "what is there is not what was begun; run again", true);
+    }
+    made_[index] = *end;
+  }
+  if (!made_[index]) {
+    throw Error(ErrorCode::usage, "commit", to_string(disk.replica.spec), "its part of the point is not done");
+  }
+  if (made_[index]->size_bytes != expected) {
+    throw ConflictError(Conflict::size_mismatch, "commit",
+                        to_string(disk.replica.spec) + "@" + work_.plan.snapshot,
+                        fmt::format("its size is {} bytes, the source's {}", made_[index]->size_bytes, expected));
+  }
+  return *made_[index];
+}
+
+void PointAtReplica::commit() {
+  std::vector<Snapshot> made(work_.plan.disks.size());
+  work_.for_disks([&](const DiskPlan& /*disk*/, std::size_t i) { made[i] = require_end(i); });
   make_point();
   work_.for_disks([&](const DiskPlan& /*disk*/, std::size_t i) {
-    if (marked_[i] != 0) {
+    if (holds_[i]->state().metadata.contains(std::string(progress_key))) {
       holds_[i]->remove_metadata(std::string(progress_key));
     }
     ReplicaRecord& record = *records_[i];
@@ -378,21 +362,14 @@ void DestinationPoint::commit() {
     record.transfer.clear();
     record.point.reset();
     std::erase_if(record.points, [&](const PointIds& old) { return is_to_be_removed(i, old); });
-    record.points.push_back({work_.plan.snapshot, source_.end(i).id, made[i].id});
+    record.points.push_back({work_.plan.snapshot, ends_[i]->id, made[i].id});
     save_record(i);
     holds_[i].reset();
-    work_.report.disks[i].committed = true;
   });
   torn_ = false;
-  work_.report.recovery_point = work_.plan.snapshot;
-  if (work_.plan.resumes) work_.report.resumed->complete = true;
-  work_.for_disks([&](const DiskPlan& disk, std::size_t i) {
-    const std::optional<RollbackTargets> older = diffs_.kept(i, source_.end(i));
-    if (disk.full || older) record_complete(work_, disk, older);
-  });
 }
 
-void DestinationPoint::make_point() {
+void PointAtReplica::make_point() {
   const auto holder = std::find_if(records_.begin(), records_.end(),
                                    [](const auto& record) { return record->point.has_value(); });
   if (holder == records_.end()) return;
@@ -406,7 +383,7 @@ void DestinationPoint::make_point() {
   });
 }
 
-void DestinationPoint::complete_cut_point() {
+void PointAtReplica::complete_cut_point() {
   const auto was_cut = [](const DiskPlan& disk) {
     const auto& record = disk.replica_record.replica;
     return record && record->state == ReplicaState::applied;
@@ -421,7 +398,7 @@ void DestinationPoint::complete_cut_point() {
   // point is found by what stands there, once it can.
   for (const FormerReplica& former : work_.plan.former) {
     if (!former.seen) continue;
-    states.push_back(work_.ports.destination.images.open(former.image.access).find(former.image.spec));
+    states.push_back(work_.destination.images.open(former.image.access).find(former.image.spec));
   }
   for (std::size_t i = 0; i < disks.size(); ++i) {
     if (!states[i]) continue;
@@ -434,7 +411,7 @@ void DestinationPoint::complete_cut_point() {
   }
 }
 
-bool DestinationPoint::is_to_be_removed(std::size_t index, const PointIds& point) const {
+bool PointAtReplica::is_to_be_removed(std::size_t index, const PointIds& point) const {
   return std::any_of(work_.plan.removals.begin(), work_.plan.removals.end(), [&](const Removal& removal) {
     return !removal.on_source && removal.image == work_.plan.disks[index].replica &&
            removal.snapshot.id == point.replica_id;
