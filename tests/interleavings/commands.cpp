@@ -11,7 +11,10 @@ using Options = std::function<void(MirrorOptions&)>;
 template <typename Report>
 Done done_of(const Report& report) {
   if (report.outcome == Outcome::ok) return {Done::How::ok, ""};
-  if (report.outcome == Outcome::conflict) return {Done::How::conflict, report.error};
+  // What a restricted agent lets nobody do is said as clearly.
+  if (report.outcome == Outcome::conflict || report.error_code == ErrorCode::permission) {
+    return {Done::How::conflict, report.error};
+  }
   return {report.error_code == ErrorCode::locked ? Done::How::locked : Done::How::failed, report.error};
 }
 
@@ -35,7 +38,7 @@ Command migrate(const std::string& name, const std::vector<Begin>& begins, bool 
 }
 
 Command recover(const std::string& name, std::size_t from_newest) {
-  return {name, {Begin::mirrored, Begin::damaged, Begin::foreign, Begin::migrated}, [=](World& world) {
+  Command command{name, {Begin::mirrored, Begin::damaged, Begin::foreign, Begin::migrated}, [=](World& world) {
             return world.command([](MirrorOptions&) {}, false, [&] {
               std::string point;
               const auto points = world.clusters.points(99100).points;
@@ -43,6 +46,8 @@ Command recover(const std::string& name, std::size_t from_newest) {
               return done_of(world.clusters.recover(99100, {.point = point}));
             });
           }};
+  command.recovers = true;
+  return command;
 }
 
 Done verify(World& world) {
@@ -111,6 +116,13 @@ std::vector<Command> commands() {
   });
   retention.removes = true;
   commands.push_back(retention);
+  // What it receives is held by one process after the other.
+  commands.push_back({"mirror through a restricted agent", all, [](World& world) {
+                        return world.command([](MirrorOptions&) {}, false, [&] {
+                          world.clusters.restriction = parse_restriction("copy", "99000-99999");
+                          return done_of(world.clusters.run().guests.at(0));
+                        });
+                      }});
   Command prune{"prune", all, [](World& world) {
                   return world.command([](MirrorOptions&) {}, false, [&] {
                     return done_of(world.clusters.prune("99100", {.keep_remote = "0s"}).replicas.at(0));

@@ -16,6 +16,7 @@ struct Command {
   std::function<Done(World&)> run;
   bool removes = false;  ///< recovery points, by retention
   bool reseeds = false;
+  bool recovers = false;
 };
 
 /// All of them.

@@ -117,12 +117,14 @@ class Encounter {
     if (course_.third != nullptr) all.push_back(course_.third);
     bool removes = false;
     bool reseeds = false;
+    bool recovers = false;
     for (const Command* command : all) {
       removes = removes || command->removes;
       reseeds = reseeds || command->reseeds;
+      recovers = recovers || command->recovers;
     }
     std::vector<std::string>& wrong = met_.wrong;
-    wrong = world_.wrong(removes, reseeds);
+    wrong = world_.wrong(removes, reseeds, false);
     // Whoever loses its lease between its last look and the act may take down a guest that another one brought back: a
     // lease that ran out keeps nobody from what is under way. Then it says so.
     const bool is_told = met_.first.error.find("to do: ") != std::string::npos ||
@@ -138,7 +140,7 @@ class Encounter {
         wrong.push_back(fmt::format("'{}' once more: {}: {}", again->name, to_string(done.how), done.error));
       }
     }
-    for (const std::string& text : world_.wrong(removes, reseeds)) {
+    for (const std::string& text : world_.wrong(removes, reseeds, recovers)) {
       wrong.push_back("after one more run of each: " + text);
     }
     if (!world_.can_be_had()) {

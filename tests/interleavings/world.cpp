@@ -139,6 +139,7 @@ void World::set(const Scene& scene) {
   clusters.options = scene.options;
   clusters.back = scene.back;
   clusters.calls = scene.calls;
+  clusters.restriction = scene.restriction;
 }
 
 Done World::command(const std::function<void(MirrorOptions&)>& options, bool back,
@@ -146,6 +147,7 @@ Done World::command(const std::function<void(MirrorOptions&)>& options, bool bac
   const Scene before = scene();
   clusters.options = options_;
   clusters.back = back;
+  clusters.restriction.reset();
   if (back) {
     clusters.options.prefix_id.clear();
     clusters.options.vmid = "99100:100";
@@ -315,11 +317,11 @@ bool World::is_under_way() {
   return false;
 }
 
-std::vector<std::string> World::wrong(bool removes, bool reseeds) {
+std::vector<std::string> World::wrong(bool removes, bool reseeds, bool recovers) {
   std::vector<std::string> wrong = started_beside_;
   if (running() > 1) wrong.emplace_back("the guest runs twice");
   // A recovery makes a second one, of a source that is taken for lost; a migration never does.
-  if (begin_ == Begin::migrated && is_guest(false) && is_guest(true)) {
+  if (begin_ == Begin::migrated && !recovers && is_guest(false) && is_guest(true)) {
     wrong.emplace_back("it can be started on both sides");
   }
   if (clusters.leases.held() != 0) wrong.emplace_back("a lease is left");

@@ -46,8 +46,11 @@ class World {
     MirrorOptions options;
     bool back = false;
     Faults* calls = nullptr;
+    std::optional<Restriction> restriction = {};
   };
-  [[nodiscard]] Scene scene() const { return {clusters.options, clusters.back, clusters.calls}; }
+  [[nodiscard]] Scene scene() const {
+    return {clusters.options, clusters.back, clusters.calls, clusters.restriction};
+  }
   void set(const Scene& scene);
 
   /// VM 100 in the east, and what was made of it in the west, by VMID.
@@ -64,8 +67,9 @@ class World {
   [[nodiscard]] std::map<std::string, Content> points();
 
   /// Everything that must hold once all commands have ended. `removes`: one of them removes points; `reseeds`: one of
-  /// them copies the replica anew. Returns what does not hold.
-  [[nodiscard]] std::vector<std::string> wrong(bool removes, bool reseeds);
+  /// them copies the replica anew; `recovers`: one of them may have made a guest of what became a replica again. Returns
+  /// what does not hold.
+  [[nodiscard]] std::vector<std::string> wrong(bool removes, bool reseeds, bool recovers);
 
   TwoClusters clusters;
 
