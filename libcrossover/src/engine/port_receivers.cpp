@@ -1,16 +1,14 @@
 #include "engine/port_receivers.hpp"
 
-#include <fmt/format.h>
-
-#include <atomic>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "crossover/error.hpp"
 #include "engine/in_parallel.hpp"
-#include "engine/replica_configuration.hpp"
 #include "engine/point_at_replica.hpp"
+#include "engine/replica_configuration.hpp"
 
 namespace crossover {
 

@@ -25,8 +25,7 @@ class PlannedPoint final : public PointReceiver {
         limits_(limits),
         now_(now),
         use_(std::move(use)) {
-    receiver_ = receive_point(offer_.request, plan_, side, std::move(note), std::move(stop), true,
-                              !limits);
+    receiver_ = receive_point(offer_.request, plan_, side, std::move(note), std::move(stop), true, !limits);
   }
 
   void carry_out(StepKind kind) override {

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <optional>
 
 #include "crossover/error.hpp"
 #include "engine/guest_report.hpp"
@@ -192,16 +191,19 @@ bool is_open(const Replica& replica) {
 /// The mark by which whoever receives for a replica gives way to its recovery, on each of its images.
 class RecoveryMarks {
  public:
-  RecoveryMarks(const Replica& replica, const ReplicaPorts& ports) : ports_(ports) {
+  explicit RecoveryMarks(const ReplicaPorts& ports) : ports_(ports) {}
+
+  /// Whatever it throws, what was marked is unmarked at the end.
+  void mark(const Replica& replica) {
     for (const ReplicaImage& image : replica.images) {
       try {
         // Beside whoever holds it: it is that one's to see.
-        ports.images.open(image.ref.access)
-            .set_metadata(image.ref.spec, std::string(recovery_key), render_recovery_mark(ports.clock.now()));
         marked_.push_back(image.ref);
+        ports_.images.open(image.ref.access)
+            .set_metadata(image.ref.spec, std::string(recovery_key), render_recovery_mark(ports_.clock.now()));
       } catch (const Error& error) {
         // Then it is waited for, as for anybody else.
-        ports.events.on_event(
+        ports_.events.on_event(
             {.kind = EventKind::warning, .vmid = replica.vmid, .host = replica.guest.node, .text = error.what()});
       }
     }
@@ -253,9 +255,9 @@ RecoverReport recover(const RecoverRequest& request, const ReplicaPorts& ports, 
   ReplicaSurvey survey = survey_replicas({request.vmid}, ports, stop);
   Replica replica = find_replica(survey, request.vmid);
   const bool is_stopped = replica.guest.power == Power::stopped;
-  std::optional<RecoveryMarks> marks;  // until the replica is a guest of its own, or is not to be one
+  RecoveryMarks marks(ports);  // until the replica is a guest of its own, or is not to be one
   if (!request.dry_run && is_stopped && is_open(replica)) {
-    marks.emplace(replica, ports);
+    marks.mark(replica);
     wait_for_writers(replica, ports, stop);
     // Whoever it was may have changed what there is.
     survey = survey_replicas({request.vmid}, ports, stop);

@@ -139,7 +139,7 @@ TEST_CASE("a transfer that is cut is gone on with through an agent, wherever it 
           stage.clusters.write_at_random();
         }
         stage.clusters.faults.arm(where, Fault::fails);
-        (void)stage.run();
+        CHECK(stage.run().outcome == Outcome::failed);  // it was cut indeed
         stage.clusters.faults.arm();
         CHECK(stage.clusters.is_let_go());
         stage.run_well();
