@@ -17,7 +17,8 @@ namespace crossover::test {
 bool is_for_anyone(std::string_view operation) {
   static const std::set<std::string_view> anyones{
       "ping",        "prepare",      "survey",     "fsid",         "available_bytes", "find_all",
-      "hash_blocks", "begin_point",  "carry_out",  "record_point", "end_point",       "receive_disk",
+      "hash_blocks", "begin_point",  "carry_out",  "record_point", "end_point",       "receive_first_disk",
+      "receive_disk",
       "write_disk",  "disk_applied", "disk_snapshot", "release_disk"};
   return anyones.contains(operation);
 }

@@ -56,6 +56,7 @@ class Sequence {
     const bool begun = ask(*point_, std::move(request));
     if (begun && wrong_half && tally_.wrong.empty()) tally_.wrong = "a point began that was planned otherwise";
     defies_ = stage_.chance(0.5);
+    first_apart_ = stage_.chance(0.1);
     if (!begun && !stage_.chance(0.15)) return;
     std::vector<Action> actions = valid_actions();
     is_changed_ = changes > 0;
@@ -214,7 +215,7 @@ class Sequence {
         return true;
       case Kind::cut_disk:
         tell("  disk {}'s connection is cut", action.disk);
-        disks_.erase(action.disk);
+        cut_disk(action.disk);
         return true;
       case Kind::look:
         return look();
@@ -253,7 +254,11 @@ class Sequence {
     return true;
   }
 
+  /// The first disk comes over the point's connection.
+  [[nodiscard]] bool is_over_points(std::size_t index) const { return index == 0 && !first_apart_; }
+
   Connection& disk(std::size_t index) {
+    if (is_over_points(index)) return *point_;
     auto& connection = disks_[index];
     if (!connection || connection->ended()) connection = std::make_unique<Connection>(stage_.service(), tally_);
     return *connection;
@@ -266,7 +271,13 @@ class Sequence {
     return {storage_access(there, *there.storages.rbd("copy")), images[stage_.below(images.size())]};
   }
 
+  void cut_disk(std::size_t index) {
+    if (is_over_points(index)) point_.reset();
+    disks_.erase(index);
+  }
+
   bool receive(std::size_t index) {
+    if (is_over_points(index)) return ask(*point_, {{"op", "receive_first_disk"}});
     const ImageRef ref = replica(index);
     std::string transfer = index < transfers_.size() ? transfers_[index] : "";
     if (transfers_.empty()) {
@@ -309,7 +320,7 @@ class Sequence {
     if (kind == 3) {
       connection.send(std::string_view(frames).substr(0, stage_.below(frames.size())));
       tell("  a transfer is cut");
-      disks_.erase(index);
+      cut_disk(index);
       return true;
     }
     if (kind == 4) frames[stage_.below(frames.size())] ^= static_cast<char>(1U << stage_.below(8));
@@ -317,7 +328,7 @@ class Sequence {
     if (kind == 4) {
       // What it waits for may never come.
       tell("  a transfer that is garbled");
-      disks_.erase(index);
+      cut_disk(index);
       return true;
     }
     const bool done = connection.answer().has_value();
@@ -408,6 +419,7 @@ class Sequence {
   std::vector<std::uint64_t> sizes_;
   std::optional<Json> answer_;
   bool defies_ = false;
+  bool first_apart_ = false;  // which no honest client does
   bool is_changed_ = false;
 };
 

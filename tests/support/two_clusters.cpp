@@ -57,6 +57,7 @@ class OfferingReceivers final : public Receivers {
     void record_point(std::span<const Snapshot> ends) override { received_->record_point(ends); }
     [[nodiscard]] std::vector<std::string> transfers() const override { return received_->transfers(); }
     std::unique_ptr<DiskReceiver> receive(std::size_t disk, std::stop_token stop) override {
+      if (disk == 0) return received_->receive(disk, std::move(stop));
       return reception_.receive(plan_.disks.at(disk).replica, received_->transfers().at(disk), std::move(stop));
     }
     void abandon() noexcept override { received_->abandon(); }

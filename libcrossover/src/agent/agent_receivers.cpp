@@ -1,5 +1,6 @@
 #include "agent/agent_receivers.hpp"
 
+#include <optional>
 #include <utility>
 
 #include "agent/agent_sink.hpp"
@@ -16,11 +17,26 @@ using agent::member_of;
 
 class AgentDisk final : public DiskReceiver {
  public:
+  /// Over a connection of its own.
   AgentDisk(agent::ConnectionPool::Lease connection, std::string subject, const agent::SendWindow& window,
             std::stop_token stop)
-      : subject_(std::move(subject)),
-        window_(window),
-        connection_(std::move(connection), "release_disk", 2 * window.idle_mark, std::move(stop)) {}
+      : own_(std::in_place, std::move(connection), "release_disk", 2 * window.idle_mark, std::move(stop)),
+        connection_(*own_),
+        subject_(std::move(subject)),
+        window_(window) {}
+  /// Over its point's connection, which nobody else uses meanwhile: a login less, and the image stays held.
+  AgentDisk(agent::HeldConnection& connection, std::string subject, const agent::SendWindow& window)
+      : connection_(connection), subject_(std::move(subject)), window_(window) {}
+
+  ~AgentDisk() override {
+    if (own_) return;
+    try {
+      connection_.call("release_disk", Json::object(), {});
+    } catch (...) {  // NOLINT(bugprone-empty-catch): the point's next step says what is wrong with the connection
+    }
+  }
+  AgentDisk(const AgentDisk&) = delete;
+  AgentDisk& operator=(const AgentDisk&) = delete;
 
   std::unique_ptr<DiffSink> write(std::uint64_t offset, std::stop_token stop) override {
     return send({{"offset", offset}, {"repair", false}}, stop);
@@ -36,9 +52,10 @@ class AgentDisk final : public DiskReceiver {
     return agent::begin_sending(connection_, "write_disk", std::move(request), subject_, stop, window_);
   }
 
+  std::optional<agent::HeldConnection> own_;
+  agent::HeldConnection& connection_;
   std::string subject_;
   agent::SendWindow window_;
-  agent::HeldConnection connection_;
 };
 
 class AgentPoint final : public PointReceiver {
@@ -82,11 +99,19 @@ class AgentPoint final : public PointReceiver {
 
   std::unique_ptr<DiskReceiver> receive(std::size_t disk, std::stop_token stop) override {
     const ImageRef& image = plan_.disks.at(disk).replica;
-    Json request{{"access", image.access}, {"image", image.spec}, {"transfer", transfers_.at(disk)}};
+    const std::string subject = to_string(image.spec);
+    Json request = Json::object();
     if (far_memory_ != 0) request["memory_bytes"] = far_memory_;
+    if (disk == 0) {
+      connection_.call("receive_first_disk", std::move(request), stop);
+      return std::make_unique<AgentDisk>(connection_, subject, window_);
+    }
+    request["access"] = image.access;
+    request["image"] = image.spec;
+    request["transfer"] = transfers_.at(disk);
     agent::ConnectionPool::Lease connection = pool_->acquire_extra(stop);
     connection->call("receive_disk", std::move(request), stop);
-    return std::make_unique<AgentDisk>(std::move(connection), to_string(image.spec), window_, std::move(stop));
+    return std::make_unique<AgentDisk>(std::move(connection), subject, window_, std::move(stop));
   }
 
   void abandon() noexcept override {

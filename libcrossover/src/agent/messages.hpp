@@ -15,7 +15,9 @@
 ///   * carry_out             step: the plan's next one here           progress: {"notes": strings, "torn": boolean}
 ///   * record_point          ends: list of Snapshot                   progress, and "transfers": a string for each disk
 ///   * end_point                                                      progress; gives up what is not complete
-///   * receive_disk          access, image, transfer                  null; held until release_disk, or this ends
+///   * receive_first_disk                                             null; the point's first, until release_disk
+///   * receive_disk          access, image, transfer                  null; another connection's point's, held until
+///                                                                    release_disk, or this ends
 ///   * write_disk            offset, repair: boolean                  null; a transfer; {"digest"}
 ///   * disk_applied
 ///   * disk_snapshot

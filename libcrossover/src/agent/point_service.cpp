@@ -41,10 +41,15 @@ Json PointService::record(const Json& request) {
 }
 
 Json PointService::end() {
+  disk_.reset();
   point().abandon();
   Json result = progress();
   point_.reset();
   return result;
+}
+
+void PointService::receive_first_disk(const std::stop_token& stop) {
+  disk_ = point().receive(0, stop);
 }
 
 void PointService::receive_disk(const ImageRef& image, const std::string& transfer, const std::stop_token& stop) {
@@ -69,6 +74,7 @@ Json PointService::progress() {
 
 PointReceiver& PointService::point() {
   if (!point_) throw Error(ErrorCode::usage, "receive point", "", "this connection has no point under way");
+  if (disk_) throw Error(ErrorCode::usage, "receive point", "", "this connection receives a disk");
   return *point_;
 }
 

@@ -14,7 +14,8 @@
 
 namespace crossover::agent {
 
-/// One connection has one point under way, or one disk's part in a point. For one thread at a time.
+/// One connection has one point under way, and the part of its first disk in it, or another disk's part in a point. For
+/// one thread at a time.
 class PointService {
  public:
   explicit PointService(Reception& reception) : reception_(reception) {}
@@ -27,7 +28,9 @@ class PointService {
   /// Gives the point up, unless it is complete.
   Json end();
 
-  /// Begins the part of the disk that has this image.
+  /// Begins the part of the first disk of the point at hand.
+  void receive_first_disk(const std::stop_token& stop);
+  /// Begins the part of the disk that has this image, of a point that another connection has.
   void receive_disk(const ImageRef& image, const std::string& transfer, const std::stop_token& stop);
   /// Takes content for it, as the request says.
   std::unique_ptr<DiffSink> write_disk(const Json& request, const std::stop_token& stop);
@@ -41,6 +44,7 @@ class PointService {
  private:
   /// What a step came to: the notes since the last one, and whether a head may be torn.
   Json progress();
+  /// The point at hand, with no disk's part under way on this connection. Error{usage} without one.
   PointReceiver& point();
   void require_free() const;
 

@@ -266,6 +266,13 @@ const std::map<std::string, Server::Operation, std::less<>>& Server::operations(
                                   argument<std::string>(r, "transfer"), s.stop());
           return nothing();
         }}},
+      {"receive_first_disk",
+       {anyone,
+        [](Server& s, R r) {
+          s.take_memory(r);
+          s.points().receive_first_disk(s.stop());
+          return nothing();
+        }}},
       {"write_disk", {anyone, [](Server& s, R r) -> Result { return s.write(s.points().write_disk(r, s.stop())); }}},
       {"disk_applied",
        {anyone,

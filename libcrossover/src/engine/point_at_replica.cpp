@@ -299,8 +299,8 @@ void PointAtReplica::part_ended(std::size_t index, DiskPart& part, const std::op
   if (made) made_[index] = made;
 }
 
-void PointAtReplica::leave_parts_to_others() {
-  for (auto& hold : holds_) hold.reset();
+void PointAtReplica::leave_parts_to_others(std::size_t first) {
+  for (std::size_t i = first; i < holds_.size(); ++i) holds_[i].reset();
 }
 
 bool PointAtReplica::is_as_left() {

@@ -44,9 +44,9 @@ class PointAtReplica {
   /// The disk's part of the point, which has its image until part_ended().
   std::unique_ptr<DiskPart> begin_part(std::size_t disk);
   void part_ended(std::size_t disk, DiskPart& part, const std::optional<Snapshot>& made);
-  /// From here on the disks' parts take the images, in processes of their own. The commit takes them again, and
-  /// looks at what became of them.
-  void leave_parts_to_others();
+  /// From here on the parts of the disks from `first` on take the images, in processes of their own. The commit takes
+  /// them again, and looks at what became of them.
+  void leave_parts_to_others(std::size_t first);
 
   /// Every disk has its end snapshot: the point's configuration makes it a recovery point, then the records follow.
   void commit();

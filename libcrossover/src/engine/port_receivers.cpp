@@ -59,27 +59,30 @@ class PortReceiver final : public PointReceiver {
       if (work_.stop.stop_requested()) throw Cancelled{};
       carry_out(kind, disks[i]);
     });
-    if (parts_apart_ && kind == StepKind::check_cut) point_.leave_parts_to_others();
+    if (parts_apart_ && kind == StepKind::check_cut) point_.leave_parts_to_others(1);
     is_whole_ = true;
   }
 
   void record_point(std::span<const Snapshot> ends) override {
     (void)take_steps(StepKind::record_point);
     point_.record_point(ends);
-    if (parts_apart_) point_.leave_parts_to_others();
+    if (parts_apart_) point_.leave_parts_to_others(1);
     is_whole_ = true;
   }
 
   [[nodiscard]] std::vector<std::string> transfers() const override { return point_.transfers(); }
 
   std::unique_ptr<DiskReceiver> receive(std::size_t disk, std::stop_token /*stop*/) override {
+    if (!is_whole_ || next_ == steps_.size() || steps_[next_].kind != StepKind::commit) {
+      throw Error(ErrorCode::usage, "receive disk", work_.plan.snapshot, "the point is not recorded, or complete");
+    }
     return std::make_unique<LocalDisk>(point_, disk);
   }
 
   void abandon() noexcept override {
     try {
       if (!point_.torn() && configuration_.is_locked() && point_.is_as_left()) configuration_.undo();
-      point_.leave_parts_to_others();
+      point_.leave_parts_to_others(0);
     } catch (...) {  // NOLINT(bugprone-empty-catch): whoever listens has failed, and what could be undone is
     }
   }
@@ -141,7 +144,7 @@ class PortReceiver final : public PointReceiver {
     std::vector<std::unique_ptr<ImageHold>> replaced;
     if (work_.plan.reseeds) replaced = hold_replaced(work_);
     configuration_.write();
-    if (parts_apart_) point_.leave_parts_to_others();
+    if (parts_apart_) point_.leave_parts_to_others(0);
   }
 
   ReplicaWork work_;

@@ -7,8 +7,8 @@
 
 namespace crossover {
 
-/// Carries out the plan that is given, at the destination. With `parts_apart` the disks' parts are taken by other
-/// processes, each of which holds its image meanwhile; `leased`: the source has the guest's lease, so nobody else offers
+/// Carries out the plan that is given, at the destination. With `parts_apart` the disks' parts, but for the first one's,
+/// are taken by other processes, each of which holds its image meanwhile; `leased`: the source has the guest's lease, so nobody else offers
 /// a point of it; see PointAtReplica::leave_parts_to_others().
 std::unique_ptr<PointReceiver> receive_point(const MirrorRequest& request, const GuestPlan& plan, Side destination,
                                              TakeNote note, std::stop_token stop, bool parts_apart = false,

@@ -13,6 +13,54 @@ namespace crossover {
 
 namespace {
 
+/// Refuses what would make the image larger than it may be, before it is.
+class BoundedSink final : public DiffSink {
+ public:
+  BoundedSink(std::unique_ptr<DiffSink> next, std::string image, const ImageLayout& layout,
+              const ReceiveLimits& limits)
+      : next_(std::move(next)), image_(std::move(image)), layout_(layout), limits_(limits) {}
+
+  void size(std::uint64_t size_bytes) override {
+    check_image_bytes(image_, size_bytes, layout_, limits_);
+    next_->size(size_bytes);
+  }
+  void data(std::uint64_t offset, std::span<const std::byte> bytes) override { next_->data(offset, bytes); }
+  void hand_over(std::uint64_t offset, OwnedBytes bytes) override { next_->hand_over(offset, std::move(bytes)); }
+  void zero(std::uint64_t offset, std::uint64_t length_bytes) override { next_->zero(offset, length_bytes); }
+  void mark() override { next_->mark(); }
+  void alive() override { next_->alive(); }
+  void finish() override { next_->finish(); }
+
+ private:
+  std::unique_ptr<DiffSink> next_;
+  std::string image_;
+  ImageLayout layout_;
+  ReceiveLimits limits_;
+};
+
+/// A disk's part for a restricted client.
+class LimitedDisk final : public DiskReceiver {
+ public:
+  LimitedDisk(std::unique_ptr<DiskReceiver> part, std::string image, const ImageLayout& layout,
+              const ReceiveLimits& limits)
+      : part_(std::move(part)), image_(std::move(image)), layout_(layout), limits_(limits) {}
+
+  std::unique_ptr<DiffSink> write(std::uint64_t offset, std::stop_token stop) override {
+    return std::make_unique<BoundedSink>(part_->write(offset, std::move(stop)), image_, layout_, limits_);
+  }
+  std::unique_ptr<DiffSink> repair(std::stop_token /*stop*/) override {
+    throw refusal(image_, "its client repairs nothing");
+  }
+  void applied() override { part_->applied(); }
+  void make_snapshot() override { part_->make_snapshot(); }
+
+ private:
+  std::unique_ptr<DiskReceiver> part_;
+  std::string image_;
+  ImageLayout layout_;
+  ReceiveLimits limits_;
+};
+
 /// A point with all that it was planned from.
 class PlannedPoint final : public PointReceiver {
  public:
@@ -37,7 +85,12 @@ class PlannedPoint final : public PointReceiver {
   void record_point(std::span<const Snapshot> ends) override { receiver_->record_point(ends); }
   [[nodiscard]] std::vector<std::string> transfers() const override { return receiver_->transfers(); }
   std::unique_ptr<DiskReceiver> receive(std::size_t disk, std::stop_token stop) override {
-    return receiver_->receive(disk, std::move(stop));
+    std::unique_ptr<DiskReceiver> part = receiver_->receive(disk, std::move(stop));
+    if (!limits_) return part;
+    const ImageRef& image = plan_.disks.at(disk).replica;
+    const auto state = side_.images.open(image.access).find(image.spec);
+    if (!state) throw Error(ErrorCode::not_found, "receive disk", to_string(image.spec), "it was removed meanwhile");
+    return std::make_unique<LimitedDisk>(std::move(part), to_string(image.spec), state->layout, *limits_);
   }
   void abandon() noexcept override { receiver_->abandon(); }
   [[nodiscard]] bool torn() const noexcept override { return receiver_->torn(); }
@@ -59,31 +112,6 @@ class PlannedPoint final : public PointReceiver {
   const std::function<std::chrono::sys_seconds()>& now_;
   std::shared_ptr<void> use_;
   std::unique_ptr<PointReceiver> receiver_;  // last: it refers to the others
-};
-
-/// Refuses what would make the image larger than it may be, before it is.
-class BoundedSink final : public DiffSink {
- public:
-  BoundedSink(std::unique_ptr<DiffSink> next, std::string image, const ImageLayout& layout,
-              const ReceiveLimits& limits)
-      : next_(std::move(next)), image_(std::move(image)), layout_(layout), limits_(limits) {}
-
-  void size(std::uint64_t size_bytes) override {
-    check_image_bytes(image_, size_bytes, layout_, limits_);
-    next_->size(size_bytes);
-  }
-  void data(std::uint64_t offset, std::span<const std::byte> bytes) override { next_->data(offset, bytes); }
-  void hand_over(std::uint64_t offset, OwnedBytes bytes) override { next_->hand_over(offset, std::move(bytes)); }
-  void zero(std::uint64_t offset, std::uint64_t length_bytes) override { next_->zero(offset, length_bytes); }
-  void mark() override { next_->mark(); }
-  void alive() override { next_->alive(); }
-  void finish() override { next_->finish(); }
-
- private:
-  std::unique_ptr<DiffSink> next_;
-  std::string image_;
-  ImageLayout layout_;
-  ReceiveLimits limits_;
 };
 
 /// Where the transfer of a record begins: a point that both sides have. Nothing for a first copy.
@@ -115,35 +143,19 @@ void require_head(ImageHold& hold, const ImageState& image, const ReplicaRecord&
 /// A disk's part in a process that has nothing else of its point.
 class LoneDisk final : public DiskReceiver {
  public:
-  LoneDisk(DiskPart part, std::string image, const ImageLayout& layout, std::optional<ReceiveLimits> limits,
-           std::shared_ptr<void> use)
-      : use_(std::move(use)),
-        part_(std::move(part)),
-        image_(std::move(image)),
-        layout_(layout),
-        limits_(limits) {}
+  LoneDisk(DiskPart part, std::shared_ptr<void> use) : use_(std::move(use)), part_(std::move(part)) {}
 
   std::unique_ptr<DiffSink> write(std::uint64_t offset, std::stop_token stop) override {
     require_head(part_.hold(), part_.hold().state(), part_.record(), offset, stop);
-    return bounded(part_.write(offset, std::move(stop)));
+    return part_.write(offset, std::move(stop));
   }
-  std::unique_ptr<DiffSink> repair(std::stop_token stop) override {
-    if (limits_) throw refusal(image_, "its client repairs nothing");
-    return part_.repair(std::move(stop));
-  }
+  std::unique_ptr<DiffSink> repair(std::stop_token stop) override { return part_.repair(std::move(stop)); }
   void applied() override { part_.applied(); }
   void make_snapshot() override { (void)part_.make_snapshot(); }
 
  private:
-  std::unique_ptr<DiffSink> bounded(std::unique_ptr<DiffSink> sink) const {
-    return limits_ ? std::make_unique<BoundedSink>(std::move(sink), image_, layout_, *limits_) : std::move(sink);
-  }
-
   std::shared_ptr<void> use_;
   DiskPart part_;
-  std::string image_;
-  ImageLayout layout_;
-  std::optional<ReceiveLimits> limits_;
 };
 
 }  // namespace
@@ -189,8 +201,9 @@ std::unique_ptr<DiskReceiver> PortReception::receive(const ImageRef& image, cons
     throw Error(ErrorCode::conflict, "receive", to_string(image.spec),
                 "its record does not say that this transfer is under way; run again", true);
   }
-  return std::make_unique<LoneDisk>(DiskPart(std::move(hold), image.spec, *record), to_string(image.spec), state.layout,
-                                    limits_, std::move(use));
+  auto part = std::make_unique<LoneDisk>(DiskPart(std::move(hold), image.spec, *record), std::move(use));
+  if (!limits_) return part;
+  return std::make_unique<LimitedDisk>(std::move(part), to_string(image.spec), state.layout, *limits_);
 }
 
 }  // namespace crossover

@@ -82,7 +82,7 @@
 namespace crossover::stream {
 
 inline constexpr std::string_view agent_magic = "crossover-agent\n";
-inline constexpr std::uint32_t agent_protocol_version = 9;
+inline constexpr std::uint32_t agent_protocol_version = 10;
 inline constexpr std::size_t max_block_bytes = std::size_t{4} << 20;
 inline constexpr std::size_t max_request_bytes = std::size_t{8} << 20;
 inline constexpr std::size_t max_answer_bytes = std::size_t{64} << 20;

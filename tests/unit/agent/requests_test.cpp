@@ -249,7 +249,8 @@ class Requests {
         "read_config "
         "write_config write_config write_firewall hold_config release_config hold_guest release_guest power start "
         "shut_down suspend free_volume agent_answers set_ha_state destroy held_ none begin_point begin_point begin_point "
-        "carry_out carry_out carry_out record_point record_point end_point receive_disk receive_disk write_disk "
+        "carry_out carry_out carry_out record_point record_point end_point receive_first_disk receive_disk "
+        "receive_disk write_disk "
         "disk_applied disk_snapshot release_disk");
     const bool is_about_images = below(3) == 0;
     const std::string operation = one_of(is_about_images ? about_images : about_the_rest);
