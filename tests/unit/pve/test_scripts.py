@@ -522,6 +522,159 @@ def test_a_signal_to_the_whole_group_does_not_keep_it_paused(pve, tmp_path):
     assert process.wait(10) == 0 and state(pve) == "running"
 
 
+class Monitor:
+    """QEMU's monitor of a guest: one client at a time, whom it greets."""
+
+    def __init__(self, vmid, behave=None):
+        self.path = SOCKETS / f"{vmid}.qmp"
+        self.state, self.asked, self.behave = "running", [], behave or (lambda monitor, command: None)
+        self.server = socket.socket(socket.AF_UNIX)
+        self.server.bind(str(self.path))
+        self.server.listen(4)
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self):
+        while True:
+            try:
+                link, _ = self.server.accept()
+            except OSError:
+                return
+            with link, link.makefile("rw") as stream:
+                try:
+                    self.talk(stream)
+                except (OSError, ValueError):
+                    pass
+
+    def talk(self, stream):
+        def say(message):
+            stream.write(json.dumps(message) + "\n")
+            stream.flush()
+
+        say({"QMP": {"version": {"qemu": {"major": 9, "minor": 2, "micro": 0}}, "capabilities": ["oob"]}})
+        ready = False
+        for line in stream:
+            command = json.loads(line)["execute"]
+            self.asked.append(command)
+            answer = self.behave(self, command)
+            if answer == "close":
+                return
+            if answer == "nothing":
+                continue
+            if answer is None and command == "qmp_capabilities":
+                ready = True
+            elif answer is None and not ready:
+                answer = {"error": {"class": "CommandNotFound", "desc": "Expecting capabilities negotiation"}}
+            elif answer is None and command in ("stop", "cont"):
+                self.state = "paused" if command == "stop" else "running"
+                say({"event": "STOP" if command == "stop" else "RESUME", "timestamp": {"seconds": 1, "microseconds": 2}})
+            say(answer or {"return": {"status": self.state, "running": self.state == "running"}
+                           if command == "query-status" else {}})
+
+    def close(self):
+        self.server.shutdown(socket.SHUT_RDWR)
+        self.server.close()
+        self.path.unlink()
+
+
+@pytest.fixture
+def monitor():
+    monitors = []
+
+    def make(behave=None):
+        monitors.append(Monitor(100, behave))
+        return monitors[-1]
+
+    yield make
+    for one in monitors:
+        one.close()
+
+
+def pause(tmp_path, seconds=60):
+    """With a qm that only notes what it is asked, and knows of no pause."""
+    qm = tmp_path / "qm"
+    qm.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/qm-asked\necho "status: running"\n')
+    qm.chmod(0o755)
+    return perl("hold_guest", "pause", 100, seconds, 30, env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
+
+
+def qm_asked(tmp_path):
+    asked = tmp_path / "qm-asked"
+    return asked.read_text().splitlines() if asked.exists() else []
+
+
+def test_a_guest_is_paused_over_qemus_monitor(monitor, tmp_path):
+    qemu = monitor()
+    process = held(pause(tmp_path))
+    assert qemu.state == "paused"
+    assert finish(process).startswith(b"released ")
+    assert qemu.state == "running" and qm_asked(tmp_path) == []
+    assert qemu.asked == ["qmp_capabilities", "query-status", "stop", "cont", "query-status"]
+
+
+def test_nobody_else_is_served_while_it_is_paused(monitor, tmp_path):
+    qemu = monitor()
+    process = held(pause(tmp_path))
+    with socket.socket(socket.AF_UNIX) as other:
+        other.connect(str(qemu.path))
+        assert select.select([other], [], [], 0.2)[0] == []
+        finish(process)
+        other.settimeout(20)
+        assert other.recv(7) == b'{"QMP":'
+
+
+def test_the_deadline_ends_a_pause_over_the_monitor(monitor, tmp_path):
+    qemu = monitor()
+    process = held(pause(tmp_path, 0.3))
+    assert process.stdout.read().startswith(b"expired ") and qemu.state == "running"
+
+
+def test_what_somebody_else_paused_is_left_to_them_and_the_monitor_too(monitor, tmp_path):
+    qemu = monitor()
+    qemu.state = "paused"
+    process = pause(tmp_path)
+    assert process.stdout.readline() == b"already paused\n"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.settimeout(20)
+        other.connect(str(qemu.path))
+        assert other.recv(7) == b'{"QMP":'
+    assert "stop" not in qemu.asked
+    finish(process)
+    assert "cont" not in qemu.asked
+
+
+def test_a_monitor_that_refuses_to_stop_is_told_of(monitor, tmp_path):
+    qemu = monitor(lambda _, command: {"error": {"class": "GenericError", "desc": "not now"}} if command == "stop" else None)
+    assert finish(pause(tmp_path)) == b"refused its QEMU refuses 'stop': not now\n"
+    # Who knows what became of it: it is asked to go on, by the one who is left.
+    assert qemu.state == "running" and qm_asked(tmp_path)[0] == "resume 100"
+
+
+def test_a_pause_that_the_monitor_does_not_confirm_is_taken_back(monitor, tmp_path):
+    def silent(qemu, command):
+        if command == "stop":
+            qemu.state = "paused"
+            return "nothing"
+        return None
+
+    monitor(silent)
+    assert finish(pause(tmp_path, 0.3)) == b"late\n"
+    assert qm_asked(tmp_path) == ["resume 100", "status 100"]
+
+
+def test_a_monitor_that_breaks_while_the_guest_is_paused_is_followed_by_qm(monitor, tmp_path):
+    monitor(lambda _, command: "close" if command == "cont" else None)
+    assert finish(held(pause(tmp_path))).startswith(b"released ")
+    assert qm_asked(tmp_path) == ["resume 100", "status 100"]
+
+
+def test_what_is_no_monitor_is_not_asked_to_pause(monitor, tmp_path):
+    qemu = monitor(lambda _, command: {"error": {"class": "GenericError", "desc": "odd"}})
+    finish(held(pause(tmp_path)))
+    assert "stop" not in qemu.asked
+    assert qm_asked(tmp_path) == ["status 100", "suspend 100", "resume 100", "status 100"]
+
+
 def replace(path, expect, old=b"", new=b"new\n", lock="-", wait=0):
     return finish(perl("replace_file", lock, path, expect, len(old), wait), old + new)
 

@@ -17,19 +17,22 @@
 # long as the guest's QEMU is there.
 #
 # To freeze it talks to the agent's own socket as PVE does, one connection per command, so that `qm guest cmd` is not kept
-# waiting; where the socket cannot be opened, `qm guest cmd` does it.
+# waiting; where the socket cannot be opened, `qm guest cmd` does it. To pause it talks to QEMU's monitor, which serves one
+# client at a time, and keeps that connection until the guest goes on: nobody else can keep it paused by being served, and
+# `qm`, which takes seconds to start on a busy node, is only asked where the monitor cannot be.
 use strict;
 use warnings;
 use Errno;
 use IO::Handle;
 use IO::Select;
+use JSON::PP ();
 use List::Util qw(max min);
 use POSIX ();
 use Socket;
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC sleep);
 
 my ($way, $vmid, $seconds, $silence) = @ARGV;
-my $socket_path = "/var/run/qemu-server/$vmid.qga";
+my ($agent_path, $monitor_path) = map { "/var/run/qemu-server/$vmid.$_" } 'qga', 'qmp';
 $| = 1;
 $SIG{PIPE} = 'IGNORE';
 my $told_to_end = 0;
@@ -78,9 +81,9 @@ sub qm {
     return fail($text{$err} =~ /([^\n]+)\n*\z/ ? $1 : "'qm @words' failed");
 }
 
-# The agent's socket, or undef. QEMU lets one client in at a time and a few wait.
+# The agent's or the monitor's socket, or undef. QEMU lets one client in at a time and a few wait.
 sub open_socket {
-    my ($until) = @_;
+    my ($socket_path, $until) = @_;
     socket my $socket, AF_UNIX, SOCK_STREAM, 0 or return fail($!);
     $socket->blocking(0);
     until (connect $socket, pack_sockaddr_un($socket_path)) {
@@ -121,7 +124,7 @@ sub converse {
 sub ask {
     my ($command, $until, $qm_until) = @_;
     my $reply;
-    if (my $socket = open_socket($until)) {
+    if (my $socket = open_socket($agent_path, $until)) {
         $reply = converse($socket, $command, $until) // return undef;
     } else {
         my $why = "its agent's socket cannot be opened: $failure";
@@ -157,14 +160,68 @@ sub thaw {
     return value(ask('fsfreeze-status', now + 10)) eq 'thawed';
 }
 
+my $monitor;    # the connection to QEMU's, while it is used
+my $monitored = '';    # what came over it and was not read yet
+
+# The monitor's next message that is no event, or undef if none came in time.
+sub hear {
+    my ($until) = @_;
+    my $select = IO::Select->new($monitor);
+    while (1) {
+        while ($monitored =~ s/^([^\n]*)\n//) {
+            my $message = eval { JSON::PP::decode_json($1) };
+            return $message if ref $message eq 'HASH' && !exists $message->{event};
+        }
+        my $left = $until - now;
+        return fail('its QEMU does not answer') if $left <= 0;
+        $select->can_read($left) or next;
+        my $read = sysread $monitor, $monitored, 65536, length $monitored;
+        next if !defined $read && $!{EINTR};
+        return fail('its QEMU closed the connection') if !$read;
+    }
+}
+
+# What QEMU returns to a command, or undef. A connection on which something went wrong is not used any more.
+sub command {
+    my ($command, $until) = @_;
+    my $request = qq({"execute":"$command"}\n);
+    my $sent = syswrite $monitor, $request;
+    my $answer = defined $sent && $sent == length $request ? hear($until) : fail("writing to its QEMU failed: $!");
+    return $answer->{return} if $answer && exists $answer->{return};
+    fail("its QEMU refuses '$command': " . ($answer->{error}{desc} // 'without a reason')) if $answer;
+    $monitor = undef;
+    return undef;
+}
+
+# True once QEMU takes our commands, and nobody else's.
+sub open_monitor {
+    my $until = now + 5;
+    $monitor = open_socket($monitor_path, $until) // return 0;
+    my $greeting = hear($until);
+    return 1 if $greeting && exists $greeting->{QMP} && defined command('qmp_capabilities', $until);
+    $monitor = undef;
+    return 0;
+}
+
+# "running", "paused"... or undef.
+sub state_by_monitor {
+    my $status = command('query-status', now + 10) // return undef;
+    return $status->{status} // fail('its QEMU does not say what state it is in');
+}
+
 sub state_of_guest {
+    if ($monitor) {
+        my $state = state_by_monitor();
+        return $state if defined $state;
+    }
+
     my $said = qm(now + 30, 1, 'status', $vmid) // return undef;
     return $said =~ /^status: (\S+)/m ? $1 : fail("'qm status' says '$said'");
 }
 
 # One attempt; true once the guest is not paused any more. What else may have become of it is not from here.
 sub resume {
-    qm(now + 60, 0, 'resume', $vmid);
+    qm(now + 60, 0, 'resume', $vmid) if !$monitor || !defined command('cont', now + 10);
     $released = now;
     my $state = state_of_guest();
     return defined $state && $state ne 'paused';
@@ -248,11 +305,19 @@ if ($way eq 'freeze') {
     }
     $frozen = $answer->{value};
 } else {
+    open_monitor();
     my $state = state_of_guest() // end("refused $failure");
     $begin = now;
     $deadline = $begin + $seconds;
     if ($state ne 'running') {
         $already = $state;
+        $monitor = undef;
+    } elsif ($monitor) {
+        if (!defined command('stop', $deadline)) {
+            my $why = $failure;
+            let_go() && print now >= $deadline ? "late\n" : "refused $why\n";
+            exit 0;
+        }
     } elsif (!defined qm(now + 60, 0, 'suspend', $vmid)) {
         my $why = $failure;
         # PVE refused before it asked QEMU: whoever paused the guest meanwhile, it was not us.
