@@ -16,6 +16,7 @@
 #include "crossover/cluster_files.hpp"
 #include "crossover/error.hpp"
 #include "engine/unexpected_error.hpp"
+#include "plan/saved_state.hpp"
 #include "pve/scripts.hpp"
 #include "pve/survey_answer.hpp"
 
@@ -44,6 +45,8 @@ constexpr std::chrono::hours suspend_limit{12};
 constexpr seconds ha_command_limit{60};
 /// The managers go round every ten seconds, and longer if another node has to become their master first.
 constexpr seconds ha_notice_limit{60};
+constexpr seconds go_on_limit{60};
+constexpr std::chrono::milliseconds go_on_interval{250};
 /// Removing an image takes as long as it has objects.
 constexpr std::chrono::hours destroy_limit{12};
 
@@ -503,8 +506,36 @@ Power PveCluster::power(const std::string& node, std::uint32_t vmid, std::stop_t
 }
 
 void PveCluster::start(const std::string& node, std::uint32_t vmid, std::stop_token stop) {
+  const auto config = read_config(node, vmid, stop);
   const CommandResult result = shell(node, stop).run({"qm", "start", std::to_string(vmid)}, "", start_limit, stop);
   (void)checked(result, "start", subject_of(node, vmid));
+  if (config && parse_vm_config(config->bytes).get("lock") == suspended_lock) see_it_go_on(node, vmid, stop);
+}
+
+void PveCluster::see_it_go_on(const std::string& node, std::uint32_t vmid, const std::stop_token& stop) {
+  Shell& there = shell(node, stop);
+  const std::string subject = subject_of(node, vmid);
+  const auto deadline = std::chrono::steady_clock::now() + go_on_limit;
+  for (bool resumed = false;;) {
+    const CommandResult status = there.run({"qm", "status", std::to_string(vmid)}, "", status_limit, stop);
+    const std::string state = last_line(checked(status, "start", subject));
+    // While QEMU still reads what was saved it is in none of these.
+    const bool stands_still = state == "status: paused" || state == "status: prelaunch" || state == "status: postmigrate";
+    if (stands_still && !std::exchange(resumed, true)) {
+      (void)checked(there.run({"qm", "resume", std::to_string(vmid)}, "", status_limit, stop), "resume", subject);
+      continue;
+    }
+    if (!stands_still && state != "status: inmigrate" && state != "status: restore-vm") return;
+    if (std::chrono::steady_clock::now() >= deadline) {
+      throw Error(ErrorCode::timeout, "start", subject,
+                  fmt::format("what was saved was loaded, and it does not go on ({}); 'qm resume {}' there", state, vmid));
+    }
+    std::mutex mutex;
+    std::unique_lock lock(mutex);
+    if (std::condition_variable_any().wait_for(lock, stop, go_on_interval, [&] { return stop.stop_requested(); })) {
+      throw Cancelled{};
+    }
+  }
 }
 
 void PveCluster::shut_down(const std::string& node, std::uint32_t vmid, seconds timeout, bool force,

@@ -54,6 +54,8 @@ class PveCluster final : public Hypervisor, public GuestPower {
   void destroy(const std::string& node, std::uint32_t vmid, std::stop_token stop) override;
 
  private:
+  /// Of a guest that was started from a saved state: resumes it if it stands still once that is loaded.
+  void see_it_go_on(const std::string& node, std::uint32_t vmid, const std::stop_token& stop);
   enum class Asked { gone, runs_on, paused };
   /// One `qm shutdown`.
   Asked ask_to_shut_down(const std::string& node, std::uint32_t vmid, std::chrono::seconds timeout, bool force,

@@ -137,6 +137,29 @@ TEST_CASE_FIXTURE(Stage, "a guest is shut down when its QEMU is gone, whatever '
   refused([&] { shut_down(); }, ErrorCode::command, "it runs");
 }
 
+TEST_CASE_FIXTURE(Stage, "a guest whose saved state was loaded goes on, whether PVE saw to that or not") {
+  node.put_guest(100, "lock: suspended\nmemory: 512\nvmstate: data:vm-100-state-suspend-2026-11-23\n");
+  const auto state = [&] { return node.run({"qm", "status", "100"}, "", seconds(20), {}).output; };
+  SUBCASE("it stands still") {
+    change_qm("start", "$STAND_INS/qm unlock 100; exit 0");
+    node.run_guest(100, "paused");
+    cluster.start("pve1", 100, {});
+    CHECK(state() == "status: running\n");
+  }
+  SUBCASE("it stays so") {
+    change_qm("start", "exit 0; fi; if [ $1 = resume ]; then echo 'no' >&2; exit 1");
+    node.run_guest(100, "paused");
+    refused([&] { cluster.start("pve1", 100, {}); }, ErrorCode::command, "no");
+  }
+  SUBCASE("it is somebody's who wants it paused") {
+    node.put_guest(100, "freeze: 1\nmemory: 512\n");
+    change_qm("start", "exit 0");
+    node.run_guest(100, "paused");
+    cluster.start("pve1", 100, {});
+    CHECK(state() == "status: paused\n");
+  }
+}
+
 TEST_CASE_FIXTURE(Stage, "a guest that high availability was told to ignore is shut down and stays so") {
   node.put_guest(100, "memory: 512\n");
   node.put_guest(1000, "memory: 512\n");
@@ -154,6 +177,15 @@ TEST_CASE_FIXTURE(Stage, "a guest that high availability was told to ignore is s
   CHECK(manager_status().find("\"vm:1000\"") != std::string::npos);
   shut_down();
   CHECK(power() == Power::stopped);
+}
+
+TEST_CASE_FIXTURE(Stage, "high availability that is disarmed and ignores all is not waited for") {
+  node.put_guest(100, "memory: 512\n");
+  node.write("/etc/pve/ha/resources.cfg", "vm: 100\n\tstate started\n\n");
+  node.write("/etc/pve/ha/manager_status",
+             R"({"disarm":{"mode":"ignore","state":"disarmed"},"service_status":{"vm:100":{"state":"started"}}})");
+  cluster.set_ha_state(100, "ignored", {});
+  CHECK(resources() == "vm: 100\n\tstate ignored\n\n");
 }
 
 TEST_CASE_FIXTURE(Stage, "a guest that high availability has is not shut down") {
