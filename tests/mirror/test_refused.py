@@ -148,7 +148,7 @@ def test_source_is_locked_by_somebody_else(site, guests):
     config = site.config(EAST, VMID)
     site.write_config(EAST, VMID, f"lock: snapshot\n{config}")
     try:
-        refused(site, ["VM 110", "lock (snapshot)", "qm unlock 110", "pve01"], 1, words(lock_wait="1s"))
+        refused(site, ["VM 110", "locked (snapshot)", "qm unlock 110", "pve01"], 1, words(lock_wait="1s"))
     finally:
         site.write_config(EAST, VMID, config)
 

@@ -114,7 +114,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(BlockHash, number, high, low)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TransferProgress, id, offset)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeState, name, address, online, unreachable, pve_version, ceph_version,
                                    qemu_version, processor, bridges, known_hosts)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GuestState, vmid, node, config, firewall, power, ha_state)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GuestState, vmid, node, config, firewall, power, ha_state, ha_status)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StorageConfigWarning, line, section, reason)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Storage, id, type, properties, content, nodes, disabled)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StorageConfig, storages, warnings)
@@ -124,8 +124,10 @@ void to_json(nlohmann::json& out, const Restriction& restriction);
 void from_json(const nlohmann::json& in, Restriction& restriction);
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CephUser, name, keyring)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(SurveyScope, versions, guests)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FirewallNames, groups, ipsets, aliases)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ClusterInventory, entry_node, name, writable, nodes, storages, ceph_files,
-                                   snippets, cpu_models, containers, guests, restriction)
+                                   snippets, cpu_models, device_mappings, firewall, ha_disarmed, containers, guests,
+                                   restriction)
 
 /// The time is a number or null, and nothing else: it is compared on a node, by a script that has words of its own.
 void to_json(nlohmann::json& out, const ConfigVersion& version);

@@ -7,6 +7,7 @@
 #include "crossover/error.hpp"
 #include "crossover/vm_config.hpp"
 #include "engine/unexpected_error.hpp"
+#include "plan/foreign_lock.hpp"
 #include "plan/migration_record.hpp"
 #include "plan/replica_config.hpp"
 
@@ -39,12 +40,12 @@ ConfigVersion wait_until_unlocked(const Ports& ports, const std::string& node, s
           "it is fenced (lock: migrate, onboot: 0): a migration of it is through, or to be ended by 'crossover "
           "mirror --migrate' with the options it was begun with");
     }
-    if (waited >= wait) {
+    if (is_state(*lock)) {
       throw Error(ErrorCode::locked, "lock", subject,
-                  fmt::format("somebody else holds its lock ({}); 'qm unlock {}' on {} if nobody does any more",
-                              *lock, vmid, node),
-                  true);
+                  foreign_lock(*lock, vmid, node) +
+                      "; or mirror its disks alone with --nolock, whose replica boots without that memory");
     }
+    if (waited >= wait) throw Error(ErrorCode::locked, "lock", subject, foreign_lock(*lock, vmid, node), true);
     ports.clock.wait(poll_interval, stop);
   }
 }

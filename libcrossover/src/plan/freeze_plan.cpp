@@ -1,6 +1,7 @@
 #include "plan/freeze_plan.hpp"
 
 #include "plan/guest_agent.hpp"
+#include "plan/saved_state.hpp"
 #include "plan/stop.hpp"
 
 namespace crossover {
@@ -15,6 +16,10 @@ void plan_freeze(const GuestFacts& facts, GuestPlan& plan) {
   plan.no_agent = facts.request.no_agent;
   const bool has_disks = !scope.disks.replicated.empty();
   plan.consistency = !plan.running ? "stopped" : has_disks ? "frozen" : "no disks";
+  if (!plan.running && has_disks && scope.config.get("lock") == suspended_lock) {
+    plan.warnings.push_back("it is hibernated, and the memory that was saved is not mirrored: the replica boots as "
+                            "after a power failure");
+  }
   if (!plan.running || !has_disks) return;
   if (!has_guest_agent(scope.config)) {
     plan.not_frozen = "no guest agent is configured";

@@ -13,6 +13,7 @@
 #include "crossover/restriction.hpp"
 #include "crossover/storage_config.hpp"
 #include "crossover/vm_config.hpp"
+#include "plan/firewall_names.hpp"
 
 namespace crossover {
 
@@ -40,7 +41,8 @@ struct GuestState {
   std::string config;                   ///< the configuration file's bytes
   std::optional<std::string> firewall;  ///< its firewall file's bytes
   Power power = Power::unknown;
-  std::string ha_state;  ///< of its high availability resource, as resources.cfg has it; empty: it is none
+  std::string ha_state;   ///< of its high availability resource, as resources.cfg has it; empty: it is none
+  std::string ha_status;  ///< what high availability's manager is at with it: "started", "error"...; empty: nothing
 };
 
 /// A cephx user and where its key is.
@@ -62,6 +64,10 @@ struct ClusterInventory {
   std::set<std::string>
       snippets;  ///< volume ids of hook scripts and cloud-init snippets that exist on the entry node
   std::set<std::string> cpu_models;                 ///< custom ones: names without "custom-"
+  std::map<std::string, std::set<std::string>>
+      device_mappings;     ///< "pci/NAME", "usb/NAME" or "directory/NAME" -> nodes that have the device
+  FirewallNames firewall;  ///< what cluster.fw defines
+  std::string ha_disarmed;  ///< how high availability is disarmed: "freeze" or "ignore"; empty: it is not
   std::map<std::uint32_t, std::string> containers;  ///< VMID -> node
   std::map<std::uint32_t, GuestState> guests;
   std::optional<Restriction> restriction;  ///< what the cluster's agent is limited to; nothing: not at all

@@ -4,65 +4,19 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <charconv>
-#include <string_view>
+#include <utility>
 
 #include "crossover/byte_size.hpp"
 #include "crossover/vm_config.hpp"
+#include "plan/foreign_lock.hpp"
 #include "plan/migration_record.hpp"
 #include "plan/pending_changes.hpp"
 #include "plan/saved_state.hpp"
+#include "plan/start_check.hpp"
 
 namespace crossover {
 
 namespace {
-
-/// The parts of a property string, such as "virtio=52:54:00:00:00:01,bridge=vmbr0".
-std::vector<std::pair<std::string, std::string>> properties(const std::string& value) {
-  std::vector<std::pair<std::string, std::string>> parts;
-  for (std::size_t begin = 0; begin <= value.size();) {
-    const std::size_t end = std::min(value.find(',', begin), value.size());
-    const std::string part = value.substr(begin, end - begin);
-    const std::size_t equals = part.find('=');
-    parts.emplace_back(equals == std::string::npos ? "" : part.substr(0, equals),
-                       equals == std::string::npos ? part : part.substr(equals + 1));
-    begin = end + 1;
-  }
-  return parts;
-}
-
-std::string property(const std::string& value, std::string_view name) {
-  for (const auto& [key, text] : properties(value)) {
-    if (key == name) return text;
-  }
-  return "";
-}
-
-constexpr std::string_view custom_model = "custom-";
-
-/// "10.1" of "pc-q35-10.1+pve0"; empty for a machine without a version.
-std::string machine_version(const std::string& machine) {
-  const std::size_t digit = machine.find_last_not_of("0123456789.", machine.find('+') - 1);
-  const std::string version = machine.substr(digit + 1, machine.find('+') - digit - 1);
-  return version.find('.') == std::string::npos ? "" : version;
-}
-
-/// Whether a version is newer than another, number by number.
-bool is_newer(std::string_view version, std::string_view other) {
-  while (!version.empty() || !other.empty()) {
-    unsigned left = 0;
-    unsigned right = 0;
-    const auto take = [](std::string_view& text, unsigned& number) {
-      const auto end = std::from_chars(text.data(), text.data() + text.size(), number).ptr;
-      text.remove_prefix(static_cast<std::size_t>(end - text.data()));
-      if (!text.empty()) text.remove_prefix(1);
-    };
-    take(version, left);
-    take(other, right);
-    if (left != right) return left > right;
-  }
-  return false;
-}
 
 class Findings {
  public:
@@ -77,12 +31,15 @@ class Findings {
       add("the destination's agent is restricted to receiving, and starts nothing; migrate with a key that is not");
     }
     lock();
+    high_availability();
     pending();
     if (scope_.disks.replicated.empty()) add("it has no disk that could be moved");
+    for (const SharedDisk& disk : scope_.shared) {
+      add("{} ({}) is {} of VM {} as well, which would go on writing into it here; detach it from one of them", disk.key,
+          to_string(disk.image.spec), disk.other_key, disk.other);
+    }
     for (const LeftOut& left_out : plan_.left_out) data_or_device(left_out);
-    networks();
-    processor();
-    machine();
+    for (std::string& finding : start_findings(inventory_, scope_, plan_)) found_.push_back(std::move(finding));
     if (free.target) space(*free.target);
     if (is_suspended(request_, plan_)) {
       state_of_hardware();
@@ -107,8 +64,29 @@ class Findings {
           "on another cluster, take both away");
       return;
     }
-    add("it is locked ({}) by somebody else; 'qm unlock {}' on {} if nobody is at it any more", *lock, scope_.vmid,
-        plan_.source_node);
+    add("it is {}", foreign_lock(*lock, scope_.vmid, plan_.source_node));
+  }
+
+  /// It would not let go of the guest, or do something else to it in the middle.
+  void high_availability() {
+    const ClusterInventory& there = inventory_.destination;
+    if (request_.options.ha && there.ha_disarmed == "freeze") {
+      add("the destination's high availability is disarmed, and would not take it; arm it ('ha-manager crm-command "
+          "arm-ha' there), or leave --ha out");
+    }
+    const ClusterInventory& here = inventory_.source;
+    const GuestState& guest = here.guests.at(scope_.vmid);
+    if (guest.ha_state.empty() || guest.ha_state == "ignored" || here.ha_disarmed == "ignore") return;
+    if (here.ha_disarmed == "freeze") {
+      add("high availability has it and is disarmed (freeze), so it would not let go of it; arm it first ('ha-manager "
+          "crm-command arm-ha')");
+    } else if (guest.ha_status == "error") {
+      add("high availability has it in state 'error', and takes no other until it was disabled and mended; see "
+          "'ha-manager status'");
+    } else if (guest.ha_status == "migrate" || guest.ha_status == "relocate" || guest.ha_status == "recovery" ||
+               guest.ha_status == "fence" || guest.ha_status == "freeze") {
+      add("high availability is at it (state '{}'); wait until it is through ('ha-manager status')", guest.ha_status);
+    }
   }
 
   /// A guest that is shut down gets them then, and moves with them.
@@ -143,49 +121,11 @@ class Findings {
     } else if (left_out.is_disk) {
       add("{} ({}) is not mirrored, and what is on it would be missing: {}", left_out.key, left_out.value,
           left_out.reason);
+    } else if (left_out.key == "hookscript" || left_out.key == "cicustom") {
+      add("its {} ({}) would be missing: {}; copy the snippet there, or take the line out of the guest", left_out.key,
+          left_out.value, left_out.reason);
     } else if (left_out.reason.find("--keep-host-devices") != std::string::npos) {
       add("{} is {}; take it out of the guest, or make one of that name there", left_out.key, left_out.reason);
-    }
-  }
-
-  void networks() {
-    const auto node = inventory_.destination.nodes.find(plan_.target_node);
-    if (node == inventory_.destination.nodes.end() || plan_.replica_config.empty()) return;
-    const VmConfig config = parse_vm_config(plan_.replica_config);
-    for (const std::string& key : config.keys()) {
-      if (!key.starts_with("net") || key.size() < 4 || key[3] < '0' || key[3] > '9') continue;
-      const std::string bridge = property(*config.get(key), "bridge");
-      if (bridge.empty() || node->second.bridges.contains(bridge)) continue;
-      add("{} is on the bridge {}, which {} does not have; make it, or --rewrite the line", key, bridge,
-          plan_.target_node);
-    }
-  }
-
-  [[nodiscard]] std::string cpu_model() const {
-    const std::string cpu = scope_.config.get("cpu").value_or("");
-    const std::string model = property(cpu, "cputype");
-    return model.empty() ? property(cpu, "") : model;
-  }
-
-  void processor() {
-    const std::string model = cpu_model();
-    if (model.starts_with(custom_model) &&
-        !inventory_.destination.cpu_models.contains(model.substr(custom_model.size()))) {
-      add("its CPU is the model {}, which the destination does not have", model);
-    }
-  }
-
-  void machine() {
-    const ClusterInventory& there = inventory_.destination;
-    const std::string machine = scope_.config.get("machine").value_or("");
-    std::string type = property(machine, "type");
-    if (type.empty()) type = property(machine, "");
-    const std::string version = machine_version(type);
-    const auto node = there.nodes.find(plan_.target_node);
-    if (version.empty() || node == there.nodes.end() || node->second.qemu_version.empty()) return;
-    if (is_newer(version, node->second.qemu_version)) {
-      add("its machine is {}, and {} has QEMU {}: it would not start there", type, plan_.target_node,
-          node->second.qemu_version);
     }
   }
 
@@ -216,14 +156,14 @@ class Findings {
     if (here == inventory_.source.nodes.end() || there == inventory_.destination.nodes.end()) return;
     const NodeState& source = here->second;
     const NodeState& target = there->second;
-    if (is_newer(source.qemu_version, target.qemu_version)) {
+    if (is_newer_version(source.qemu_version, target.qemu_version)) {
       add("{} has QEMU {} and {} {}, which may not understand what the newer one saved; update it, or migrate with "
           "--migrate-mode=shutdown",
           source.name, source.qemu_version, target.name,
           target.qemu_version.empty() ? "one of an unknown version" : target.qemu_version);
     }
     // What a custom model is, the other side's file may say otherwise.
-    const std::string model = cpu_model();
+    const std::string model = cpu_model(scope_.config);
     const bool is_hosts = model == "host" || model == "max" || model.starts_with(custom_model);
     if (is_hosts && (source.processor.empty() || source.processor != target.processor)) {
       const auto name = [](const NodeState& node) { return node.processor.empty() ? "unknown" : node.processor; };

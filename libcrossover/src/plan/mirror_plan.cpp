@@ -11,7 +11,10 @@
 #include "plan/removals.hpp"
 #include "plan/restricted_plan.hpp"
 #include "plan/resumption.hpp"
+#include "plan/shared_disks.hpp"
+#include "plan/snapshot_limit.hpp"
 #include "plan/source_check.hpp"
+#include "plan/start_check.hpp"
 #include "plan/stop.hpp"
 #include "plan/target_check.hpp"
 #include "plan/target_config.hpp"
@@ -45,6 +48,7 @@ GuestPlan begin_plan(const GuestFacts& facts) {
 
 void plan_both_sides(const GuestFacts& facts, GuestPlan& plan) {
   if (facts.scope.problem) throw Stop{*facts.scope.problem};
+  plan_shared_disks(facts.scope, facts.inventory.source_images, plan);
   check_restriction(facts);
   require_all_looked_at(facts);
   check_promoted(facts);
@@ -70,6 +74,10 @@ void plan_point(const GuestFacts& facts, std::chrono::sys_seconds now, GuestPlan
   } else {
     plan.removals = plan_removals(facts.request, facts.inventory, plan, names, now);
     if (facts.inventory.destination.restriction) leave_removals_to_destination(facts.request, plan);
+  }
+  if (!plan.resumes) check_snapshot_limit(facts, plan);
+  for (std::string& finding : start_findings(facts.inventory, facts.scope, plan)) {
+    plan.warnings.push_back(std::move(finding));
   }
   plan.steps = mirror_steps(plan, facts.request.options);
 }

@@ -30,6 +30,17 @@ struct Problem {
   bool operator==(const Problem&) const = default;
 };
 
+/// A disk that another guest has, too.
+struct SharedDisk {
+  std::string key;
+  ImageRef image;
+  std::uint32_t other = 0;
+  std::string other_key;
+  std::string other_line;  ///< of its configuration
+
+  bool operator==(const SharedDisk&) const = default;
+};
+
 /// A guest that was asked for, and the images its run is about. Made before the images are looked at, in two steps:
 /// the guest itself by scope_guests(), and from `replicas` on by place_replicas().
 struct GuestScope {
@@ -46,6 +57,7 @@ struct GuestScope {
   std::vector<std::optional<ImageRef>> replaced;  ///< of each disk: the image that a new copy is made beside
   std::vector<std::optional<Origin>> origins;     ///< of each disk: what it was copied from, and goes back to
   std::vector<ImageRef> former;  ///< images of the replica whose disks it has no more; see find_former_images()
+  std::vector<SharedDisk> shared;  ///< by order of the other guests; see find_shared_disks()
   bool going_on = false;  ///< the configuration names new copies already, and what they replaced is still there
   std::optional<Problem> problem;
 };

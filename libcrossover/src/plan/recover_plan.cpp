@@ -7,6 +7,7 @@
 
 #include "crossover/snapshot_name.hpp"
 #include "crossover/vmid.hpp"
+#include "plan/foreign_lock.hpp"
 #include "plan/migration_record.hpp"
 #include "plan/points.hpp"
 #include "plan/replica_config.hpp"
@@ -193,9 +194,8 @@ class RecoverPlanner {
   }
 
   [[noreturn]] void stop_locked(const std::string& lock) const {
-    stop(ErrorCode::locked,
-         "VM {} on {} is locked ({}) by somebody else; 'qm unlock {}' there if nothing is using it", plan_.vmid,
-         plan_.node, lock, plan_.vmid);
+    stop(ErrorCode::locked, "VM {} on {} is {}", plan_.vmid, plan_.node,
+         foreign_lock(lock, plan_.vmid, plan_.node));
   }
 
   void choose_config(const VmConfig& present) {

@@ -5,6 +5,7 @@
 
 #include "plan/mirror_plan.hpp"
 #include "plan/replica_config.hpp"
+#include "plan/shared_disks.hpp"
 
 namespace crossover {
 
@@ -118,6 +119,7 @@ std::vector<GuestScope> scope_guests(const MirrorRequest& request, const Cluster
     scope.disks = guest_disks(scope.config, source, request.options.all_disks);
     scopes.push_back(std::move(scope));
   }
+  find_shared_disks(scopes, source, request.options.all_disks);
   return scopes;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "plan/foreign_image.hpp"
+#include "plan/foreign_lock.hpp"
 #include "plan/stop.hpp"
 #include "plan/target_identity.hpp"
 
@@ -92,10 +93,8 @@ void check_state(const GuestFacts& facts, const GuestState& present, const std::
   }
   // Our own lock is left from a run that was cut short, or was asked for with --keep-dlock.
   if (!lock.empty() && !(ours && lock == "migrate")) {
-    stop(ErrorCode::locked,
-         "VM {}: its replica {} on {} is locked ({}) by somebody else; 'qm unlock {}' there if "
-         "nothing is using it",
-         scope.vmid, scope.target_vmid, present.node, lock, scope.target_vmid);
+    stop(ErrorCode::locked, "VM {}: its replica {} on {} is {}", scope.vmid, scope.target_vmid, present.node,
+         foreign_lock(lock, scope.target_vmid, present.node));
   }
 }
 

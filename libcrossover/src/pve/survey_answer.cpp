@@ -1,6 +1,7 @@
 #include "pve/survey_answer.hpp"
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>
@@ -147,6 +148,24 @@ std::map<std::uint32_t, std::string> parse_ha_resources(std::string_view text) {
   return states;
 }
 
+HaManager parse_ha_manager(std::string_view text) {
+  HaManager manager;
+  const auto status = nlohmann::json::parse(text, nullptr, false);
+  if (!status.is_object()) return manager;
+  const auto text_of = [](const nlohmann::json& object, const char* key) {
+    const auto found = object.is_object() ? object.find(key) : object.end();
+    return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+  };
+  if (const auto disarm = status.find("disarm"); disarm != status.end()) manager.disarmed = text_of(*disarm, "mode");
+  const auto services = status.find("service_status");
+  if (services == status.end() || !services->is_object()) return manager;
+  for (const auto& [name, service] : services->items()) {
+    const auto vmid = name.starts_with("vm:") ? to_number<std::uint32_t>(name.substr(3)) : std::nullopt;
+    if (vmid) manager.services[*vmid] = text_of(service, "state");
+  }
+  return manager;
+}
+
 std::set<std::string> parse_cpu_models(std::string_view text) {
   std::set<std::string> models;
   each_line(text, [&models](std::string_view line) {
@@ -154,6 +173,27 @@ std::set<std::string> parse_cpu_models(std::string_view text) {
     if (words.size() == 2 && words[0] == "cpu-model:") models.emplace(words[1]);
   });
   return models;
+}
+
+std::map<std::string, std::set<std::string>> parse_device_mappings(std::string_view text) {
+  std::map<std::string, std::set<std::string>> mappings;
+  std::set<std::string>* nodes = nullptr;
+  each_line(text, [&](std::string_view line) {
+    const auto words = split_words(line);
+    if (words.empty() || words[0].starts_with('#')) return;
+    if (line.front() != ' ' && line.front() != '\t') {
+      nodes = &mappings[std::string(words[0])];
+    } else if (words.size() >= 2 && words[0] == "map" && nodes != nullptr) {
+      std::string_view properties = line.substr(line.find("map") + 3);
+      constexpr std::string_view node = "node=";
+      for (std::size_t at = properties.find(node); at != std::string_view::npos; at = properties.find(node, at + 1)) {
+        if (at > 0 && std::string_view(", \t").find(properties[at - 1]) == std::string_view::npos) continue;
+        const std::string_view name = properties.substr(at + node.size());
+        nodes->emplace(name.substr(0, name.find_first_of(", \t")));
+      }
+    }
+  });
+  return mappings;
 }
 
 std::set<std::string> parse_ovs_bridges(std::string_view text) {
@@ -215,13 +255,29 @@ ClusterInventory cluster_inventory(const SurveyAnswer& answer, const std::string
   if (const std::string* models = file("virtual-guest/cpu-models.conf")) {
     inventory.cpu_models = parse_cpu_models(*models);
   }
+  if (const std::string* firewall = file("firewall/cluster.fw")) {
+    inventory.firewall = defined_firewall_names(*firewall);
+  }
+  for (const char* kind : {"pci", "usb", "directory"}) {
+    const std::string* mappings = file(fmt::format("mapping/{}.cfg", kind));
+    if (mappings == nullptr) continue;
+    for (auto& [name, nodes] : parse_device_mappings(*mappings)) {
+      inventory.device_mappings[fmt::format("{}/{}", kind, name)] = std::move(nodes);
+    }
+  }
   std::map<std::uint32_t, std::string> ha_states;
   if (const std::string* resources = file("ha/resources.cfg")) ha_states = parse_ha_resources(*resources);
+  HaManager manager;
+  if (const std::string* status = file("ha/manager_status")) manager = parse_ha_manager(*status);
+  inventory.ha_disarmed = manager.disarmed;
   for (const auto& [path, bytes] : answer.files) {
     const auto config = parse_config_path(path);
     if (!config) continue;
     GuestState guest{.vmid = config->vmid, .node = config->node, .config = bytes};
     if (const auto state = ha_states.find(config->vmid); state != ha_states.end()) guest.ha_state = state->second;
+    if (const auto status = manager.services.find(config->vmid); status != manager.services.end()) {
+      guest.ha_status = status->second;
+    }
     if (const std::string* firewall = file(fmt::format("firewall/{}.fw", config->vmid))) guest.firewall = *firewall;
     inventory.guests.emplace(config->vmid, std::move(guest));
   }

@@ -33,8 +33,20 @@ std::map<std::uint32_t, Power> parse_qm_list(std::string_view text);
 /// The state high availability is to keep each of its VMs in (/etc/pve/ha/resources.cfg).
 std::map<std::uint32_t, std::string> parse_ha_resources(std::string_view text);
 
+/// What high availability's manager is at (/etc/pve/ha/manager_status).
+struct HaManager {
+  std::string disarmed;                           ///< "freeze" or "ignore"; empty: it is not
+  std::map<std::uint32_t, std::string> services;  ///< the state of each VM that counts
+
+  bool operator==(const HaManager&) const = default;
+};
+/// What is no status says nothing.
+HaManager parse_ha_manager(std::string_view text);
+
 /// Names of the custom CPU models (/etc/pve/virtual-guest/cpu-models.conf).
 std::set<std::string> parse_cpu_models(std::string_view text);
+/// Names in a file of /etc/pve/mapping, and the nodes that each is mapped for. A section's header is its name alone.
+std::map<std::string, std::set<std::string>> parse_device_mappings(std::string_view text);
 
 /// Names of Open vSwitch's bridges (/etc/network/interfaces and what it includes). A Linux bridge is not found here
 /// but in /sys/class/net, where Open vSwitch's do not show that they are bridges.

@@ -534,6 +534,27 @@ TEST_CASE("the source's lock") {
     CHECK(clusters.source.config(100) == held);
     CHECK(clusters.source.holds(100, HoldWay::freeze) == 0);
   }
+  SUBCASE("a hibernated guest is not waited for, and not to be unlocked") {
+    const std::string hibernated = config + "lock: suspended\nvmstate: ssd:vm-100-state-suspend-2026-11-23\n";
+    clusters.source.set_config(100, hibernated);
+    clusters.source.inventory.guests.at(100).power = Power::stopped;
+    SUBCASE("as it is") {
+      const MirrorReport report = clusters.run();
+      CHECK(only(report).error_code == ErrorCode::locked);
+      CHECK(contains(only(report).error, "'qm start 100'"));
+      CHECK_FALSE(contains(only(report).error, "qm unlock"));
+      CHECK(clusters.clock.waits.empty());
+    }
+    SUBCASE("unless its disks alone are meant") {
+      clusters.options.no_lock = true;
+      const MirrorReport report = clusters.run();
+      CHECK_MESSAGE(only(report).outcome == Outcome::ok, only(report).error);
+      REQUIRE(only(report).warnings.size() == 1);
+      CHECK(contains(only(report).warnings[0], "hibernated"));
+      CHECK_FALSE(contains(clusters.destination.config(99100).value(), "vmstate"));
+    }
+    CHECK(clusters.source.config(100) == hibernated);
+  }
   SUBCASE("a stop ends the waiting") {
     clusters.source.set_config(100, held);
     clusters.faults.arm("source read_config 100 #3", Fault::cancels);

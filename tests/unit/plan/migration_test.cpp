@@ -141,6 +141,7 @@ TEST_CASE("what a guest that is suspended needs besides") {
     there.qemu_version = site.qemu_there;
     there.processor = site.processor_there;
     stage.inventory.destination.cpu_models = {"fast"};
+    stage.inventory.destination.device_mappings = {{"directory/share", {"w1"}}};
     MigrateOptions options;
     options.mode = site.mode;
     const MigrateRequest request = parse_options(stage.options, options);
@@ -210,6 +211,38 @@ TEST_CASE("machine, processor, network and space are looked at") {
   // Two disks of 40 MiB, and a margin.
   CHECK(findings("", 50 << 20).empty());
   CHECK(findings("", 41 << 20).size() == 1);
+}
+
+TEST_CASE("high availability that would not let go, or is at something, is found before") {
+  struct Case {
+    std::string state, status, disarmed, there;
+    bool ha = false;
+    std::string said;
+  };
+  for (const Case& one : {Case{"", "", "", "", false, ""}, Case{"started", "started", "", "", false, ""},
+                          Case{"started", "freeze", "freeze", "", false, "disarmed (freeze)"},
+                          Case{"started", "", "ignore", "", false, ""}, Case{"ignored", "", "freeze", "", false, ""},
+                          Case{"started", "error", "", "", false, "'error'"},
+                          Case{"started", "migrate", "", "", false, "'migrate'"},
+                          Case{"", "", "", "freeze", false, ""}, Case{"", "", "", "freeze", true, "leave --ha out"},
+                          Case{"", "", "", "ignore", true, ""}}) {
+    CAPTURE(one.state);
+    CAPTURE(one.status);
+    CAPTURE(one.disarmed);
+    PlanStage stage;
+    GuestState& guest = stage.inventory.source.guests.at(100);
+    guest.ha_state = one.state;
+    guest.ha_status = one.status;
+    stage.inventory.source.ha_disarmed = one.disarmed;
+    stage.inventory.destination.ha_disarmed = one.there;
+    MigrateOptions options;
+    options.ha = one.ha;
+    const MigrateRequest request = parse_options(stage.options, options);
+    const auto scopes = scope_both(request.mirror, stage.inventory.source, stage.inventory.destination);
+    const auto found = migration_findings(request, stage.inventory, scopes.at(0), stage.plan(), {});
+    CHECK(found.size() == (one.said.empty() ? 0 : 1));
+    if (!one.said.empty() && !found.empty()) CHECK_MESSAGE(found[0].find(one.said) != std::string::npos, found[0]);
+  }
 }
 
 TEST_CASE("what a migration will do is said in order") {

@@ -282,13 +282,13 @@ class PlanStage {
       "agent: 1\nmemory: 512\nname: web\nonboot: 0\nscsi0: copy:vm-99100-disk-0,size=32M\n"
       "scsi1: other:vm-99100-disk-1,size=8M\nvmgenid: 8c5e3b2d-3f65-4d0a-9f6b-0a6d1a2b3c4d\n";
 
- private:
   /// Storages without `monhost` and without a keyring are reached in one way on each side.
   static ImageRef ref(const std::string& pool, const std::string& name) {
     return {CephAccess{.conf = "/etc/pve/ceph.conf", .monitors = {}, .user = "admin", .keyring = {}},
             {pool, "", name}};
   }
 
+ private:
   std::uint64_t next_snapshot_ = 1;
 };
 

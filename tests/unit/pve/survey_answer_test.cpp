@@ -126,10 +126,29 @@ TEST_CASE("high availability's resources, in whatever state") {
   CHECK(parse_ha_resources("").empty());
 }
 
+TEST_CASE("what high availability's manager is at") {
+  CHECK(parse_ha_manager(R"({"master_node":"e1","service_status":{"ct:7":{"state":"started"},)"
+                         R"("vm:100":{"node":"e1","state":"error","uid":"x"},"vm:x":{"state":"started"}}})") ==
+        HaManager{"", {{100, "error"}}});
+  CHECK(parse_ha_manager(R"({"disarm":{"mode":"freeze","state":"disarmed"},"service_status":{}})") ==
+        HaManager{"freeze", {}});
+  for (const char* odd : {"", "{", "[]", "1", R"({"disarm":1,"service_status":[]})",
+                          R"({"disarm":{"mode":3},"service_status":{"vm:9999999999":{}}})"}) {
+    CHECK(parse_ha_manager(odd) == HaManager{});
+  }
+}
+
 TEST_CASE("custom CPU models") {
   CHECK(parse_cpu_models("# mine\ncpu-model: avx\n    flags +avx;+avx2\n    reported-model kvm64\n\n"
                          "cpu-model: plain-1\n") == std::set<std::string>{"avx", "plain-1"});
   CHECK(parse_cpu_models("").empty());
+}
+
+TEST_CASE("mapped devices, and the nodes that have them") {
+  CHECK(parse_device_mappings("gpu\n\tcomment node=w9\n\tmap id=10de:2230,node=w1,path=0000:01:00.0\n"
+                              "\tmap node=w2,path=0000:02:00.0\n\nempty\n") ==
+        std::map<std::string, std::set<std::string>>{{"empty", {}}, {"gpu", {"w1", "w2"}}});
+  CHECK(parse_device_mappings("").empty());
 }
 
 TEST_CASE("Open vSwitch's bridges among other interfaces") {

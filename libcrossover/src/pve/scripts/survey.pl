@@ -61,12 +61,14 @@ if ($what eq 'nodes') {
     exit;
 }
 if ($what eq 'cluster') {
-    put_file($_) for '.members', '.vmlist', 'storage.cfg', 'ha/resources.cfg', 'virtual-guest/cpu-models.conf';
+    put_file($_) for '.members', '.vmlist', 'storage.cfg', 'ha/resources.cfg', 'ha/manager_status',
+        'virtual-guest/cpu-models.conf';
     for my $node (entries('/etc/pve/nodes')) {
         put_file("nodes/$node/ssh_known_hosts");
         put_file("nodes/$node/qemu-server/$_") for grep { /^[1-9]\d*\.conf$/ } entries("/etc/pve/nodes/$node/qemu-server");
     }
-    put_file("firewall/$_") for grep { /^[1-9]\d*\.fw$/ } entries('/etc/pve/firewall');
+    put_file("mapping/$_.cfg") for 'pci', 'usb', 'directory';
+    put_file("firewall/$_") for grep { /^(?:[1-9]\d*|cluster)\.fw$/ } entries('/etc/pve/firewall');
     put('ceph', $_, '') for entries('/etc/pve/priv/ceph');
     # pmxcfs takes the write bits away while the cluster has no quorum.
     my @link = lstat '/etc/pve/local';
