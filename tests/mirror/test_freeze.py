@@ -3,6 +3,7 @@ on soon, whatever becomes of the run."""
 
 import contextlib
 import signal
+import subprocess
 
 import pytest
 from conftest import setting
@@ -12,6 +13,29 @@ TARGET = 9105
 NODE = "pve02"  # not the node crossover runs on: the guest is held over ssh
 CEPH = "10.77.1.100"
 HELD_AT_MOST = 15
+# QEMU serves one client at its monitor, and while a guest is paused that is who paused it: this one is for looking on.
+LOOKING_ON = " -chardev socket,id=look,path=/var/run/qemu-server/105.look,server=on,wait=off -mon chardev=look,mode=control"
+LOOK = """
+import json, socket, sys
+link = socket.socket(socket.AF_UNIX)
+link.connect(sys.argv[1])
+lines = link.makefile("rw")
+lines.readline()
+for command in ("qmp_capabilities", "query-status"):
+    print(json.dumps({"execute": command}), file=lines, flush=True)
+    answer = {}
+    while "return" not in answer:
+        answer = json.loads(lines.readline())
+print(answer["return"]["status"])
+"""
+OCCUPY = """
+import socket, sys
+link = socket.socket(socket.AF_UNIX)
+link.connect(sys.argv[1])
+link.recv(1)
+print("in", flush=True)
+sys.stdin.read()
+"""
 
 
 @pytest.fixture
@@ -24,7 +48,8 @@ def job(site, request):
 def silent(site):
     """A guest on pve02 whose configuration promises an agent that is not there."""
     site.destroy(NODE, 105)
-    guest = site.create_counting(105, "--name", "silent", "--args", setting("interval", 40) + setting("no-agent", 1), node=NODE)
+    guest = site.create_counting(105, "--name", "silent", "--args", setting("interval", 40) + setting("no-agent", 1) + LOOKING_ON,
+                                 node=NODE)
     wait_for(guest.counted, BOOT_SECONDS, "VM 105 counts")
     yield guest
     site.destroy(NODE, 105)
@@ -47,6 +72,11 @@ def without_agent(config):
 
 def status(guest):
     return guest.site.run(guest.node, "qm", "status", str(guest.vmid)).strip().removeprefix("status: ")
+
+
+def looks(guest):
+    """Its state, seen without its monitor."""
+    return guest.site.run(guest.node, "python3", "-c", LOOK, f"/var/run/qemu-server/{guest.vmid}.look").strip()
 
 
 def goes_on(guest, config):
@@ -206,16 +236,31 @@ def held_long(site, guest, job, dead_ceph, begun, *options):
     return run
 
 
+def paused_long(site, silent, job, dead_ceph, let_go, *options):
+    run = held_long(site, silent, job, dead_ceph, being_paused(site), *options)
+    let_go()
+    wait_for(lambda: looks(silent) == "paused", 20, "it is paused")
+    return run
+
+
 @pytest.fixture
-def slow_commands(site):
-    """Proxmox's commands take two seconds, as much time as is needed to see a pause begin."""
-    site.lab("cost", "2")
-    yield
-    site.lab("cost", "0")
+def busy_monitor(site, silent):
+    """Somebody else has the monitor, until it is let go of: as much time as is needed to see a pause begin."""
+    other = site.lab.start("exec", silent.node, "python3", "-c", OCCUPY, f"/var/run/qemu-server/{silent.vmid}.qmp",
+                           stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "in\n"
+
+    def let_go():
+        if not other.stdin.closed:
+            other.stdin.close()
+        other.wait(20)
+    yield let_go
+    let_go()
+    other.stdout.close()
 
 
 def being_paused(site):
-    return lambda: "qm suspend 105" in site.try_run(NODE, "ps", "-eo", "args")
+    return lambda: " pause 105 " in site.try_run(NODE, "ps", "-eo", "args")
 
 
 def freezing(guest):
@@ -255,11 +300,10 @@ def test_the_deadline_ends_a_freeze_though_snapshots_hang(site, slow, job, dead_
     site.check_at_ease(slow, config)
 
 
-def test_the_deadline_ends_a_pause_though_snapshots_hang(site, silent, job, dead_ceph, slow_commands):
+def test_the_deadline_ends_a_pause_though_snapshots_hang(site, silent, job, dead_ceph, busy_monitor):
     config = silent.config()
-    run = held_long(site, silent, job, dead_ceph, being_paused(site), "--freeze-timeout=6s")
-    wait_for(lambda: status(silent) == "paused", 20, "it is paused")
-    wait_for(lambda: status(silent) == "running", HELD_AT_MOST, "it runs again")
+    run = paused_long(site, silent, job, dead_ceph, busy_monitor, "--freeze-timeout=6s")
+    wait_for(lambda: looks(silent) == "running", HELD_AT_MOST, "it runs again")
     assert run.running()
     dead_ceph.end()
     done = run.wait(60)
@@ -284,16 +328,14 @@ def test_signal_while_frozen(site, slow, job, dead_ceph, which):
 
 
 @pytest.mark.parametrize("which", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)], ids=["kill", "term"])
-def test_signal_while_paused(site, silent, job, dead_ceph, slow_commands, which):
+def test_signal_while_paused(site, silent, job, dead_ceph, busy_monitor, which):
     config = silent.config()
-    run = held_long(site, silent, job, dead_ceph, being_paused(site), "--freeze-timeout=5m")
-    wait_for(lambda: status(silent) == "paused", 20, "it is paused")
+    run = paused_long(site, silent, job, dead_ceph, busy_monitor, "--freeze-timeout=5m")
     run.signal(which)
-    wait_for(lambda: status(silent) == "running", HELD_AT_MOST, "it runs again")
+    wait_for(lambda: looks(silent) == "running", HELD_AT_MOST, "it runs again")
     dead_ceph.end()
     run.wait(60)
     wait_for(lambda: silent.config() == config, 30, "it is unlocked")
-    site.lab("cost", "0")
     mends(site, silent, config, job)
 
 
