@@ -153,6 +153,56 @@ def test_source_is_locked_by_somebody_else(site, guests):
         site.write_config(EAST, VMID, config)
 
 
+def test_a_hibernated_guest_is_not_unlocked(site, guests):
+    """Its lock is a state, which does not go by itself, and says what would be thrown away."""
+    config = site.config(EAST, VMID)
+    site.write_config(EAST, VMID, f"lock: suspended\nvmstate: ceph-ssd:vm-110-state-suspend-2026-11-23\n{config}")
+    try:
+        refused(site, ["VM 110", "hibernated", "'qm start 110'", "--nolock"], 1, words(lock_wait="30s"))
+        done = site.crossover("mirror", "--migrate", "--noconfirm", *words(lock_wait="30s"), seconds=60)
+        said = done.out + done.err
+        assert done.status != 0 and "hibernated" in said and "qm unlock" not in said, said
+    finally:
+        site.write_config(EAST, VMID, config)
+
+
+def test_one_disk_of_two_guests(site, guests):
+    config = site.config(EAST, VMID)
+    shared = "scsi5: ceph-ssd:vm-110-disk-9,cache=none,shared=1,size=8M\n"
+    site.run(EAST, "rbd", "create", "--size", "8M", "ssdpool/vm-110-disk-9")
+    site.destroy(EAST, 111)
+    site.create(111, "--name", "twin")
+    try:
+        site.write_config(EAST, VMID, config + shared)
+        site.write_config(EAST, 111, site.config(EAST, 111) + shared)
+        with site.unchanged():
+            both = site.crossover("mirror", *words(vmid="110:9110,111:9119"), seconds=60)
+        assert both.status == 1
+        for vmid, other in ((110, 111), (111, 110)):
+            assert f"VM {vmid}: its disk scsi5 (ssdpool/vm-110-disk-9) is scsi5 of VM {other} as well" in both.err, both
+        assert "'qm set 111 --scsi5 ceph-ssd:vm-110-disk-9,cache=none,shared=1,size=8M,backup=0'" in both.err
+    finally:
+        site.write_config(EAST, VMID, config)
+        site.destroy(EAST, 111)
+        site.try_run(EAST, "rbd", "rm", "ssdpool/vm-110-disk-9")
+
+
+def test_names_of_firewall_rules_that_are_not_there(site, guests):
+    site.run(EAST, "sh", "-c", 'mkdir -p /etc/pve/firewall; printf "[RULES]\\n\\nGROUP webservers -i net0\\nIN SSH(ACCEPT) '
+             '-source dc/admin_host\\n" > /etc/pve/firewall/110.fw')
+    said = "the security group webservers, the alias admin_host"
+    try:
+        assert said in site.crossover("check", *words(), seconds=60).out
+        done = site.crossover("mirror", "--migrate", "--dry-run", *words(), seconds=60)
+        assert done.status == 1 and said in done.out + done.err
+        site.run(WEST, "sh", "-c", 'mkdir -p /etc/pve/firewall; printf "[ALIASES]\\n\\nadmin_host 192.0.2.1\\n\\n[group Webservers]'
+                 '\\n\\nIN ACCEPT\\n" > /etc/pve/firewall/cluster.fw')
+        assert "its firewall rules name" not in site.crossover("check", *words(), seconds=60).out
+    finally:
+        site.run(EAST, "rm", "/etc/pve/firewall/110.fw")
+        site.try_run(WEST, "rm", "-f", "/etc/pve/firewall/cluster.fw")
+
+
 @pytest.mark.parametrize("cluster,side", [("east", "source"), ("west", "destination")])
 def test_no_quorum(site, guests, cluster, side):
     site.lab("quorum", cluster, "lost")

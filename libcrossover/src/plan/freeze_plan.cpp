@@ -16,7 +16,8 @@ void plan_freeze(const GuestFacts& facts, GuestPlan& plan) {
   plan.no_agent = facts.request.no_agent;
   const bool has_disks = !scope.disks.replicated.empty();
   plan.consistency = !plan.running ? "stopped" : has_disks ? "frozen" : "no disks";
-  if (!plan.running && has_disks && scope.config.get("lock") == suspended_lock) {
+  const bool hibernated = !plan.running && scope.config.get("lock") == suspended_lock;
+  if (facts.request.options.no_lock && hibernated && has_disks) {
     plan.warnings.push_back("it is hibernated, and the memory that was saved is not mirrored: the replica boots as "
                             "after a power failure");
   }
