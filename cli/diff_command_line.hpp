@@ -3,6 +3,8 @@
 /// written for that command can call this one: options may stand before the command's name and after it.
 #pragma once
 
+#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -21,6 +23,7 @@ std::string_view to_string(DiffCommand command);
 struct DiffInvocation {
   DiffCommand command = DiffCommand::export_diff;
   CephAccess access = ceph_defaults();
+  std::vector<std::string> ceph_options = {};  ///< CephWords::options
   DiffRequest request;  ///< import-diff: only the image
   std::string path;     ///< "-": standard input or output
   bool progress = true;
@@ -30,11 +33,13 @@ struct DiffInvocation {
   bool operator==(const DiffInvocation&) const = default;
 };
 
-/// True if the words (without the program's name) are one of these commands.
-bool is_diff_command(const std::vector<std::string>& words);
+/// take_ceph_words(), or what stands in for it.
+using TakeCephWords = std::function<CephWords(const std::vector<std::string>& words)>;
 
-/// Reads the words of such a command. A refusal has the exit status `rbd` has for it.
-std::variant<DiffInvocation, Answer> parse_diff_command(const std::vector<std::string>& words);
+/// Reads the words of such a command, or of `help` about one, without the program's name; nothing if they are
+/// another command's. A refusal has the exit status `rbd` has for it.
+std::optional<std::variant<DiffInvocation, Answer>> parse_diff_command(const std::vector<std::string>& words,
+                                                                       const TakeCephWords& take);
 
 /// One line each, for the command's help: syntax and meaning.
 std::string diff_syntax(DiffCommand command);

@@ -90,7 +90,8 @@ int export_command(const DiffInvocation& invocation, const std::stop_token& stop
   Progress progress(invocation, "Exporting");
   export_diff(
       invocation.access, invocation.request, [&](std::span<const std::byte> bytes) { file.write(bytes); },
-      [&](std::uint64_t offset, std::uint64_t size_bytes) { progress.show(offset, size_bytes); }, stop);
+      [&](std::uint64_t offset, std::uint64_t size_bytes) { progress.show(offset, size_bytes); }, stop,
+      invocation.ceph_options);
   file.close();
   return exit_ok;
 }
@@ -100,7 +101,8 @@ int import_command(const DiffInvocation& invocation, const std::stop_token& stop
   Progress progress(invocation, "Importing");
   import_diff(
       invocation.access, invocation.request.image, [&](std::span<std::byte> out) { return file.read(out); },
-      [&](std::uint64_t offset, std::uint64_t size_bytes) { progress.show(offset, size_bytes); }, stop);
+      [&](std::uint64_t offset, std::uint64_t size_bytes) { progress.show(offset, size_bytes); }, stop,
+      invocation.ceph_options);
   return exit_ok;
 }
 

@@ -1,6 +1,6 @@
 #include "image_spec.hpp"
 
-#include <algorithm>
+#include <cstddef>
 
 namespace crossover::cli {
 
@@ -15,30 +15,38 @@ std::optional<std::string> cut_part(std::string_view& text) {
   return part;
 }
 
+/// "image[@snapshot]", where all that is not '@' belongs to the image.
+std::optional<SnapshotSpec> parse_name(std::string_view text) {
+  SnapshotSpec spec;
+  const std::size_t at = text.find('@');
+  spec.image.name = text.substr(0, at);
+  if (spec.image.name.empty()) return std::nullopt;
+  if (at == std::string_view::npos) return spec;
+  spec.snapshot = text.substr(at + 1);
+  if (spec.snapshot.empty()) return std::nullopt;
+  return spec;
+}
+
 }  // namespace
 
 std::optional<SnapshotSpec> parse_snapshot_spec(std::string_view text) {
-  SnapshotSpec spec;
-  const auto slashes = std::count(text.begin(), text.end(), '/');
-  if (slashes > 2) return std::nullopt;
-  if (slashes > 0) {
-    const auto pool = cut_part(text);
-    if (!pool) return std::nullopt;
-    spec.image.pool = *pool;
+  std::string_view behind_pool = text;
+  const std::optional<std::string> pool = cut_part(behind_pool);
+  if (!pool) return parse_name(text);
+  std::string_view behind_namespace = behind_pool;
+  const std::optional<std::string> rados_namespace = cut_part(behind_namespace);
+  if (rados_namespace && rados_namespace->find('@') == std::string::npos) {
+    if (std::optional<SnapshotSpec> spec = parse_name(behind_namespace)) {
+      spec->image.pool = *pool;
+      spec->image.rados_namespace = *rados_namespace;
+      return spec;
+    }
   }
-  if (slashes > 1) {
-    const auto rados_namespace = cut_part(text);
-    if (!rados_namespace || rados_namespace->find('@') != std::string::npos) return std::nullopt;
-    spec.image.rados_namespace = *rados_namespace;
+  if (std::optional<SnapshotSpec> spec = parse_name(behind_pool)) {
+    spec->image.pool = *pool;
+    return spec;
   }
-  const std::size_t at = text.find('@');
-  spec.image.name = text.substr(0, at);
-  if (at != std::string_view::npos) {
-    spec.snapshot = text.substr(at + 1);
-    if (spec.snapshot.empty() || spec.snapshot.find('@') != std::string::npos) return std::nullopt;
-  }
-  if (spec.image.name.empty()) return std::nullopt;
-  return spec;
+  return parse_name(text);
 }
 
 }  // namespace crossover::cli

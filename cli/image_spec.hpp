@@ -17,7 +17,8 @@ struct SnapshotSpec {
   bool operator==(const SnapshotSpec&) const = default;
 };
 
-/// Reads a spec; nothing if it is none. An empty part, or one too many, is refused.
+/// Reads a spec; nothing if it is none. As with `rbd`, the pool ends at the first '/', the namespace at the second,
+/// and the snapshot begins at the first '@' behind them; a part that would be empty belongs to the name.
 std::optional<SnapshotSpec> parse_snapshot_spec(std::string_view text);
 
 }  // namespace crossover::cli

@@ -17,6 +17,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <variant>
 #include <vector>
 
 #include "allow_source_command.hpp"
@@ -292,8 +293,7 @@ int cleanup_source(const Invocation& invocation, std::stop_token stop) {
   return exit_status(report);
 }
 
-int diff_command(const std::vector<std::string>& words) {
-  const auto parsed = parse_diff_command(words);
+int diff_command(const std::variant<DiffInvocation, Answer>& parsed) {
   if (const auto* answer = std::get_if<Answer>(&parsed)) {
     put(answer->to_stderr ? stderr : stdout, answer->text);
     return answer->exit_status;
@@ -313,7 +313,7 @@ void keep_blocks() {
 
 int run(int argc, char** argv) {
   const std::vector<std::string> words(argv + 1, argv + argc);
-  if (is_diff_command(words)) return diff_command(words);
+  if (const auto diff = parse_diff_command(words, take_ceph_words)) return diff_command(*diff);
   const auto parsed = parse_command_line(argc, argv);
   if (const auto* answer = std::get_if<Answer>(&parsed)) {
     put(answer->to_stderr ? stderr : stdout, answer->text);

@@ -5,13 +5,18 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <memory>
 #include <optional>
 #include <utility>
 
 #include "crossover/error.hpp"
 #include "engine/diff_import.hpp"
 #include "engine/diff_stream_sink.hpp"
+#include "model/image_access.hpp"
+#include "rbd/ceph_arguments.hpp"
+#include "rbd/ceph_words.hpp"
 #include "rbd/librbd_store.hpp"
+#include "rbd/rbd_error.hpp"
 
 namespace crossover {
 
@@ -33,6 +38,14 @@ std::optional<Snapshot> find_snapshot(const ImageState& state, const ImageSpec& 
               false, ENOENT);
 }
 
+ImageState look_at(LibrbdStore& store, const ImageSpec& image, const char* what_for) {
+  std::optional<ImageState> state = store.find(image);
+  if (state) return *std::move(state);
+  const std::string why = store.why_missing(image);
+  throw Error(ErrorCode::not_found, what_for, to_string(image),
+              "there is no such image" + (why.empty() ? "" : ": " + why), false, ENOENT);
+}
+
 std::optional<std::string> name_of(const std::optional<Snapshot>& snapshot) {
   return snapshot ? std::optional(snapshot->name) : std::nullopt;
 }
@@ -46,16 +59,32 @@ CephAccess ceph_defaults() {
   return access;
 }
 
-DiffHeader export_diff(const CephAccess& access, const DiffRequest& request, const ByteSink& sink,
-                       const DiffProgress& progress, const std::stop_token& stop) {
-  LibrbdStore store(access);
-  const ImageSpec image = with_pool(store, request.image);
-  const std::optional<ImageState> state = store.find(image);
-  if (!state) {
-    throw Error(ErrorCode::not_found, operation, to_string(image), "there is no such image", false, ENOENT);
+CephWords take_ceph_words(const std::vector<std::string>& words) {
+  rbd::EarlyArguments early = rbd::take_early_arguments(words);
+  rados_t cluster = nullptr;
+  if (const int result = rados_create2(&cluster, "ceph", "client.admin", 0); result < 0) {
+    throw rbd::error_of_return(result, "read options of Ceph", {});
   }
-  const std::optional<Snapshot> from = find_snapshot(*state, image, request.from_snapshot);
-  const std::optional<Snapshot> end = find_snapshot(*state, image, request.end_snapshot);
+  const std::unique_ptr<void, void (*)(rados_t)> owner(cluster, rados_shutdown);
+  rbd::PartedWords parted = rbd::configure_with(cluster, early.rest);
+  CephWords out;
+  out.access.user = early.user.value_or("");
+  out.access.cluster_name = early.cluster_name.value_or("");
+  out.access.conf = early.conf.value_or("");
+  out.options = std::move(parted.taken);
+  out.rest = std::move(parted.rest);
+  return out;
+}
+
+DiffHeader export_diff(const CephAccess& access, const DiffRequest& request, const ByteSink& sink,
+                       const DiffProgress& progress, const std::stop_token& stop,
+                       const std::vector<std::string>& ceph_options) {
+  LibrbdStore store(access);
+  store.set_ceph_options(ceph_options);
+  const ImageSpec image = with_pool(store, request.image);
+  const ImageState state = look_at(store, image, operation);
+  const std::optional<Snapshot> from = find_snapshot(state, image, request.from_snapshot);
+  const std::optional<Snapshot> end = find_snapshot(state, image, request.end_snapshot);
   DiffStreamSink stream(name_of(from), name_of(end), sink, progress);
   if (!end) {
     store.read_head_diff(image, from, stream, stop);
@@ -70,9 +99,14 @@ DiffHeader export_diff(const CephAccess& access, const DiffRequest& request, con
 }
 
 DiffHeader import_diff(const CephAccess& access, const ImageSpec& spec, const ByteSource& source,
-                       const DiffProgress& progress, const std::stop_token& stop) {
+                       const DiffProgress& progress, const std::stop_token& stop,
+                       const std::vector<std::string>& ceph_options) {
   LibrbdStore store(access);
+  store.set_ceph_options(ceph_options);
   const ImageSpec image = with_pool(store, spec);
+  // A stream may be hours away from its first byte; an image that cannot take it is told of now.
+  const ImageState state = look_at(store, image, "import diff");
+  require_writable("import diff", image, state.layout.features);
   DiffHeader header = import_diff_stream(store, image, source, progress, stop);
   if (header.end_protected.value_or(false)) store.protect_snapshot(image, *header.end_snapshot);
   return header;

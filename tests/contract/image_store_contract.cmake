@@ -11,3 +11,7 @@ if(TARGET crossover-cli)
   set_tests_properties(image-store-contract-ceph PROPERTIES
     ENVIRONMENT "CROSSOVER_TEST_COMMAND=$<TARGET_FILE_DIR:crossover-cli>")
 endif()
+# What Ceph keeps from being used, by both of its stores; nothing without a cluster.
+crossover_test(NAME unusable-images SOURCES unusable_images_test.cpp ceph_harness.cpp
+  LIBRARIES crossover Rbd::rbd Threads::Threads LABELS "contract;ceph" THROUGH ${CMAKE_CURRENT_LIST_DIR}/with-ceph)
+set_tests_properties(unusable-images PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)

@@ -136,18 +136,22 @@ TEST_CASE("features to create are consistent") {
 }
 
 TEST_CASE("the JSON of several releases is read") {
+  const ImageSpec image{"rbd", "", "x"};
   const ImageState old = rbd::parse_info(json::parse(
-      R"({"name":"x","id":"1f","size":"1048576","objects":1,"order":22,"features":["layering","deep-flatten","new"]})"));
+      R"({"name":"x","id":"1f","size":"1048576","objects":1,"order":22,"features":["layering","deep-flatten","new"]})"),
+                                         image);
   CHECK(old.layout.size_bytes == 1048576);
   CHECK(old.layout.features == (image_feature::layering | image_feature::deep_flatten));
   const ImageState clone = rbd::parse_info(json::parse(
       R"({"name":"x","id":"1f","size":5,"order":20,"features":[],"data_pool":"ec","stripe_unit":1048576,
-          "stripe_count":1,"parent":{"pool":"p","pool_namespace":"n","image":"i","id":"2","snapshot":"s"}})"));
+          "stripe_count":1,"parent":{"pool":"p","pool_namespace":"n","image":"i","id":"2","snapshot":"s"}})"),
+                                           image);
   CHECK(clone.parent == "p/n/i@s");
   CHECK(clone.layout.data_pool == "ec");
   CHECK(clone.layout.stripe_unit == 0);
-  CHECK_THROWS_AS(rbd::parse_info(json::parse("[]")), Error);
-  CHECK_THROWS_AS(rbd::parse_info(json::parse(R"({"name":"format-1","size":5})")), Error);
+  CHECK_THROWS_AS(rbd::parse_info(json::parse("[]"), image), Error);
+  CHECK_THROWS_WITH_AS(rbd::parse_info(json::parse(R"({"name":"x","id":"","size":5,"format":1})"), image),
+                       doctest::Contains("old format 1"), Error);
 
   const auto snapshots = rbd::parse_snapshots(json::parse(
       R"([{"id":9,"name":"b","size":2,"protected":"false"},{"id":"4","name":"a","size":1,"namespace":{"type":"user"}},
@@ -205,11 +209,11 @@ TEST_CASE("a cluster is reached as the storage plugin reaches it") {
   CephAccess access{"/etc/pve/ceph.conf", {}, "admin", "/etc/pve/priv/ceph/store.keyring"};
   CHECK(rbd::rbd_command(access, {"pool", "ns", "image"}) ==
         std::vector<std::string>{"rbd", "-p", "pool", "--namespace", "ns", "-c", "/etc/pve/ceph.conf",
-                                 "--auth_supported", "cephx", "-n", "client.admin", "--keyring",
+                                 "--auth_client_required", "cephx", "-n", "client.admin", "--keyring",
                                  "/etc/pve/priv/ceph/store.keyring"});
   access = {"", {"10.0.0.1", "10.0.0.2"}, "pve", ""};
   CHECK(rbd::rbd_command(access, {"pool", "", "image"}) ==
-        std::vector<std::string>{"rbd", "-p", "pool", "-m", "10.0.0.1,10.0.0.2", "--auth_supported", "none", "-n",
+        std::vector<std::string>{"rbd", "-p", "pool", "-m", "10.0.0.1,10.0.0.2", "--auth_client_required", "none", "-n",
                                  "client.pve"});
 }
 
@@ -239,7 +243,6 @@ TEST_CASE("CEPH_ARGS fills what the caller left empty") {
   CHECK(applied(empty, "--id web --cluster west -c /c") == "web west /c");
   CHECK(applied(empty, "-m 10.0.0.1 --name=client.web  --conf=/c --debug_ms=1") == "web  /c");
   CHECK(applied(empty, "--id one -n client.two") == "two  ");
-  CHECK(applied(empty, "-n mon.a --id") == "  ");
   CephAccess given = empty;
   given.user = "mine";
   given.conf = "/mine";

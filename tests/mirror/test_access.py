@@ -68,7 +68,7 @@ def test_user_without_rights_is_told(site, guest):
     assert done.status == 1
     failed = done.guest(VMID)
     assert failed["error_code"] == "permission", done.out
-    assert f"create image ssdpool/vm-{TARGET}-disk-0-ceph-ssd: Operation not permitted" in failed["error"], failed["error"]
+    assert f"create image ssdpool/vm-{TARGET}-disk-0-ceph-ssd: it is not permitted" in failed["error"], failed["error"]
     assert not any(f"-{TARGET}-" in name for name in site.images(WEST)), "nothing was made there"
 
 

@@ -21,6 +21,9 @@ namespace {
 constexpr const char* operation = "import diff";
 constexpr std::size_t read_bytes = 256U << 10;
 
+/// What of a diff an image's head may have by now.
+enum class Written { nothing, some, all };
+
 class Importer final : public DiffRecordHandler {
  public:
   Importer(ImageStore& store, const ImageSpec& image, const DiffProgress& progress, const std::stop_token& stop)
@@ -31,20 +34,23 @@ class Importer final : public DiffRecordHandler {
 
   void header(DiffFormat /*format*/, const DiffHeader& header) override {
     header_ = header;
-    check_snapshots(look());
+    const ImageState state = look();
+    check_snapshots(state);
     hold_ = store_.hold(image_, stop_);
     sink_ = hold_->write_diff({}, stop_);
     // Stock streams carry zeroes as data.
     splitter_ = std::make_unique<ZeroSplitter>(*sink_);
-    torn_ = true;
+    if (header.size_bytes != state.layout.size_bytes) written_ = Written::some;
     sink_->size(header.size_bytes);
   }
   void data_begin(std::uint64_t /*offset*/, std::uint64_t /*length_bytes*/) override {}
   void data(std::uint64_t offset, std::span<const std::byte> bytes) override {
+    written_ = Written::some;
     splitter_->data(offset, bytes);
     tell(offset + bytes.size());
   }
   void zero(std::uint64_t offset, std::uint64_t length_bytes) override {
+    written_ = Written::some;
     splitter_->zero(offset, length_bytes);
     tell(offset + length_bytes);
   }
@@ -53,6 +59,7 @@ class Importer final : public DiffRecordHandler {
   /// The stream is proven whole: flushes, and makes the end snapshot while nobody else can write.
   void commit() {
     sink_->finish();
+    if (written_ == Written::some) written_ = Written::all;
     if (stop_.stop_requested()) throw Cancelled{};
     if (header_.end_snapshot) hold_->create_snapshot(*header_.end_snapshot);
     tell(header_.size_bytes);
@@ -65,8 +72,10 @@ class Importer final : public DiffRecordHandler {
     // The decoder knows nothing of images.
     const bool is_stream = error.code() == ErrorCode::format;
     std::string cause = error.cause();
-    if (torn_) {
-      cause += "; the image's head is half written now: apply the same diff again, or roll it back";
+    if (written_ != Written::nothing) {
+      cause += "; the image's head is ";
+      cause += written_ == Written::some ? "half written now" : "written";
+      cause += ": apply the same diff again, or roll it back";
       if (header_.from_snapshot) cause += fmt::format(" to '{}'", *header_.from_snapshot);
     }
     return {error.code(),
@@ -115,7 +124,7 @@ class Importer final : public DiffRecordHandler {
   std::unique_ptr<ImageHold> hold_;
   std::unique_ptr<DiffSink> sink_;
   std::unique_ptr<ZeroSplitter> splitter_;
-  bool torn_ = false;
+  Written written_ = Written::nothing;
 };
 
 }  // namespace

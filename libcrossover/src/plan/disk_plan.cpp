@@ -35,8 +35,10 @@ ImageIdentity image_to_replace(const GuestFacts& facts, const ImageRef& ref, con
 const ImageState& existing_source(const GuestFacts& facts, const GuestDisk& disk) {
   const ImageState* source = find_image(facts.inventory.source_images, disk.image);
   if (source != nullptr) return *source;
-  stop(ErrorCode::not_found, "VM {}: {} names the image {}, which does not exist", facts.scope.vmid, disk.key,
-       to_string(disk.image.spec));
+  stop(ErrorCode::not_found,
+       "VM {}: {} names the image {}, which does not exist; 'rbd trash ls {}' shows whether it was moved to RBD's "
+       "trash, from where 'rbd trash restore' brings it back",
+       facts.scope.vmid, disk.key, to_string(disk.image.spec), disk.image.spec.pool);
 }
 
 /// What is known of a disk before its replica is looked at.

@@ -3,6 +3,7 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include "model/image_access.hpp"
 #include "plan/stop.hpp"
 #include "plan/target_identity.hpp"
 
@@ -14,16 +15,35 @@ void require_looked_at(std::uint32_t vmid, const ImageProblems& problems, const 
   stop(found->second.code, "VM {}: {}: {}", vmid, to_string(ref.spec), found->second.text);
 }
 
+namespace {
+
+/// An image that Ceph lets nobody write to, or of which it does not tell what changed.
+void require_usable(std::uint32_t vmid, const ImageStates& images, const ImageRef& ref) {
+  const ImageState* image = find_image(images, ref);
+  if (image == nullptr) return;
+  const std::uint64_t features = image->layout.features;
+  for (const std::string& why : {why_unwritable(ref.spec, features), why_unlisted(ref.spec, features)}) {
+    if (!why.empty()) stop(ErrorCode::conflict, "VM {}: {}: {}", vmid, to_string(ref.spec), why);
+  }
+}
+
+}  // namespace
+
 void require_all_looked_at(const GuestFacts& facts) {
   const GuestScope& scope = facts.scope;
   const Inventory& inventory = facts.inventory;
   for (const GuestDisk& disk : scope.disks.replicated) {
     require_looked_at(scope.vmid, inventory.source_problems, disk.image);
+    require_usable(scope.vmid, inventory.source_images, disk.image);
   }
-  for (const ImageRef& ref : scope.replicas) require_looked_at(scope.vmid, inventory.replica_problems, ref);
-  for (const ImageRef& ref : scope.target_images) require_looked_at(scope.vmid, inventory.replica_problems, ref);
+  const auto require_replica = [&](const ImageRef& ref) {
+    require_looked_at(scope.vmid, inventory.replica_problems, ref);
+    require_usable(scope.vmid, inventory.replica_images, ref);
+  };
+  for (const ImageRef& ref : scope.replicas) require_replica(ref);
+  for (const ImageRef& ref : scope.target_images) require_replica(ref);
   for (const auto& ref : scope.replaced) {
-    if (ref) require_looked_at(scope.vmid, inventory.replica_problems, *ref);
+    if (ref) require_replica(*ref);
   }
 }
 

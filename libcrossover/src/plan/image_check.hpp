@@ -11,7 +11,7 @@ namespace crossover {
 /// An image that could not be looked at is not one that does not exist. Throws Stop.
 void require_looked_at(std::uint32_t vmid, const ImageProblems& problems, const ImageRef& ref);
 
-/// The same of all images that a run is about. Throws Stop.
+/// The same of all images that a run is about, and that Ceph lets them be written to. Throws Stop.
 void require_all_looked_at(const GuestFacts& facts);
 
 /// Whatever else there is to say of it: a replica that became a guest of its own is nothing to write into, unless

@@ -3,16 +3,23 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <iterator>
+#include <sstream>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "crossover/error.hpp"
+#include "model/image_access.hpp"
 #include "rbd/ceph_arguments.hpp"
+#include "rbd/ceph_words.hpp"
+#include "rbd/keyring.hpp"
 #include "rbd/rbd_error.hpp"
 
 namespace crossover::rbd {
@@ -33,11 +40,22 @@ std::string subject_of(const CephAccess& access) {
 void read_defaults(rados_t cluster, const CephAccess& access) {
   const char* conf = access.conf.empty() ? nullptr : access.conf.c_str();
   const int result = rados_conf_read_file(cluster, conf);
-  if (conf != nullptr || result != -ENOENT) check(result, "read configuration", subject_of(access));
+  // Ceph's commands exit with 1 where the file they are given is not there.
+  if (conf != nullptr && result == -ENOENT) {
+    throw Error(ErrorCode::not_found, "read configuration", subject_of(access), "there is no such file", false, 1);
+  }
+  if (result != -ENOENT) check(result, "read configuration", subject_of(access));
   check(rados_conf_parse_env(cluster, nullptr), "read CEPH_ARGS", subject_of(access));
 }
 
-void configure(rados_t cluster, const CephAccess& access) {
+/// Up to 20.2.3 "auth_supported" wins where a configuration has it; later releases do not know it.
+void set_authentication(rados_t cluster, const char* method, const std::string& subject) {
+  check(rados_conf_set(cluster, "auth_client_required", method), "configure connection", subject);
+  const int result = rados_conf_set(cluster, "auth_supported", method);
+  if (result != -ENOENT) check(result, "configure connection", subject);
+}
+
+void configure(rados_t cluster, const CephAccess& access, const std::vector<std::string>& options) {
   const std::string subject = subject_of(access);
   const auto set = [&](const char* option, const std::string& value) {
     check(rados_conf_set(cluster, option, value.c_str()), "configure connection", subject);
@@ -48,7 +66,7 @@ void configure(rados_t cluster, const CephAccess& access) {
     check(rados_conf_read_file(cluster, access.conf.c_str()), "read configuration", subject);
   }
   if (!access.monitors.empty()) set("mon_host", fmt::format("{}", fmt::join(access.monitors, ",")));
-  if (!access.with_defaults) set("auth_supported", access.keyring.empty() ? "none" : "cephx");
+  if (!access.with_defaults) set_authentication(cluster, access.keyring.empty() ? "none" : "cephx", subject);
   if (!access.keyring.empty()) set("keyring", access.keyring);
   // A cache acknowledges writes before they are written and hides their errors; the windows here are our own.
   set("rbd_cache", "false");
@@ -70,11 +88,48 @@ void configure(rados_t cluster, const CephAccess& access) {
                   EINVAL);
     }
   }
+  const std::vector<std::string> unknown = configure_with(cluster, options).rest;
+  if (!unknown.empty()) {
+    throw Error(ErrorCode::usage, "configure connection", unknown.front(), "there is no such option", false,
+                EINVAL);
+  }
+}
+
+/// What is known of a user's key that may be why a connection failed; empty: nothing.
+std::string why_key_is_unreadable(rados_t cluster, const std::string& name) {
+  std::array<char, 4096> paths{};
+  if (rados_conf_get(cluster, "keyring", paths.data(), paths.size()) < 0) return {};
+  std::istringstream list{std::string(paths.data())};
+  for (std::string path; std::getline(list, path, ',');) {
+    std::ifstream file(path.substr(std::min(path.find_first_not_of(' '), path.size())));
+    if (!file) continue;
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    return unreadable_key(key_type_in(text, name));
+  }
+  return {};
+}
+
+std::string cause_of_refusal(int result) {
+  if (code_of_errno(-result) == ErrorCode::permission) return "Ceph refuses this user or its key";
+  return error_of_return(result, {}, {}).cause();
+}
+
+Error connection_error(rados_t cluster, int result, const CephAccess& access, const std::string& name) {
+  const bool is_unread = result == -EIO || result == -EINVAL;
+  const std::string key = is_unread ? why_key_is_unreadable(cluster, name) : std::string();
+  const bool is_refused = !key.empty() || result == -ENOENT || code_of_errno(-result) == ErrorCode::permission;
+  const ErrorCode code = is_refused ? ErrorCode::authentication : ErrorCode::unreachable;
+  return {code,
+          "connect to Ceph",
+          subject_of(access),
+          fmt::format("as {}: {}", name, !key.empty() ? key : cause_of_refusal(result)),
+          code == ErrorCode::unreachable,
+          -result};
 }
 
 }  // namespace
 
-Cluster::Cluster(const CephAccess& given) {
+Cluster::Cluster(const CephAccess& given, const std::vector<std::string>& options) {
   CephAccess access = given;
   if (const char* arguments = std::getenv("CEPH_ARGS"); access.with_defaults && arguments != nullptr) {
     apply_early_arguments(access, arguments);
@@ -83,14 +138,9 @@ Cluster::Cluster(const CephAccess& given) {
   const std::string name = "client." + (access.user.empty() ? std::string("admin") : access.user);
   check(rados_create2(&cluster_, cluster_name.c_str(), name.c_str(), 0), "create connection", name);
   try {
-    configure(cluster_, access);
+    configure(cluster_, access, options);
     if (const int result = rados_connect(cluster_); result < 0) {
-      const ErrorCode code = result == -ENOENT                                 ? ErrorCode::authentication
-                             : code_of_errno(-result) == ErrorCode::permission ? ErrorCode::authentication
-                                                                               : ErrorCode::unreachable;
-      throw Error(code, "connect to Ceph", subject_of(access),
-                  fmt::format("as {}: {}", name, error_of_return(result, {}, {}).cause()),
-                  code == ErrorCode::unreachable, -result);
+      throw connection_error(cluster_, result, access, name);
     }
   } catch (...) {
     rados_shutdown(cluster_);
@@ -141,10 +191,33 @@ IoContext::~IoContext() {
 IoContext::IoContext(IoContext&& other) noexcept
     : cluster_(std::move(other.cluster_)), context_(std::exchange(other.context_, nullptr)) {}
 
+std::string why_missing(const IoContext& context, const ImageSpec& spec) {
+  std::vector<rbd_trash_image_info_t> entries(64);
+  std::size_t count = entries.size();
+  for (;;) {
+    const int result = rbd_trash_list(context.get(), entries.data(), &count);
+    if (result >= 0) break;
+    if (result != -ERANGE) return {};
+    entries.resize(count);
+  }
+  std::string why;
+  for (std::size_t index = 0; index < count; ++index) {
+    if (spec.name != entries[index].name) continue;
+    why = why_in_trash(spec, entries[index].id, entries[index].source == RBD_TRASH_IMAGE_SOURCE_MIGRATION);
+  }
+  rbd_trash_list_cleanup(entries.data(), count);
+  return why;
+}
+
 Image::Image(IoContext context, std::string subject) : context_(std::move(context)), subject_(std::move(subject)) {}
 
 Image::Image(IoContext context, const ImageSpec& spec, Mode mode) : Image(std::move(context), to_string(spec)) {
-  check(open(spec.name, mode), "open image");
+  const int result = open(spec.name, mode);
+  if (const std::string why = result == -ENOENT ? why_missing(context_, spec) : std::string(); !why.empty()) {
+    throw Error(ErrorCode::not_found, "open image", subject_, "there is no such image: " + why, false, ENOENT);
+  }
+  check(result, "open image");
+  require_usable(spec, mode);
 }
 
 std::optional<Image> Image::open_if_exists(IoContext context, const ImageSpec& spec, Mode mode) {
@@ -152,7 +225,17 @@ std::optional<Image> Image::open_if_exists(IoContext context, const ImageSpec& s
   const int result = image.open(spec.name, mode);
   if (result == -ENOENT) return std::nullopt;
   image.check(result, "open image");
+  image.require_usable(spec, mode);
   return image;
+}
+
+void Image::require_usable(const ImageSpec& spec, Mode mode) const {
+  std::uint8_t is_old = 0;
+  check(rbd_get_old_format(image_, &is_old), "read format");
+  if (is_old != 0) throw old_format("open image", spec);
+  const std::uint64_t found = features();
+  require_listed("open image", spec, found);
+  if (mode == Mode::write) require_writable("open image", spec, found);
 }
 
 int Image::open(const std::string& name, Mode mode) {

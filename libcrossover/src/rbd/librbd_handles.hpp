@@ -21,7 +21,8 @@ namespace crossover::rbd {
 class Cluster {
  public:
   /// Connects; takes at most half a minute to find that no monitor answers.
-  explicit Cluster(const CephAccess& given);
+  /// `options` are words of a command line, which win over what is in `given`.
+  explicit Cluster(const CephAccess& given, const std::vector<std::string>& options = {});
   ~Cluster();
   Cluster(const Cluster&) = delete;
   Cluster& operator=(const Cluster&) = delete;
@@ -57,12 +58,16 @@ class IoContext {
   rados_ioctx_t context_ = nullptr;
 };
 
+/// Where an image of that name that is not there may be, and how it comes back; empty if nothing is known.
+std::string why_missing(const IoContext& context, const ImageSpec& spec);
+
 /// An open image. Reading handles set no watch and see the image's snapshots as they were when it was opened.
 class Image {
  public:
   enum class Mode { read, write };
 
-  /// Throws Error{not_found} if the image is not there.
+  /// Throws Error{not_found} if the image is not there, Error{unsupported} if it is of format 1, and
+  /// Error{conflict} if its changes are not told, or with Mode::write if only rbd-mirror may write to it.
   Image(IoContext context, const ImageSpec& spec, Mode mode);
   ~Image();
   Image(Image&& other) noexcept;
@@ -70,7 +75,7 @@ class Image {
   Image(const Image&) = delete;
   Image& operator=(const Image&) = delete;
 
-  /// The image, or nothing if it is not there.
+  /// The same, or nothing if it is not there.
   static std::optional<Image> open_if_exists(IoContext context, const ImageSpec& spec, Mode mode);
 
   [[nodiscard]] rbd_image_t get() const noexcept { return image_; }
@@ -96,6 +101,7 @@ class Image {
  private:
   Image(IoContext context, std::string subject);
   [[nodiscard]] int open(const std::string& name, Mode mode);
+  void require_usable(const ImageSpec& spec, Mode mode) const;
 
   IoContext context_;
   std::string subject_;

@@ -14,6 +14,7 @@
 #include "crossover/error.hpp"
 #include "engine/block_hashes.hpp"
 #include "engine/range_filter.hpp"
+#include "model/image_access.hpp"
 #include "rbd/head_lock.hpp"
 #include "rbd/image_layout.hpp"
 #include "rbd/librbd_capacity.hpp"
@@ -95,7 +96,7 @@ void LibrbdStore::set_write_bytes(std::uint64_t bytes) {
 }
 
 std::shared_ptr<rbd::Cluster> LibrbdStore::cluster() {
-  return cluster_.get([this] { return std::make_shared<rbd::Cluster>(access_); });
+  return cluster_.get([this] { return std::make_shared<rbd::Cluster>(access_, ceph_options_); });
 }
 
 rbd::IoContext LibrbdStore::context(const ImageSpec& image) {
@@ -138,6 +139,10 @@ std::vector<std::optional<ImageState>> LibrbdStore::find_all(std::span<const Ima
     if (failure) std::rethrow_exception(failure);
   }
   return states;
+}
+
+std::string LibrbdStore::why_missing(const ImageSpec& spec) {
+  return rbd::why_missing(context(spec), spec);
 }
 
 bool LibrbdStore::lock_is_orphaned(const ImageSpec& spec) {
@@ -230,7 +235,9 @@ void LibrbdStore::remove_metadata(const ImageSpec& spec, const std::string& key)
 bool LibrbdStore::replace_metadata(const ImageSpec& spec, const std::string& key,
                                    const std::optional<std::string>& expected,
                                    const std::optional<std::string>& wanted) {
-  return rbd::replace_metadata(open(spec, Image::Mode::read), key, expected, wanted);
+  const Image image = open(spec, Image::Mode::read);
+  require_writable("replace metadata", spec, image.features());  // what writes past librbd has to ask itself
+  return rbd::replace_metadata(image, key, expected, wanted);
 }
 
 bool LibrbdStore::head_unchanged_since(const ImageSpec& spec, const Snapshot& snapshot, std::stop_token stop) {
@@ -346,6 +353,10 @@ void LibrbdStore::protect_snapshot(const ImageSpec& spec, const std::string& nam
   const Image image = open(spec, Image::Mode::write);
   const int result = rbd_snap_protect(image.get(), name.c_str());
   if (result < 0) throw error_of_return(result, "protect snapshot", to_string(spec) + "@" + name);
+}
+
+void LibrbdStore::set_ceph_options(std::vector<std::string> words) {
+  ceph_options_ = std::move(words);
 }
 
 std::string LibrbdStore::default_pool() {

@@ -62,6 +62,10 @@ class LibrbdStore : public ImageStore, public FastListing {
   /// read_diff() up to the head instead of a snapshot. Only consistent if nobody writes meanwhile.
   void read_head_diff(const ImageSpec& image, const std::optional<Snapshot>& from, DiffSink& sink,
                       std::stop_token stop);
+  /// Where an image that is not there may be, and how it comes back; empty if nothing is known.
+  std::string why_missing(const ImageSpec& image);
+  /// Words of a command line for Ceph (CephWords::options), for the connection that is made from now on.
+  void set_ceph_options(std::vector<std::string> words);
   /// True if nothing is stored in the image's head. Only certain if nobody writes meanwhile.
   bool is_empty(const ImageSpec& image);
   void protect_snapshot(const ImageSpec& image, const std::string& name);
@@ -82,6 +86,7 @@ class LibrbdStore : public ImageStore, public FastListing {
 
   CephAccess access_;
   rbd::ReadWindow reads_;
+  std::vector<std::string> ceph_options_;
   rbd::SharedAttempt<rbd::Cluster> cluster_;
   std::mutex mutex_;  // guards what follows
   rbd::WriteWindow writes_;

@@ -11,7 +11,7 @@ std::vector<std::string> access_options(const CephAccess& access) {
   if (!access.monitors.empty()) out.insert(out.end(), {"-m", fmt::format("{}", fmt::join(access.monitors, ","))});
   if (!access.cluster_name.empty()) out.insert(out.end(), {"--cluster", access.cluster_name});
   if (!access.with_defaults) {
-    out.insert(out.end(), {"--auth_supported", access.keyring.empty() ? "none" : "cephx"});
+    out.insert(out.end(), {"--auth_client_required", access.keyring.empty() ? "none" : "cephx"});
   }
   if (!access.user.empty()) out.insert(out.end(), {"-n", "client." + access.user});
   if (!access.keyring.empty()) out.insert(out.end(), {"--keyring", access.keyring});

@@ -15,6 +15,7 @@
 #include "crossover/error.hpp"
 #include "engine/block_hashes.hpp"
 #include "engine/range_filter.hpp"
+#include "model/image_access.hpp"
 #include "rbd/image_layout.hpp"
 #include "rbd/rbd_command_io.hpp"
 #include "rbd/rbd_command_line.hpp"
@@ -53,6 +54,7 @@ void check_stop(const std::stop_token& stop) {
 class RbdCommandStore::Hold final : public ImageHold {
  public:
   Hold(RbdCommandStore& store, ImageSpec image) : store_(store), image_(std::move(image)) {
+    require_writable("hold image", image_, store_.layout(image_, "hold image").features);
     store_.require_unwatched(image_, "hold image");
   }
 
@@ -96,9 +98,24 @@ CommandResult RbdCommandStore::run(const std::vector<std::string>& argv, std::ch
   return shell_->run(argv, {}, limit, std::move(stop));
 }
 
-std::vector<std::string> RbdCommandStore::command(const ImageSpec& image,
-                                                  const std::vector<std::string>& words) const {
-  std::vector<std::string> argv = rbd::rbd_command(access_, image);
+const CephAccess& RbdCommandStore::access() {
+  std::call_once(access_is_asked_, [this] {
+    if (access_.with_defaults) return;
+    // Up to 20.2.3 this wins over auth_client_required where a configuration has it; later releases do not know it,
+    // and refuse what names it.
+    std::vector<std::string> argv{"rbd"};
+    const std::vector<std::string> options = rbd::access_options(access_);
+    argv.insert(argv.end(), options.begin(), options.end());
+    argv.insert(argv.end(), {"--show-config-value", "auth_supported"});
+    const CommandResult result = run(argv, question);
+    if (result.exit_status != 0 || result.output.find_first_not_of(" \n") == std::string::npos) return;
+    access_.settings.emplace_back("auth_supported", access_.keyring.empty() ? "none" : "cephx");
+  });
+  return access_;
+}
+
+std::vector<std::string> RbdCommandStore::command(const ImageSpec& image, const std::vector<std::string>& words) {
+  std::vector<std::string> argv = rbd::rbd_command(access(), image);
   argv.insert(argv.end(), words.begin(), words.end());
   return argv;
 }
@@ -108,13 +125,39 @@ CommandResult RbdCommandStore::rbd(const ImageSpec& image, const std::vector<std
                                    std::stop_token stop, int accepted) {
   CommandResult result = run(command(image, words), limit, std::move(stop));
   if (result.exit_status != 0 && result.exit_status != accepted) {
-    throw error_of_command(result, operation, to_string(image));
+    throw explain(image, result, operation);
   }
   return result;
 }
 
+Error RbdCommandStore::explain(const ImageSpec& image, const CommandResult& result, const std::string& operation) {
+  Error error = error_of_command(result, operation, to_string(image));
+  if (result.exit_status == EROFS) {
+    const CommandResult info = run(command(image, {"info", "--format", "json", "--image", image.name}), question);
+    if (info.exit_status != 0) return error;
+    const ImageState state = rbd::parse_info(rbd::parse_json(info.output, operation, to_string(image)), image);
+    const std::string why = why_unwritable(image, state.layout.features);
+    return why.empty() ? error : Error(ErrorCode::conflict, operation, to_string(image), why, false, EROFS);
+  }
+  if (result.exit_status == ENOENT && result.errors.find("error opening image") != std::string::npos) {
+    const std::string why = why_missing(image);
+    if (why.empty()) return error;
+    return {ErrorCode::not_found, operation, to_string(image), "there is no such image: " + why, false, ENOENT};
+  }
+  return error;
+}
+
+std::string RbdCommandStore::why_missing(const ImageSpec& image) {
+  const CommandResult result =
+      run(command(image, {"trash", "ls", "--all", "--long", "--format", "json"}), question);
+  if (result.exit_status != 0) return {};
+  const nlohmann::json list = rbd::parse_json(result.output, "look into trash", image.pool);
+  const std::optional<rbd::TrashEntry> entry = rbd::find_in_trash(list, image.name);
+  return entry ? why_in_trash(image, entry->id, entry->is_migration) : std::string();
+}
+
 std::string RbdCommandStore::fsid() {
-  std::vector<std::string> argv = rbd::ceph_command(access_);
+  std::vector<std::string> argv = rbd::ceph_command(access());
   argv.emplace_back("fsid");
   CommandResult result = run(argv, question);
   if (result.exit_status != 0) throw error_of_command(result, "read fsid", shell_->host());
@@ -127,7 +170,7 @@ std::string RbdCommandStore::fsid() {
 std::int64_t RbdCommandStore::pool_id(const std::string& pool) {
   const std::lock_guard lock(mutex_);
   if (const auto known = pool_ids_.find(pool); known != pool_ids_.end()) return known->second;
-  std::vector<std::string> argv = rbd::ceph_command(access_);
+  std::vector<std::string> argv = rbd::ceph_command(access());
   argv.insert(argv.end(), {"osd", "lspools", "--format", "json"});
   const CommandResult result = run(argv, question);
   if (result.exit_status != 0) throw error_of_command(result, "list pools", shell_->host());
@@ -142,7 +185,7 @@ std::int64_t RbdCommandStore::pool_id(const std::string& pool) {
 
 std::vector<std::optional<ImageState>> RbdCommandStore::survey(std::span<const ImageSpec> images) {
   const std::string token = make_token();
-  const CommandResult result = run(rbd::survey_command(access_, images, token), question);
+  const CommandResult result = run(rbd::survey_command(access(), images, token), question);
   // The script fails only if there is no shell; the commands' own ends are in the frames.
   if (result.output.empty() && result.exit_status != 0) {
     throw error_of_command(result, "look at images", shell_->host());
@@ -188,7 +231,7 @@ std::vector<std::optional<ImageState>> RbdCommandStore::find_all(std::span<const
 }
 
 std::uint64_t RbdCommandStore::available_bytes(const std::string& pool) {
-  std::vector<std::string> argv = rbd::ceph_command(access_);
+  std::vector<std::string> argv = rbd::ceph_command(access());
   argv.insert(argv.end(), {"df", "--format", "json"});
   const CommandResult result = run(argv, question);
   if (result.exit_status != 0) throw error_of_command(result, "read free space", pool);
@@ -262,8 +305,8 @@ void RbdCommandStore::require_unwatched(const ImageSpec& image, const std::strin
               fmt::format("open for writing by {}", fmt::join(watchers, ", ")), true);
 }
 
-std::uint64_t RbdCommandStore::size_bytes(const ImageSpec& image, const std::string& operation) {
-  return rbd::parse_info(ask(image, {"info"}, operation)).layout.size_bytes;
+ImageLayout RbdCommandStore::layout(const ImageSpec& image, const std::string& operation) {
+  return rbd::parse_info(ask(image, {"info"}, operation), image).layout;
 }
 
 Snapshot RbdCommandStore::create_snapshot(const ImageSpec& image, const std::string& name) {
@@ -322,7 +365,7 @@ void RbdCommandStore::remove_metadata(const ImageSpec& image, const std::string&
 bool RbdCommandStore::head_unchanged_since(const ImageSpec& image, const Snapshot& snapshot, std::stop_token stop) {
   check_stop(stop);
   require(image, {&snapshot, 1}, "compare with snapshot");
-  if (size_bytes(image, "compare with snapshot") != snapshot.size_bytes) return false;
+  if (layout(image, "compare with snapshot").size_bytes != snapshot.size_bytes) return false;
   const auto process = shell_->start(command(image, {"export-diff", "--no-progress", "--from-snap", snapshot.name,
                                                      "--image", image.name, "--path", "-"}),
                                      std::move(stop));
@@ -398,7 +441,7 @@ std::unique_ptr<DiffSink> RbdCommandStore::write_diff(const ImageSpec& image, co
   argv.insert(argv.end(), words.begin(), words.end());
   return rbd::make_import_sink(shell_->start(argv, std::move(stop)), to_string(image), from.offset,
                                [this, image](std::uint64_t wanted) {
-                                 const std::uint64_t size = size_bytes(image, "write diff");
+                                 const std::uint64_t size = layout(image, "write diff").size_bytes;
                                  if (size == wanted) return;
                                  throw Error(ErrorCode::io, "write diff", to_string(image),
                                              fmt::format("the image has {} bytes instead of {}", size, wanted));

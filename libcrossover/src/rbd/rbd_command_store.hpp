@@ -61,8 +61,13 @@ class RbdCommandStore final : public ImageStore {
   /// Runs `rbd` on an image and throws for an exit status that is neither 0 nor `accepted`.
   CommandResult rbd(const ImageSpec& image, const std::vector<std::string>& words, const std::string& operation,
                     std::chrono::milliseconds limit, std::stop_token stop = {}, int accepted = 0);
-  [[nodiscard]] std::vector<std::string> command(const ImageSpec& image,
-                                                 const std::vector<std::string>& words) const;
+  /// Where an image that is not there may be, and how it comes back; empty if nothing is known.
+  std::string why_missing(const ImageSpec& image);
+  /// Why such a command failed, with what RBD itself does not say.
+  Error explain(const ImageSpec& image, const CommandResult& result, const std::string& operation);
+  std::vector<std::string> command(const ImageSpec& image, const std::vector<std::string>& words);
+  /// How the cluster is reached, once it is known what the Ceph over there takes.
+  const CephAccess& access();
   std::vector<std::optional<ImageState>> survey(std::span<const ImageSpec> images);
   /// What `rbd` says about an image in JSON.
   nlohmann::json ask(const ImageSpec& image, std::vector<std::string> words, const std::string& operation);
@@ -70,11 +75,12 @@ class RbdCommandStore final : public ImageStore {
   void require(const ImageSpec& image, std::span<const Snapshot> snapshots, const std::string& operation);
   /// Throws Error{in_use} if a client has the image open for writing.
   void require_unwatched(const ImageSpec& image, const std::string& operation);
-  std::uint64_t size_bytes(const ImageSpec& image, const std::string& operation);
+  ImageLayout layout(const ImageSpec& image, const std::string& operation);
   std::int64_t pool_id(const std::string& pool);
 
   std::shared_ptr<Shell> shell_;
   CephAccess access_;
+  std::once_flag access_is_asked_;
   std::mutex mutex_;
   std::map<std::string, std::int64_t> pool_ids_;
 };

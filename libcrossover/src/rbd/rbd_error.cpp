@@ -8,9 +8,14 @@
 #include <cstring>
 #include <utility>
 
+#include "rbd/keyring.hpp"
+
 namespace crossover::rbd {
 
 namespace {
+
+constexpr const char* missing_caps =
+    "the cephx user lacks the caps: to write it needs mon 'profile rbd' and osd 'profile rbd pool=...'";
 
 std::string words_of_errno(int error_number) {
   switch (error_number) {
@@ -20,6 +25,9 @@ std::string words_of_errno(int error_number) {
       return "it is in use: a client has it open, or something depends on it";
     case ENOTEMPTY:
       return "it still has snapshots";
+    case EPERM:
+    case EACCES:
+      return fmt::format("it is not permitted: {}", missing_caps);
     case ENOSPC:
       return "no space left in the cluster";
     case EDQUOT:
@@ -49,6 +57,8 @@ ErrorCode code_of_text(const std::string& text, int exit_status) {
   const auto says = [&text](std::string_view words) { return text.find(words) != std::string::npos; };
   if (exit_status == 127 || says("command not found")) return ErrorCode::unsupported;
   if (says("unable to open config file")) return ErrorCode::not_found;
+  // A key that cannot be read does not become readable.
+  if (says("type=key val=") || says("failed to decode key")) return ErrorCode::authentication;
   if (says("couldn't connect to the cluster") || says("error connecting to the cluster")) {
     // Strangers, wrong keys and missing keyrings are refused before there is a connection.
     const bool is_refused = exit_status == EACCES || exit_status == EPERM || says("keyring");
@@ -84,7 +94,10 @@ std::string without_key(std::string_view line) {
     if (found == std::string::npos) continue;
     const std::size_t begin = found + before.size();
     const std::size_t end = std::min(out.find_first_of(": ", begin), out.size());
-    out.replace(begin, end - begin, "(not shown)");
+    const std::size_t quote = out[begin < out.size() ? begin : 0] == '\'' ? 1 : 0;
+    const std::string_view key = std::string_view(out).substr(begin + quote, end - begin - quote);
+    const std::string why = unreadable_key(key_type(key));
+    out.replace(begin, end - begin, why.empty() ? "(not shown)" : fmt::format("(not shown; {})", why));
   }
   return out;
 }
@@ -158,6 +171,9 @@ Error error_of_command(const CommandResult& result, std::string operation, std::
   std::string cause = cause_of_errors(result.errors);
   cause = cause.empty() ? fmt::format("exit status {}", result.exit_status)
                         : fmt::format("{} (exit status {})", cause, result.exit_status);
+  if (code == ErrorCode::permission && cause.find("not permitted") != std::string::npos) {
+    cause += fmt::format("; {}", missing_caps);
+  }
   return {code, std::move(operation), std::move(subject), std::move(cause), is_retryable(code)};
 }
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "crossover/error.hpp"
+#include "model/image_access.hpp"
 #include "rbd/image_layout.hpp"
 
 namespace crossover::rbd {
@@ -29,8 +30,8 @@ constexpr FeatureName features_by_name[] = {
     {image_feature::journaling, "journaling"},
     {image_feature::data_pool, "data-pool"},
     {1U << 8, "operations"},
-    {1U << 9, "migrating"},
-    {1U << 10, "non-primary"},
+    {image_feature::migrating, "migrating"},
+    {image_feature::non_primary, "non-primary"},
     {1U << 11, "dirty-cache"},
 };
 
@@ -67,14 +68,12 @@ json parse_json(std::string_view text, std::string operation, std::string subjec
   return out;
 }
 
-ImageState parse_info(const json& info) {
+ImageState parse_info(const json& info, const ImageSpec& image) {
   if (!info.is_object()) fail("no image information");
   ImageState state;
   state.id = text_of(info, "id");
-  if (state.id.empty()) {
-    // Only images of format 1 have none.
-    throw Error(ErrorCode::unsupported, "read image information", text_of(info, "name"), "the image has no id");
-  }
+  // Only images of format 1 have none.
+  if (state.id.empty()) throw old_format("look at image", image);
   state.layout.size_bytes = number_of(info, "size");
   state.layout.order = static_cast<std::uint8_t>(number_of(info, "order", 22));
   state.layout.stripe_unit = number_of(info, "stripe_unit");
@@ -92,7 +91,18 @@ ImageState parse_info(const json& info) {
     const ImageSpec spec{text_of(*parent, "pool"), text_of(*parent, "pool_namespace"), text_of(*parent, "image")};
     state.parent = to_string(spec) + "@" + text_of(*parent, "snapshot");
   }
+  require_listed("look at image", image, state.layout.features);
   return state;
+}
+
+std::optional<TrashEntry> find_in_trash(const json& list, const std::string& name) {
+  std::optional<TrashEntry> found;
+  if (!list.is_array()) return found;
+  for (const json& entry : list) {
+    if (!entry.is_object() || text_of(entry, "name") != name) continue;
+    found = TrashEntry{text_of(entry, "id"), text_of(entry, "source") == "MIGRATION"};
+  }
+  return found;
 }
 
 std::vector<Snapshot> parse_snapshots(const json& list) {

@@ -18,8 +18,17 @@ namespace crossover::rbd {
 /// Parses the JSON in a command's output; Error{format} if it is none.
 nlohmann::json parse_json(std::string_view text, std::string operation, std::string subject);
 
-/// Id, layout and parent, from `rbd info`.
-ImageState parse_info(const nlohmann::json& info);
+/// Id, layout and parent of an image, from `rbd info`. Throws Error (unsupported) for one of format 1, and
+/// (conflict) for one to which a live migration is prepared.
+ImageState parse_info(const nlohmann::json& info, const ImageSpec& image);
+
+/// The id in the trash of an image that had that name, and whether a live migration put it there, from `rbd trash
+/// ls --all --long`; nothing if there is none.
+struct TrashEntry {
+  std::string id;
+  bool is_migration = false;
+};
+std::optional<TrashEntry> find_in_trash(const nlohmann::json& list, const std::string& name);
 
 /// User snapshots, oldest first, from `rbd snap ls`.
 std::vector<Snapshot> parse_snapshots(const nlohmann::json& list);

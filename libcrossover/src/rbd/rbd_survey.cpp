@@ -107,7 +107,7 @@ std::vector<std::optional<ImageState>> parse_survey(std::string_view output, std
       continue;
     }
     if (info.exit_status != 0) throw error_of_command(info, "look at image", subject);
-    ImageState state = parse_info(parse_json(info.output, "look at image", subject));
+    ImageState state = parse_info(parse_json(info.output, "look at image", subject), image);
     const nlohmann::json snapshots = answer(frames, "list snapshots", subject);
     if (!snapshots.empty()) state.snapshots = parse_snapshots(snapshots);
     state.metadata = parse_metadata(answer(frames, "list metadata", subject));

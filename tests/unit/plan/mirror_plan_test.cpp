@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "model/image_access.hpp"
 #include "plan_stage.hpp"
 #include "support/golden.hpp"
 #include "support/records.hpp"
@@ -64,6 +65,25 @@ TEST_CASE("a first copy with a snapshot that is not ours is left alone") {
   stage.begin_replica();
   stage.snapshot(*stage.replica_image("scsi1"), "mirror-before-upgrade");
   check_problem(stage.plan(), ErrorCode::conflict, {"vm-99100-disk-1-hdd", "mirror-before-upgrade"});
+}
+
+TEST_CASE("an image that Ceph lets nobody write to, or whose changes it does not tell, is refused on either side") {
+  struct Row {
+    std::uint64_t feature;
+    const char* way_out;
+  };
+  for (const Row& row : {Row{image_feature::non_primary, "rbd mirror image promote "},
+                         Row{image_feature::migrating, "rbd migration commit "}}) {
+    for (const bool is_source : {true, false}) {
+      CAPTURE(row.way_out);
+      CAPTURE(is_source);
+      PlanStage stage;
+      stage.add_point(noon - hours(2));
+      (is_source ? stage.source_image("scsi1") : stage.replica_image("scsi1"))->layout.features |= row.feature;
+      const std::string image = is_source ? "slow/vm-100-disk-1" : "backup/vm-99100-disk-1-hdd";
+      check_problem(stage.plan(), ErrorCode::conflict, {image, row.way_out + image});
+    }
+  }
 }
 
 TEST_CASE("a torn replica is rolled back without asking") {
@@ -567,7 +587,7 @@ TEST_CASE("the replica's image is laid out as the source's, without what belongs
   PlanStage stage;
   ImageLayout& layout = stage.source_image("scsi0")->layout;
   layout = {
-      .size_bytes = 999, .order = 24, .stripe_unit = 4096, .stripe_count = 4, .features = 0xfff, .data_pool = "ec"};
+      .size_bytes = 999, .order = 24, .stripe_unit = 4096, .stripe_count = 4, .features = 0x9ff, .data_pool = "ec"};
   const GuestPlan plan = stage.plan();
   CHECK(plan.disks[0].layout.size_bytes == 999);
   CHECK(plan.disks[0].layout.order == 24);
