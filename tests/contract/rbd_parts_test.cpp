@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <future>
@@ -247,6 +248,43 @@ TEST_CASE("CEPH_ARGS fills what the caller left empty") {
   given.user = "mine";
   given.conf = "/mine";
   CHECK(applied(given, "--id web --cluster west -c /c") == "mine west /mine");
+}
+
+TEST_CASE("what Ceph has to know first is taken off a line, and the rest stays as it is") {
+  using Words = std::vector<std::string>;
+  const auto found = rbd::take_early_arguments(
+      {"export-diff", "-c", "/a", "--conf=/b", "--id", "one", "--name=client.two", "-m", "x", "--", "--id", "three"});
+  CHECK(found.conf == "/b");
+  CHECK(found.user == "two");
+  CHECK_FALSE(found.cluster_name);
+  CHECK(found.rest == Words{"export-diff", "-m", "x", "--", "--id", "three"});
+  struct Row {
+    Words words;
+    int exit_status;
+  };
+  // 1: what is no name, or not there. EACCES: names that no client has, and none at all, which must not become admin's.
+  for (const Row& row : {Row{{"--id"}, 1}, Row{{"-c"}, 1}, Row{{"-n", ""}, 1}, Row{{"-n", "admin"}, 1},
+                         Row{{"-n", "nobody.a"}, 1}, Row{{"-n", "mon.a"}, EACCES}, Row{{"-n", "client."}, EACCES},
+                         Row{{"--id", ""}, EACCES}, Row{{"--id="}, EACCES}}) {
+    CAPTURE(row.words);
+    try {
+      static_cast<void>(rbd::take_early_arguments(row.words));
+      FAIL("it was taken");
+    } catch (const Error& error) {
+      CHECK(error.code() == ErrorCode::usage);
+      CHECK(error.error_number() == row.exit_status);
+    }
+  }
+}
+
+TEST_CASE("what was moved to the trash is found by its name") {
+  const json list = json::parse(R"([{"id":"1","name":"a","source":"USER"},{"id":"2","name":"b","source":"MIGRATION"}])");
+  REQUIRE(rbd::find_in_trash(list, "a"));
+  CHECK(rbd::find_in_trash(list, "a")->id == "1");
+  CHECK_FALSE(rbd::find_in_trash(list, "a")->is_migration);
+  CHECK(rbd::find_in_trash(list, "b")->is_migration);
+  CHECK_FALSE(rbd::find_in_trash(list, "c"));
+  CHECK_FALSE(rbd::find_in_trash(json::object(), "a"));
 }
 
 TEST_CASE("commands are called with what is known of the cluster") {

@@ -16,10 +16,10 @@
 #include <vector>
 
 #include "crossover/error.hpp"
+#include "model/ceph_key.hpp"
 #include "model/image_access.hpp"
 #include "rbd/ceph_arguments.hpp"
 #include "rbd/ceph_words.hpp"
-#include "rbd/keyring.hpp"
 #include "rbd/rbd_error.hpp"
 
 namespace crossover::rbd {

@@ -8,7 +8,7 @@
 #include <cstring>
 #include <utility>
 
-#include "rbd/keyring.hpp"
+#include "model/ceph_key.hpp"
 
 namespace crossover::rbd {
 
