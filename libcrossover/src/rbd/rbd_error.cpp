@@ -14,7 +14,7 @@ namespace crossover::rbd {
 
 namespace {
 
-constexpr const char* missing_caps =
+constexpr const char* caps_to_write =
     "the cephx user lacks the caps: to write it needs mon 'profile rbd' and osd 'profile rbd pool=...'";
 
 std::string words_of_errno(int error_number) {
@@ -27,7 +27,7 @@ std::string words_of_errno(int error_number) {
       return "it still has snapshots";
     case EPERM:
     case EACCES:
-      return fmt::format("it is not permitted: {}", missing_caps);
+      return fmt::format("it is not permitted: {}", caps_to_write);
     case ENOSPC:
       return "no space left in the cluster";
     case EDQUOT:
@@ -172,7 +172,7 @@ Error error_of_command(const CommandResult& result, std::string operation, std::
   cause = cause.empty() ? fmt::format("exit status {}", result.exit_status)
                         : fmt::format("{} (exit status {})", cause, result.exit_status);
   if (code == ErrorCode::permission && cause.find("not permitted") != std::string::npos) {
-    cause += fmt::format("; {}", missing_caps);
+    cause += fmt::format("; {}", caps_to_write);
   }
   return {code, std::move(operation), std::move(subject), std::move(cause), is_retryable(code)};
 }
