@@ -3,11 +3,9 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <system_error>
 
 namespace crossover {
 
@@ -38,32 +36,12 @@ std::optional<std::uint16_t> first_number(std::string_view key) {
 
 }  // namespace
 
-std::string key_type_of(std::uint16_t number) {
-  if (number == 1) return "aes";
-  if (number == 2) return "aes256k";
-  return fmt::format("of type {}", number);
-}
-
 std::string key_type(std::string_view key) {
   const std::optional<std::uint16_t> number = first_number(key);
-  return number ? key_type_of(*number) : std::string();
-}
-
-std::optional<bool> reads_key(std::string_view version, std::string_view type) {
-  if (type == "aes") return true;
-  if (type != "aes256k") return std::nullopt;
-  constexpr std::string_view before = "ceph version ";
-  if (!version.starts_with(before)) return std::nullopt;
-  version.remove_prefix(before.size());
-  std::array<unsigned, 3> numbers{};
-  for (unsigned& number : numbers) {
-    const auto [end, error] = std::from_chars(version.data(), version.data() + version.size(), number);
-    if (error != std::errc()) return std::nullopt;
-    version.remove_prefix(static_cast<std::size_t>(end - version.data()));
-    if (version.starts_with('.')) version.remove_prefix(1);
-  }
-  if (numbers[0] == 19) return numbers >= std::array{19U, 2U, 6U};
-  return numbers >= std::array{20U, 2U, 4U};
+  if (!number) return {};
+  if (*number == 1) return "aes";
+  if (*number == 2) return "aes256k";
+  return fmt::format("of type {}", *number);
 }
 
 std::string key_type_in(std::string_view keyring, std::string_view entity) {

@@ -2,8 +2,6 @@
 /// What kind of key a cephx user has. Nothing of a key itself comes from here. Pure.
 #pragma once
 
-#include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -15,12 +13,6 @@ std::string key_type(std::string_view key);
 
 /// The type of the key that a keyring file has for "client.ID"; empty if it has none that can be read.
 std::string key_type_in(std::string_view keyring, std::string_view entity);
-
-/// The same of the number that stands for it.
-std::string key_type_of(std::uint16_t number);
-
-/// Whether a Ceph whose `ceph --version` begins with that line reads keys of a type; nothing if that is not known.
-std::optional<bool> reads_key(std::string_view version, std::string_view type);
 
 /// What to say of a key that the Ceph of a host could not read; empty for a type that every release reads.
 std::string unreadable_key(std::string_view type);
