@@ -15,3 +15,9 @@ endif()
 crossover_test(NAME unusable-images SOURCES unusable_images_test.cpp ceph_harness.cpp
   LIBRARIES crossover Rbd::rbd Threads::Threads LABELS "contract;ceph" THROUGH ${CMAKE_CURRENT_LIST_DIR}/with-ceph)
 set_tests_properties(unusable-images PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
+# The same connections where librados does not know an option any more.
+add_library(newer-librados MODULE ${CMAKE_CURRENT_LIST_DIR}/newer_librados.cpp)
+target_link_libraries(newer-librados PRIVATE ${CMAKE_DL_LIBS} crossover-warnings)
+add_test(NAME newer-librados COMMAND ${CMAKE_CURRENT_LIST_DIR}/with-ceph env LD_PRELOAD=$<TARGET_FILE:newer-librados>
+  CROSSOVER_NEWER_LIBRADOS=1 $<TARGET_FILE:test-unusable-images> --test-case=*newer*,*trash*)
+set_tests_properties(newer-librados PROPERTIES LABELS "contract;ceph" SKIP_RETURN_CODE 77 TIMEOUT 300)

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -273,4 +274,13 @@ TEST_CASE("a Ceph that does not know auth_supported any more is not asked for it
   CHECK_FALSE(store.find({"rbd", "", "never-was"}));
   ::setenv("PATH", path.c_str(), 1);
   std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("a newer librados, which does not know auth_supported, is connected all the same" *
+          doctest::skip(std::getenv("CROSSOVER_NEWER_LIBRADOS") == nullptr)) {
+  rados_t handle = nullptr;
+  REQUIRE(rados_create2(&handle, "ceph", "client.admin", 0) == 0);
+  CHECK(rados_conf_set(handle, "auth_supported", "cephx") == -ENOENT);  // or this tests nothing
+  rados_shutdown(handle);
+  CHECK(LibrbdStore(lab_cluster()->access()).fsid().size() == 36);
 }
