@@ -11,7 +11,7 @@ namespace crossover {
 
 namespace {
 
-constexpr std::string_view digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+constexpr std::string_view base64_alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 std::string_view trimmed(std::string_view text) {
   constexpr std::string_view blank = " \t\r\"";
@@ -26,7 +26,7 @@ std::optional<std::uint16_t> first_number(std::string_view key) {
   if (key.size() < needed) return std::nullopt;
   std::array<std::size_t, needed> value{};
   for (std::size_t index = 0; index < needed; ++index) {
-    value[index] = digits.find(key[index]);
+    value[index] = base64_alphabet.find(key[index]);
     if (value[index] == std::string_view::npos) return std::nullopt;
   }
   const std::size_t low = value[0] << 2U | value[1] >> 4U;

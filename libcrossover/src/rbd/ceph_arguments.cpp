@@ -15,7 +15,7 @@ namespace crossover::rbd {
 namespace {
 
 constexpr int exit_syntax = 1;
-constexpr const char* operation = "read options of Ceph";
+constexpr const char* read_options = "read options of Ceph";
 
 std::vector<std::string> words_of(std::string_view text) {
   std::istringstream in{std::string(text)};
@@ -30,7 +30,7 @@ std::optional<std::string> value_of(const std::vector<std::string>& words, std::
   const std::string& word = words[index];
   if (word == option) {
     if (index + 1 == words.size()) {
-      throw Error(ErrorCode::usage, operation, word, "its value is missing", false, exit_syntax);
+      throw Error(ErrorCode::usage, read_options, word, "its value is missing", false, exit_syntax);
     }
     return words[++index];
   }
@@ -39,7 +39,8 @@ std::optional<std::string> value_of(const std::vector<std::string>& words, std::
 }
 
 [[noreturn]] void refuse_no_client(const std::string& name) {
-  throw Error(ErrorCode::usage, operation, fmt::format("'{}'", name), "it is the name of no client", false, EACCES);
+  throw Error(ErrorCode::usage, read_options, fmt::format("'{}'", name), "it is the name of no client", false,
+              EACCES);
 }
 
 /// The id of "client.ID".
@@ -47,7 +48,7 @@ std::string client_of(const std::string& name) {
   constexpr std::array types{"client", "auth", "mon", "osd", "mds", "mgr"};
   const std::string type = name.substr(0, name.find('.'));
   if (name.find('.') == std::string::npos || std::find(types.begin(), types.end(), type) == types.end()) {
-    throw Error(ErrorCode::usage, operation, fmt::format("'{}'", name), "it is no name: client.ID is expected",
+    throw Error(ErrorCode::usage, read_options, fmt::format("'{}'", name), "it is no name: client.ID is expected",
                 false, exit_syntax);
   }
   if (type != types.front()) refuse_no_client(name);
