@@ -100,11 +100,13 @@ class StoreCache final : public ImageStores {
   std::map<CephAccess, std::unique_ptr<Store>> stores_;
 };
 
-/// Another node of a cluster: at the address the cluster has for it, with the key the cluster has for its name.
+/// Another node of a cluster, as Proxmox asks for it: `ssh root@ADDRESS`, with the key that the cluster has for the
+/// node's name. The other cluster may have a node of the same name.
 SshHost node_host(const NodeState& node) {
   SshHost host;
   host.name = node.name;
   host.address = node.address;
+  host.host_key_alias = node.name;
   host.known_hosts_text = node.known_hosts;
   return host;
 }
@@ -137,7 +139,6 @@ agent::SendWindow send_window(const MirrorRequest& request) {
 SshHost entry_host(const MirrorRequest& request) {
   SshHost host;
   host.name = request.destination;
-  host.port = 0;
   host.ciphers = request.options.ssh_cipher;
   host.accept_new_host_keys = request.options.accept_new_host_keys;
   // What is held has one beside them: the configuration and every disk of the guests at hand. With fewer, guests

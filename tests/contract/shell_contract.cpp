@@ -96,7 +96,7 @@ TEST_CASE_TEMPLATE("shell: each element of argv arrives as one argument", Host, 
            "a'b\"c\\d$e`f"});
   std::mt19937 random(20240501);
   const std::string alphabet("ab '\"\\$`\n\t!*?[]{}()<>|&;#~=%-\x01\x7f\x80\xc3\xff");
-  for (int round = 0; round < 40; ++round) {
+  for (int round = 0; round < Host::commands; ++round) {
     Argv arguments(random() % 12);
     for (std::string& argument : arguments) {
       for (auto left = random() % 20; left > 0; --left) argument += alphabet[random() % alphabet.size()];
@@ -299,7 +299,7 @@ TEST_CASE_TEMPLATE("shell: several commands run at once from several threads", H
   std::vector<std::future<void>> threads;
   for (int t = 0; t < 8; ++t) {
     threads.push_back(std::async(std::launch::async, [&shell, t] {
-      for (int i = 0; i < 10; ++i) {
+      for (int i = 0; i < Host::commands / 4; ++i) {
         const std::string text = std::to_string(t) + "/" + std::to_string(i);
         const auto result = shell->run({"sh", "-c", "cat; echo \"$1\" >&2; exit $2", "sh", text, std::to_string(i)},
                                        text, ample, {});

@@ -25,11 +25,13 @@
 namespace crossover::test {
 
 struct LocalHost {
+  static constexpr int commands = 40;  ///< as many as take no time worth saving
   static std::unique_ptr<Shell> make() { return std::make_unique<LocalShell>(); }
 };
 
 /// The server that with-sshd has started.
 struct SshServer {
+  static constexpr int commands = 40;
   static std::string file(const std::string& name) {
     return std::string(std::getenv("CROSSOVER_SSHD_DIR")) + "/" + name;
   }
@@ -41,7 +43,18 @@ struct SshServer {
     host.user = "root";
     host.known_hosts = {file("known_hosts")};
     host.identities = {file("user_key")};
-    host.use_config = false;
+    host.config_file = "none";
+    return host;
+  }
+  static std::unique_ptr<Shell> make() { return std::make_unique<SshShell>(host()); }
+};
+
+/// The same one, reached by the `ssh` program.
+struct SshProgram {
+  static constexpr int commands = 4;  ///< each is a login
+  static SshHost host() {
+    SshHost host = SshServer::host();
+    host.transport = SshTransport::openssh;
     return host;
   }
   static std::unique_ptr<Shell> make() { return std::make_unique<SshShell>(host()); }
@@ -113,4 +126,4 @@ inline bool gone_within(pid_t pid, std::chrono::seconds limit) {
 
 }  // namespace crossover::test
 
-#define CROSSOVER_SHELLS crossover::test::LocalHost, crossover::test::SshServer
+#define CROSSOVER_SHELLS crossover::test::LocalHost, crossover::test::SshServer, crossover::test::SshProgram

@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <doctest/doctest.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
 
@@ -9,8 +10,11 @@
 #include <fstream>
 #include <future>
 #include <sstream>
+#include <tuple>
+#include <utility>
 
 #include "contract/shell_contract.hpp"
+#include "ssh/tcp_connect.hpp"
 #include "ssh/unique_fd.hpp"
 
 using namespace crossover;
@@ -97,7 +101,7 @@ TEST_CASE("ssh: a host key that is not known is refused, with what to do") {
   CHECK(has(text, "127.0.0.1"));
   CHECK(has(text, "not known"));
   CHECK(has(text, "ssh-ed25519 " + fingerprint("ssh_host_ed25519_key")));
-  CHECK(has(text, "ssh -p " + std::to_string(host.port) + " root@127.0.0.1"));
+  CHECK(has(text, "\"ssh -F none -p " + std::to_string(host.port) + " root@127.0.0.1\""));
   CHECK(has(text, "--accept-new-host-keys"));
 }
 
@@ -154,7 +158,7 @@ TEST_CASE("ssh: known-hosts files: hashed names, plain names, several files, rev
   }
   host.known_hosts = {write_file("revoked", "127.0.0.1 " + key + "\n@revoked * " + key + "\n")};
   CHECK(has(failure(host, ErrorCode::host_key), "revoked"));
-  host.known_hosts = {write_file("exception", "*,!127.0.0.1 " + key + "\n")};
+  host.known_hosts = {write_file("exception", "*,!127.0.0.1,!" + key_name() + " " + key + "\n")};
   CHECK(has(failure(host, ErrorCode::host_key), "not known"));
   host.known_hosts = {write_file("authority", "@cert-authority * " + key + "\n")};
   CHECK(has(failure(host, ErrorCode::host_key), "not known"));
@@ -162,7 +166,7 @@ TEST_CASE("ssh: known-hosts files: hashed names, plain names, several files, rev
 
 TEST_CASE("ssh: known-hosts lines given for a host decide alone") {
   SshHost host = SshServer::host();
-  host.name = "pve04";
+  host.name = host.host_key_alias = "pve04";
   host.address = "127.0.0.1";
   const std::string right = "pve04 " + public_key("ssh_host_rsa_key") + "\n";
   const std::string wrong = "pve04 " + public_key("other_key") + "\n";
@@ -240,12 +244,13 @@ TEST_CASE("ssh: an alias of the ssh configuration is followed") {
   host.name = "backup";
   host.port = 0;
   host.user = "";
-  host.config_files = {config};
+  host.config_file = config;
   SshShell shell(host);
   connection(shell);
 
+  host.transport = SshTransport::libssh;
   host.name = "jump";
-  CHECK(has(failure(host, ErrorCode::unsupported), "proxy"));
+  CHECK(has(failure(host, ErrorCode::unsupported), "ProxyJump"));
 }
 
 TEST_CASE("ssh: ciphers can be chosen, and must exist") {
@@ -293,6 +298,100 @@ TEST_CASE("ssh: cancelling wakes up a login") {
   const UniqueFd accepted(::accept(silent.fd.get(), nullptr, nullptr));  // it is connected now
   source.request_stop();
   CHECK(start.wait_for(20s) == std::future_status::ready);
+}
+
+namespace {
+
+/// Takes connections for the server that with-sshd has started, and hangs up on the first so many of them.
+class Front {
+ public:
+  explicit Front(int drops) : drops_(drops), thread_([this](const std::stop_token& stop) { accept_all(stop); }) {}
+
+  [[nodiscard]] unsigned port() const { return listener_.port; }
+  [[nodiscard]] int taken() const { return taken_; }
+
+ private:
+  void accept_all(const std::stop_token& stop) {
+    const StopEvent stopped(stop);
+    std::vector<std::jthread> forwarding;
+    for (;;) {
+      std::array<pollfd, 2> fds{{{.fd = listener_.fd.get(), .events = POLLIN, .revents = 0},
+                                 {.fd = stopped.fd(), .events = POLLIN, .revents = 0}}};
+      ::poll(fds.data(), fds.size(), -1);
+      if (stop.stop_requested()) return;
+      UniqueFd client(::accept4(listener_.fd.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (++taken_ <= drops_) continue;
+      forwarding.emplace_back([client = std::move(client)](const std::stop_token& end) { forward(client, end); });
+    }
+  }
+
+  static void forward(const UniqueFd& client, const std::stop_token& stop) {
+    const StopEvent stopped(stop);
+    const UniqueFd server = tcp_connect("server", "127.0.0.1", SshServer::port(), AF_INET, std::chrono::seconds(15),
+                                        stopped, Deadline::after(ample));
+    std::array<char, 65536> buffer;
+    for (;;) {
+      std::array<pollfd, 3> fds{{{.fd = client.get(), .events = POLLIN, .revents = 0},
+                                 {.fd = server.get(), .events = POLLIN, .revents = 0},
+                                 {.fd = stopped.fd(), .events = POLLIN, .revents = 0}}};
+      ::poll(fds.data(), fds.size(), -1);
+      if (fds[2].revents != 0) return;
+      for (const auto& [from, to, ready] : {std::tuple(client.get(), server.get(), fds[0].revents),
+                                            std::tuple(server.get(), client.get(), fds[1].revents)}) {
+        if (ready == 0) continue;
+        const ssize_t count = ::recv(from, buffer.data(), buffer.size(), 0);
+        if (count <= 0 || ::send(to, buffer.data(), static_cast<std::size_t>(count), MSG_NOSIGNAL) != count) return;
+      }
+    }
+  }
+
+  Listener listener_;
+  int drops_;
+  std::atomic<int> taken_ = 0;
+  std::jthread thread_;
+};
+
+}  // namespace
+
+TEST_CASE("ssh: a server that has too many logins at once is asked again") {
+  for (const SshTransport transport : {SshTransport::libssh, SshTransport::openssh}) {
+    SshHost host = SshServer::host();
+    host.transport = transport;
+    host.host_key_alias = "front";
+    host.known_hosts_text = "front " + public_key("ssh_host_ed25519_key") + "\n";
+    {
+      const Front front(2);
+      host.port = front.port();
+      SshShell shell(host);
+      connection(shell);
+      CHECK(front.taken() == 3);
+    }
+    const Front front(1000);
+    host.port = front.port();
+    failure(host, ErrorCode::unreachable, true);
+    CHECK(front.taken() == 5);
+  }
+}
+
+TEST_CASE("ssh: the login shell may be tcsh or fish") {
+  for (const std::string shell : {"tcsh", "fish"}) {
+    if (LocalShell().run({shell, "-c", "true"}, "", ample, {}).exit_status != 0) {
+      REQUIRE_MESSAGE(std::getenv("CROSSOVER_TESTS_COMPLETE") == nullptr, shell, " is missing");
+      continue;
+    }
+    for (const SshTransport transport : {SshTransport::libssh, SshTransport::openssh}) {
+      SshHost host = SshServer::host();
+      host.identities = {SshServer::file(shell + "_key")};
+      host.transport = transport;
+      SshShell there(host);
+      const std::string script = "print \"@ARGV!\\n\", <STDIN>;\nexit 5";
+      const auto result = there.run({"perl", "-e", script, "--", "$x", "it's", "a\nb"}, "input", ample, {});
+      CHECK(result.output == "$x it's a\nb!\ninput");
+      CHECK(result.exit_status == 5);
+      CHECK(there.run({"no-such-command"}, "", ample, {}).exit_status == 127);
+      CHECK(there.run({"printf", "%s", "plain"}, "", ample, {}).output == "plain");
+    }
+  }
 }
 
 TEST_CASE("ssh: a connection is used again") {

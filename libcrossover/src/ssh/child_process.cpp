@@ -110,7 +110,11 @@ std::string subject_of(const std::string& host, const std::vector<std::string>& 
 }  // namespace
 
 ChildProcess::ChildProcess(const std::string& host, const std::vector<std::string>& argv, std::stop_token stop)
-    : DuplexProcess(subject_of(host, argv), std::move(stop)) {
+    : ChildProcess(subject_of(host, argv), argv, UniqueFd(), std::move(stop)) {}
+
+ChildProcess::ChildProcess(std::string about, const std::vector<std::string>& argv, UniqueFd log,
+                           std::stop_token stop)
+    : DuplexProcess(std::move(about), std::move(stop)), log_(std::move(log)) {
   this->stop().check();
   Pipe in = make_pipe(subject());
   Pipe out = make_pipe(subject());
@@ -119,7 +123,9 @@ ChildProcess::ChildProcess(const std::string& host, const std::vector<std::strin
   input_ = std::move(in.write_end);
   stdout_ = std::move(out.read_end);
   stderr_ = std::move(err.read_end);
-  for (const UniqueFd* fd : {&input_, &stdout_, &stderr_}) set_nonblocking(*fd);
+  for (const UniqueFd* fd : {&input_, &stdout_, &stderr_, &log_}) {
+    if (*fd) set_nonblocking(*fd);
+  }
 }
 
 void ChildProcess::spawn(const std::vector<std::string>& argv, int child_in, int child_out, int child_err) {
@@ -221,12 +227,13 @@ std::optional<std::size_t> ChildProcess::offer_input(std::span<const std::byte> 
 
 void ChildProcess::pump(Interest interest, Deadline deadline) {
   // poll() leaves out negative descriptors.
-  std::array<pollfd, 5> fds{{
+  std::array<pollfd, 6> fds{{
       {.fd = stop().fd(), .events = POLLIN, .revents = 0},
       {.fd = interest.input ? input_.get() : -1, .events = POLLOUT, .revents = 0},
       {.fd = interest.output_room > 0 ? stdout_.get() : -1, .events = POLLIN, .revents = 0},
       {.fd = stderr_.get(), .events = POLLIN, .revents = 0},
       {.fd = running_ ? pidfd_.get() : -1, .events = POLLIN, .revents = 0},
+      {.fd = log_.get(), .events = POLLIN, .revents = 0},
   }};
   if (::poll(fds.data(), fds.size(), deadline.poll_timeout()) < 0) {
     if (errno == EINTR) return;
@@ -234,7 +241,22 @@ void ChildProcess::pump(Interest interest, Deadline deadline) {
   }
   if (fds[2].revents != 0) take_output(interest.output_room);
   if (fds[3].revents != 0) take_errors();
+  if (fds[5].revents != 0) take_log();
   if (fds[4].revents != 0) running_ = false;
+}
+
+void ChildProcess::take_log() {
+  std::array<std::byte, std::size_t{16} << 10> chunk;
+  while (log_) {
+    const ssize_t count = ::read(log_.get(), chunk.data(), chunk.size());
+    if (count > 0) {
+      log_text_.append(chunk.data(), static_cast<std::size_t>(count));
+    } else if (count == 0) {
+      log_.reset();
+    } else if (errno != EINTR) {
+      return;
+    }
+  }
 }
 
 void ChildProcess::take_output(std::size_t room) {

@@ -39,12 +39,13 @@ std::string describe_key(ssh_key key) {
   return text;
 }
 
-KnownHosts::KnownHosts(std::vector<std::string> names, unsigned port) {
-  // As OpenSSH: with a port of its own first, then plain.
-  for (const std::string& name : names) {
-    if (port != 22) names_.push_back("[" + name + "]:" + std::to_string(port));
-  }
-  names_.insert(names_.end(), names.begin(), names.end());
+KnownHosts::KnownHosts(const std::string& name, unsigned port) {
+  if (port != 22) names_.push_back("[" + name + "]:" + std::to_string(port));
+  names_.push_back(name);
+}
+
+bool KnownHosts::empty() const noexcept {
+  return std::none_of(keys_.begin(), keys_.end(), [](const Entry& entry) { return entry.decides; });
 }
 
 void KnownHosts::add_text(std::string_view text, const std::string& origin) {
@@ -69,24 +70,32 @@ void KnownHosts::add_line(std::string line, const std::string& origin) {
   line.erase(0, line.find_first_not_of(' '));
   if (line.empty() || line.front() == '#') return;
   bool revoked = false;
+  bool authority = false;
   if (line.front() == '@') {
     revoked = line.starts_with("@revoked ");
-    if (!revoked) return;
+    authority = line.starts_with("@cert-authority ");
+    if (!revoked && !authority) return;
     line.erase(0, line.find_first_not_of(' ', line.find(' ')));
   }
-  if (SshKey key = match(line)) keys_.push_back({std::move(key), origin, revoked});
+  for (const std::string& name : names_) {
+    SshKey key = match(name, line);
+    if (!key) continue;
+    if (authority) {
+      has_authority_ = true;
+    } else {
+      keys_.push_back({std::move(key), origin, revoked, name == names_.front()});
+    }
+    return;
+  }
 }
 
-SshKey KnownHosts::match(const std::string& line) const {
-  const auto matches = [this](const std::string& entry_line) -> SshKey {
-    for (const std::string& name : names_) {
-      ssh_knownhosts_entry* entry = nullptr;
-      if (ssh_known_hosts_parse_line(name.c_str(), entry_line.c_str(), &entry) != SSH_OK) continue;
-      SshKey key(std::exchange(entry->publickey, nullptr));
-      ssh_knownhosts_entry_free(entry);
-      return key;
-    }
-    return nullptr;
+SshKey KnownHosts::match(const std::string& name, const std::string& line) {
+  const auto matches = [&name](const std::string& entry_line) -> SshKey {
+    ssh_knownhosts_entry* entry = nullptr;
+    if (ssh_known_hosts_parse_line(name.c_str(), entry_line.c_str(), &entry) != SSH_OK) return nullptr;
+    SshKey key(std::exchange(entry->publickey, nullptr));
+    ssh_knownhosts_entry_free(entry);
+    return key;
   };
 
   // libssh takes no notice of "!pattern", which takes hosts out of a line again.
@@ -98,38 +107,42 @@ SshKey KnownHosts::match(const std::string& line) const {
   return matches(line);
 }
 
-std::string KnownHosts::algorithms() const {
-  if (keys_.empty()) return {};
+std::string KnownHosts::algorithms(std::string_view allowed) const {
   std::string known;
-  // The other algorithms stay on offer, at the end: a host that has none of the known keys any more is then
-  // reported with the key it shows instead of as one we have no algorithm in common with.
-  std::string others =
-      "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256";
   for (const Entry& entry : keys_) {
-    if (!entry.revoked) known += algorithms_of(entry.key.get()) + ",";
+    if (entry.decides && !entry.revoked) known += "," + algorithms_of(entry.key.get());
   }
-  std::stringstream list(known + others);
-  std::string unique;
-  for (std::string name; std::getline(list, name, ',');) {
-    if (("," + unique + ",").find("," + name + ",") == std::string::npos)
-      unique += (unique.empty() ? "" : ",") + name;
+  known += ",";
+  // The others stay on offer, at the end: a host that has none of the known keys any more is then reported with the
+  // key it shows instead of as one we have no algorithm in common with.
+  std::string first;
+  std::string last;
+  while (!allowed.empty()) {
+    const auto end = std::min(allowed.find(','), allowed.size());
+    const std::string name(allowed.substr(0, end));
+    allowed.remove_prefix(std::min(end + 1, allowed.size()));
+    (known.find("," + name + ",") == std::string::npos ? last : first) += "," + name;
   }
-  return unique;
+  first += last;
+  return first.empty() ? first : first.substr(1);
 }
 
 KnownHosts::Verdict KnownHosts::judge(ssh_key presented) const {
   Verdict verdict = Verdict::unknown;
+  bool known_under_plain_name = false;
   for (const Entry& entry : keys_) {
     const bool same = ssh_key_cmp(entry.key.get(), presented, SSH_KEY_CMP_PUBLIC) == 0;
     if (entry.revoked) {
       if (same) return Verdict::revoked;
+    } else if (!entry.decides) {
+      known_under_plain_name = known_under_plain_name || same;
     } else if (same) {
       verdict = Verdict::known;
     } else if (verdict == Verdict::unknown) {
       verdict = Verdict::changed;
     }
   }
-  return verdict;
+  return verdict == Verdict::unknown && known_under_plain_name ? Verdict::known : verdict;
 }
 
 std::string KnownHosts::describe() const {

@@ -1,19 +1,20 @@
 #include "ssh/ssh_session.hpp"
 
 #include <poll.h>
-#include <pwd.h>
-#include <unistd.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <utility>
-#include <vector>
+#include <new>
+#include <optional>
+#include <string_view>
 
 #include "crossover/error.hpp"
 #include "ssh/duplex_process.hpp"
-#include "ssh/known_hosts.hpp"
+#include "ssh/login_failure.hpp"
+#include "ssh/ssh_agent.hpp"
 #include "ssh/tcp_connect.hpp"
 
 namespace crossover {
@@ -26,47 +27,10 @@ void initialise_libssh() {
   if (result != SSH_OK) throw Error(ErrorCode::io, "initialise", "libssh", "it failed");
 }
 
-bool cpu_has_aes() {
-#if defined(__x86_64__) || defined(__i386__)
-  return __builtin_cpu_supports("aes") != 0;
-#elif defined(__ARM_FEATURE_AES) || defined(__ARM_FEATURE_CRYPTO)
-  return true;
-#else
-  return false;
-#endif
-}
-
-std::string default_ciphers() {
-  const std::string gcm = "aes128-gcm@openssh.com,aes256-gcm@openssh.com";
-  const std::string chacha = "chacha20-poly1305@openssh.com";
-  return (cpu_has_aes() ? gcm + "," + chacha : chacha + "," + gcm) + ",aes128-ctr,aes256-ctr";
-}
-
-std::string home_folder() {
-  std::array<char, 4096> buffer{};
-  passwd entry{};
-  passwd* found = nullptr;
-  if (::getpwuid_r(::getuid(), &entry, buffer.data(), buffer.size(), &found) == 0 && found != nullptr) {
-    return found->pw_dir;
-  }
-  return "/";
-}
-
-// "~/x" and "%d/x" as ssh configurations have them.
-std::string expand(const std::string& path) {
-  if (path.starts_with("~/")) return home_folder() + path.substr(1);
-  if (path.starts_with("%d/")) return home_folder() + "/.ssh" + path.substr(2);
-  return path;
-}
-
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
-}
-
-// Refuses: nobody is there to type a passphrase, and without a callback OpenSSL would ask the terminal itself.
-int no_passphrase(const char*, char*, std::size_t, int, int, void*) {
-  return -1;
+int family_of(const std::string& name) {
+  if (name == "inet") return AF_INET;
+  if (name == "inet6") return AF_INET6;
+  return AF_UNSPEC;
 }
 
 }  // namespace
@@ -76,13 +40,12 @@ void SshSession::FreeSession::operator()(ssh_session session) const noexcept {
   ssh_free(session);
 }
 
-SshSession::SshSession(const SshHost& host, const StopEvent& stop, Deadline deadline) : host_(host) {
+SshSession::SshSession(const SshRoute& route, const StopEvent& stop, Deadline deadline) : route_(route) {
   stop.check();
   initialise_libssh();
   session_.reset(ssh_new());
   if (!session_) throw std::bad_alloc();
   ssh_set_blocking(get(), 0);
-  deadline = deadline.sooner(Deadline::after(host_.connect_timeout));
   configure();
   connect(stop, deadline);
   authenticate(stop, deadline);
@@ -96,95 +59,48 @@ SshSession::~SshSession() = default;
 
 void SshSession::set(ssh_options_e option, const void* value, const char* what) {
   if (ssh_options_set(get(), option, value) == 0) return;
-  throw Error(ErrorCode::usage, "connect to", host_.name, std::string("libssh does not take ") + what);
-}
-
-std::string SshSession::get_option(ssh_options_e option) const {
-  char* value = nullptr;
-  if (ssh_options_get(get(), option, &value) != SSH_OK || value == nullptr) return {};
-  std::string text = value;
-  ssh_string_free_char(value);
-  return text;
+  throw Error(ErrorCode::usage, "connect to", route_.host.name, std::string("libssh does not take ") + what);
 }
 
 void SshSession::configure() {
-  const std::string ciphers = default_ciphers();
-  set(SSH_OPTIONS_CIPHERS_C_S, ciphers.c_str(), "the default ciphers");
-  set(SSH_OPTIONS_CIPHERS_S_C, ciphers.c_str(), "the default ciphers");
-  // Without a configuration the name means nothing to libssh, which has rules for what names may look like.
-  set(SSH_OPTIONS_HOST, host_.use_config ? host_.name.c_str() : "localhost", "this host name");
+  const SshConfig& config = route_.config;
   const int no = 0;
+  // `ssh -G` was asked; libssh reads the configuration otherwise than OpenSSH does.
   set(SSH_OPTIONS_PROCESS_CONFIG, &no, "its own options");
-  if (host_.use_config) {
-    std::vector<const char*> files;
-    for (const std::string& file : host_.config_files) files.push_back(file.c_str());
-    if (files.empty()) files.push_back(nullptr);  // libssh's defaults
-    for (const char* file : files) {
-      if (ssh_options_parse_config(get(), file) != 0) {
-        throw Error(ErrorCode::usage, "read the ssh configuration for", host_.name, ssh_get_error(get()));
-      }
-    }
-  }
-  // A LogLevel in the configuration would make libssh write to the program's standard error.
+  // The name means nothing to libssh, which has rules for what names may look like: the socket is ours.
+  set(SSH_OPTIONS_HOST, "localhost", "its own options");
   const int silent = SSH_LOG_NOLOG;
   set(SSH_OPTIONS_LOG_VERBOSITY, &silent, "its own options");
-
-  if (!host_.user.empty()) set(SSH_OPTIONS_USER, host_.user.c_str(), "this user name");
-  if (!host_.ciphers.empty()) {
-    set(SSH_OPTIONS_CIPHERS_C_S, host_.ciphers.c_str(), "any of these ciphers");
-    set(SSH_OPTIONS_CIPHERS_S_C, host_.ciphers.c_str(), "any of these ciphers");
-  }
-  if (host_.user.empty()) {
-    host_.user = get_option(SSH_OPTIONS_USER);
-    if (host_.user.empty()) {
-      set(SSH_OPTIONS_USER, nullptr, "the local user's name");
-      host_.user = get_option(SSH_OPTIONS_USER);
-    }
-  }
-  if (host_.port == 0) {
-    unsigned port = 0;
-    ssh_options_get_port(get(), &port);
-    host_.port = port == 0 ? 22 : port;
-  }
-  if (host_.port > 65535) throw Error(ErrorCode::usage, "connect to", host_.name, "there is no such port");
-}
-
-void SshSession::connect(const StopEvent& stop, Deadline deadline) {
-  std::vector<std::string> names{lower(host_.name)};
-  if (host_.address.empty() && host_.use_config) {
-    if (const std::string proxy = get_option(SSH_OPTIONS_PROXYCOMMAND); !proxy.empty() && proxy != "none") {
-      throw Error(ErrorCode::unsupported, "connect to", host_.name,
-                  "the ssh configuration asks for a proxy (ProxyCommand or ProxyJump)");
-    }
-    // The key of a host with an alias is on record under its HostName, as for OpenSSH.
-    if (const std::string address = get_option(SSH_OPTIONS_HOST); !address.empty()) {
-      host_.address = address;
-      if (lower(address) != names.front()) names.insert(names.begin(), lower(address));
-    }
-  }
-  if (host_.address.empty()) host_.address = host_.name;
-
-  std::vector<std::string> files = host_.known_hosts;
-  if (files.empty()) {
-    const std::string user = get_option(SSH_OPTIONS_KNOWNHOSTS);
-    const std::string global = get_option(SSH_OPTIONS_GLOBAL_KNOWNHOSTS);
-    files = {user.empty() ? "~/.ssh/known_hosts" : user, global.empty() ? "/etc/ssh/ssh_known_hosts" : global};
-  }
-  for (std::string& file : files) file = expand(file);
-
-  KnownHosts known(names, host_.port);
-  known.add_text(host_.known_hosts_text, "given for " + host_.name);
-  if (known.empty()) {
-    for (const std::string& file : files) known.add_file(file);
-  }
-  // libssh is to ask for the keys we know, and not to look for them in files of its own.
-  if (const std::string algorithms = known.algorithms(); !algorithms.empty()) {
-    set(SSH_OPTIONS_HOSTKEYS, algorithms.c_str(), "the known host keys' algorithms");
-  }
+  // libssh is not to look for host keys in files of its own.
   set(SSH_OPTIONS_KNOWNHOSTS, "/dev/null", "its own options");
   set(SSH_OPTIONS_GLOBAL_KNOWNHOSTS, "/dev/null", "its own options");
 
-  UniqueFd socket = tcp_connect(host_.name, host_.address, host_.port, host_.keepalive, stop, deadline);
+  set(SSH_OPTIONS_USER, config.user.c_str(), "this user name");
+  set(SSH_OPTIONS_CIPHERS_C_S, route_.ciphers.c_str(), "any of these ciphers");
+  set(SSH_OPTIONS_CIPHERS_S_C, route_.ciphers.c_str(), "any of these ciphers");
+  const auto set_list = [&](ssh_options_e option, const std::string& list, const char* what) {
+    if (!list.empty()) set(option, list.c_str(), what);
+  };
+  set_list(SSH_OPTIONS_HMAC_C_S, config.macs, "any of the configured MACs");
+  set_list(SSH_OPTIONS_HMAC_S_C, config.macs, "any of the configured MACs");
+  set_list(SSH_OPTIONS_KEY_EXCHANGE, config.key_exchanges, "any of the configured KexAlgorithms");
+  set_list(SSH_OPTIONS_PUBLICKEY_ACCEPTED_TYPES, config.public_key_algorithms,
+           "any of the configured PubkeyAcceptedAlgorithms");
+  // Its default is 2048, OpenSSH's 1024; it takes nothing below 768.
+  const int bits = static_cast<int>(std::max(config.rsa_bits, 768U));
+  set(SSH_OPTIONS_RSA_MIN_SIZE, &bits, "the configured RequiredRSASize");
+}
+
+void SshSession::connect(const StopEvent& stop, Deadline deadline) {
+  const SshConfig& config = route_.config;
+  const KnownHosts known = host_keys_on_record(route_.host, config).keys;
+  // The host is to be asked for the keys that are known.
+  if (const std::string algorithms = known.algorithms(config.host_key_algorithms); !algorithms.empty()) {
+    set(SSH_OPTIONS_HOSTKEYS, algorithms.c_str(), "any of the configured HostKeyAlgorithms");
+  }
+
+  UniqueFd socket = tcp_connect(route_.host.name, config.hostname, config.port, family_of(config.address_family),
+                                route_.host.keepalive, stop, deadline);
   socket_t fd = socket.get();
   set(SSH_OPTIONS_FD, &fd, "a socket");
   const auto connect_step = [&] {
@@ -195,31 +111,32 @@ void SshSession::connect(const StopEvent& stop, Deadline deadline) {
   };
   if (drive(connect_step, SSH_AGAIN, stop, deadline) != SSH_OK) {
     socket.release();  // libssh closes it on a failure too
-    const std::string cause = ssh_get_error(get());
+    const std::string cause = one_line(ssh_get_error(get()));
     if (cause.find("no match for method") != std::string::npos) {
-      throw Error(ErrorCode::unsupported, "connect to", host_.name, cause);
+      throw Error(ErrorCode::unsupported, "connect to", route_.host.name, cause);
     }
-    throw_broken("connect to");
+    throw DroppedLogin(route_.host.name, cause);
   }
-  verify_host_key(known, files.front());
+  verify_host_key(known);
 }
 
-void SshSession::verify_host_key(const KnownHosts& known, const std::string& new_keys_file) {
+void SshSession::verify_host_key(const KnownHosts& known) {
   ssh_key shown = nullptr;
   if (ssh_get_server_publickey(get(), &shown) != SSH_OK) throw_broken("read the host key of");
   const SshKey key(shown);
-  const std::string at_port = host_.port == 22 ? "" : "-p " + std::to_string(host_.port) + " ";
   const auto fail = [&](const std::string& cause) {
-    throw Error(ErrorCode::host_key, "connect to", host_.name, cause);
+    throw Error(ErrorCode::host_key, "connect to", route_.host.name, cause);
   };
   switch (known.judge(key.get())) {
     case KnownHosts::Verdict::known:
       return;
     case KnownHosts::Verdict::unknown:
-      if (host_.accept_new_host_keys) return known.remember(key.get(), new_keys_file);
+      if (route_.accepts_new_host_keys() && !route_.config.user_known_hosts.empty()) {
+        return known.remember(key.get(), route_.config.user_known_hosts.front());
+      }
       return fail("its host key " + describe_key(key.get()) +
-                  " is not known; compare it with the host's own and run \"ssh " + at_port + host_.user + "@" +
-                  host_.name + "\" once, or use --accept-new-host-keys");
+                  " is not known; compare it with the host's own and run \"" + ssh_by_hand(route_.host) +
+                  "\" once, or use --accept-new-host-keys");
     case KnownHosts::Verdict::revoked:
       return fail("it shows the host key " + describe_key(key.get()) + ", which is revoked");
     case KnownHosts::Verdict::changed:
@@ -232,70 +149,53 @@ void SshSession::verify_host_key(const KnownHosts& known, const std::string& new
 void SshSession::authenticate(const StopEvent& stop, Deadline deadline) {
   std::string tried;
   bool partial = false;
-  const auto note = [&](const std::string& what) { tried += (tried.empty() ? "" : ", ") + what; };
+  const auto refuse = [&](const std::string& why) {
+    std::string keys = tried.empty() ? "no key at all" : tried;
+    for (const std::string& key : route_.keys.passed_over) keys += ", not " + key;
+    throw Error(ErrorCode::authentication, "log in to", route_.host.name,
+                "as user " + route_.config.user + ": " + why + "; tried: " + one_line(keys) + "; " +
+                    login_advice(route_.host));
+  };
   const auto succeeded = [&](const std::function<int()>& attempt) {
     const int result = drive(attempt, SSH_AUTH_AGAIN, stop, deadline);
     partial = partial || result == SSH_AUTH_PARTIAL;
-    return result == SSH_AUTH_SUCCESS;
-  };
-  const auto refuse = [&](const std::string& why) {
-    throw Error(ErrorCode::authentication, "log in to", host_.name,
-                "as user " + host_.user + ": " + why + "; tried: " + (tried.empty() ? "no key at all" : tried) +
-                    "; put a public key of this side into that user's authorized_keys, or name its private key");
-  };
-  const auto check = [&] {
-    if (!broken()) return;
-    // A server that has seen enough wrong keys hangs up.
-    const std::string cause = ssh_get_error(get());
-    if (cause.find("Too many authentication failures") != std::string::npos)
-      refuse("it gave up after too many keys");
-    throw_broken("log in to");
+    if (result == SSH_AUTH_SUCCESS) return true;
+    if (broken()) {
+      // A server that has seen enough wrong keys hangs up.
+      const std::string_view cause = ssh_get_error(get());
+      if (cause.find("Too many authentication failures") != std::string_view::npos) {
+        refuse(std::string(too_many_keys));
+      }
+      throw_broken("log in to");
+    }
+    return false;
   };
 
   if (succeeded([&] { return ssh_userauth_none(get(), nullptr); })) return;
-  check();
   if ((ssh_userauth_list(get(), nullptr) & SSH_AUTH_METHOD_PUBLICKEY) == 0) refuse("it takes no public keys");
 
-  const auto try_file = [&](const std::string& path, bool wanted) {
-    if (::access(path.c_str(), F_OK) != 0) {
-      if (wanted) note(path + " (" + std::strerror(errno) + ")");
-      return false;
+  std::optional<OneKeyAgent> agent;
+  const auto with_agent = [&](const LoginKey& key) {
+    if (!agent) {
+      agent.emplace(route_.agent, stop, deadline);
+      UniqueFd client = agent->take_client();
+      if (ssh_set_agent_socket(get(), client.get()) != SSH_OK) throw std::bad_alloc();
+      client.release();
     }
-    ssh_key imported = nullptr;
-    if (ssh_pki_import_privkey_file(path.c_str(), nullptr, no_passphrase, nullptr, &imported) != SSH_OK) {
-      note(path + " (unreadable, or it has a passphrase)");
-      return false;
-    }
-    const SshKey key(imported);
-    note(path);
-    const bool success = succeeded([&] { return ssh_userauth_publickey(get(), nullptr, key.get()); });
-    if (!success) check();
-    return success;
+    agent->offer({.blob = key.blob, .comment = key.name});
+    return succeeded([&] { return ssh_userauth_agent(get(), nullptr); });
   };
-  const auto try_agent = [&] {
-    if (std::getenv("SSH_AUTH_SOCK") == nullptr) return false;
-    note("the keys of the ssh agent");
-    const bool success = succeeded([&] { return ssh_userauth_agent(get(), nullptr); });
-    if (!success) check();
-    return success;
-  };
-
-  if (!host_.identities.empty()) {
-    for (const std::string& path : host_.identities) {
-      if (try_file(expand(path), true)) return;
+  for (const LoginKey& key : route_.keys.offered) {
+    tried += (tried.empty() ? "" : ", ") + key.name;
+    if (key.file.empty()) {
+      if (with_agent(key)) return;
+      continue;
     }
-    if (try_agent()) return;
-  } else {
-    std::vector<std::string> defaults;
-    for (const char* type : {"ed25519", "ecdsa", "rsa"}) defaults.push_back(home_folder() + "/.ssh/id_" + type);
-    const std::string configured = expand(get_option(SSH_OPTIONS_IDENTITY));
-    if (std::find(defaults.begin(), defaults.end(), configured) == defaults.end() && !configured.empty() &&
-        try_file(configured, true)) {
+    const SshKey loaded = load_login_key(key);
+    if (!loaded) {
+      tried += " (it cannot be read any more)";
+    } else if (succeeded([&] { return ssh_userauth_publickey(get(), nullptr, loaded.get()); })) {
       return;
-    }
-    if (try_agent()) return;
-    for (const std::string& path : defaults) {
-      if (try_file(path, false)) return;
     }
   }
   refuse(partial ? "it wants more than a key" : "permission denied");
@@ -322,7 +222,7 @@ void SshSession::wait(const StopEvent& stop, Deadline deadline) {
       {{.fd = ssh_get_fd(get()), .events = static_cast<short>(POLLIN | (sending ? POLLOUT : 0)), .revents = 0},
        {.fd = stop.fd(), .events = POLLIN, .revents = 0}}};
   if (::poll(fds.data(), fds.size(), deadline.poll_timeout()) < 0 && errno != EINTR) {
-    throw Error(ErrorCode::io, "wait for", host_.name, std::strerror(errno));
+    throw Error(ErrorCode::io, "wait for", route_.host.name, std::strerror(errno));
   }
   stop.check();
 }
@@ -331,8 +231,10 @@ int SshSession::drive(const std::function<int()>& call, int again, const StopEve
   for (;;) {
     const int result = call();
     if (result != again) return result;
+    if (broken()) return -1;  // libssh goes on waiting for an answer
     if (deadline.passed()) {
-      throw Error(ErrorCode::unreachable, "connect to", host_.name, "the ssh server did not answer in time", true);
+      throw Error(ErrorCode::unreachable, "connect to", route_.host.name, "the ssh server did not answer in time",
+                  true);
     }
     wait(stop, deadline);
   }
@@ -340,7 +242,8 @@ int SshSession::drive(const std::function<int()>& call, int again, const StopEve
 
 void SshSession::throw_broken(const std::string& operation) const {
   const std::string cause = one_line(ssh_get_error(get()));
-  throw Error(ErrorCode::unreachable, operation, host_.name, cause.empty() ? "the connection broke" : cause, true);
+  throw Error(ErrorCode::unreachable, operation, route_.host.name, cause.empty() ? "the connection broke" : cause,
+              true);
 }
 
 }  // namespace crossover

@@ -10,20 +10,20 @@
 #include <string>
 
 #include "ssh/deadline.hpp"
-#include "ssh/ssh_host.hpp"
+#include "ssh/ssh_route.hpp"
 #include "ssh/stop_event.hpp"
 
 namespace crossover {
 
-/// A connection to `SshHost`, its host key verified and its user authenticated. Used by one thread at a time
+/// A connection along an `SshRoute`, its host key verified and its user authenticated. Used by one thread at a time
 /// (libssh sessions are not thread-safe); everything on it is non-blocking and waits here, where it can be
 /// cancelled.
 class SshSession {
  public:
-  /// Takes until `deadline` or SshHost::connect_timeout, whichever is sooner.
-  /// Throws Error: unreachable (retryable), host_key, authentication, usage (options that make no sense),
-  /// unsupported (no algorithm in common, or a proxy in the ssh configuration); Cancelled.
-  SshSession(const SshHost& host, const StopEvent& stop, Deadline deadline);
+  /// Throws Error: unreachable (retryable; DroppedLogin where the server hung up before the login began), host_key,
+  /// authentication, usage (options that make no sense), unsupported (no algorithm in common); Cancelled. `route`
+  /// has to outlive it.
+  SshSession(const SshRoute& route, const StopEvent& stop, Deadline deadline);
   ~SshSession();
   SshSession(const SshSession&) = delete;
   SshSession& operator=(const SshSession&) = delete;
@@ -35,7 +35,8 @@ class SshSession {
   bool process();
   /// Waits until something arrived or can be sent, the deadline passed or the token was triggered.
   void wait(const StopEvent& stop, Deadline deadline);
-  /// Repeats a libssh call that answers `again`, waiting in between. Error{timeout} at the deadline.
+  /// Repeats a libssh call that answers `again`, waiting in between; -1 once the connection is gone.
+  /// Error{unreachable} at the deadline.
   int drive(const std::function<int()>& call, int again, const StopEvent& stop, Deadline deadline);
   /// Why the connection broke, as an Error{unreachable, retryable}.
   [[noreturn]] void throw_broken(const std::string& operation) const;
@@ -49,13 +50,12 @@ class SshSession {
   };
 
   void set(ssh_options_e option, const void* value, const char* what);
-  [[nodiscard]] std::string get_option(ssh_options_e option) const;
   void configure();
   void connect(const StopEvent& stop, Deadline deadline);
-  void verify_host_key(const class KnownHosts& known, const std::string& new_keys_file);
+  void verify_host_key(const KnownHosts& known);
   void authenticate(const StopEvent& stop, Deadline deadline);
 
-  SshHost host_;
+  const SshRoute& route_;
   std::unique_ptr<ssh_session_struct, FreeSession> session_;
   ssh_counter_struct traffic_{};
   std::unique_ptr<ssh_event_struct, FreeEvent> event_;  // after session_: it lets go of the session first

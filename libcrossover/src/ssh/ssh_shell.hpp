@@ -1,9 +1,11 @@
 /// \file
-/// Commands on another host, through libssh.
+/// Commands on another host, through ssh.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/shell.hpp"
@@ -11,20 +13,28 @@
 
 namespace crossover {
 
+class Deadline;
+class DuplexProcess;
 class SessionPool;
 
-/// Runs commands on a host through ssh. Thread-safe; nothing is connected before the first command.
+struct SshRoute;
+
+/// Runs commands on a host through ssh, as `ssh` on this host would log in to it. Thread-safe; nothing is connected
+/// and nothing read before the first command.
 ///
 /// Host keys are always verified, and only keys log in: nothing is ever asked on a terminal. Each running command
-/// has a connection of its own, from a pool of at most SshHost::max_sessions; a Process may outlive its shell. The
-/// remote user's login shell has to be a POSIX shell. Destroying a Process before wait(), a timeout and a
-/// cancellation close its connection; sshd then closes the command's streams but does not kill it.
+/// has a connection of its own, at most SshHost::max_sessions at once, from a pool where libssh carries them; a
+/// Process may outlive its shell. The remote user's login shell may be sh, csh or fish. Destroying a Process before
+/// wait(), a timeout and a cancellation close its connection; sshd then closes the command's streams but does not
+/// kill it.
 ///
 /// Errors: unreachable (retryable: no route, refused, no answer, name not found, connection broken), host_key,
-/// authentication, unsupported, permission (the server runs no commands), usage.
+/// authentication, unsupported, permission (the server runs no commands), usage (also an ssh configuration that ssh
+/// itself refuses).
 class SshShell : public Shell {
  public:
-  explicit SshShell(SshHost host);
+  /// `chosen` is told, once, how the host is reached.
+  explicit SshShell(SshHost host, std::function<void(const SshRoute&)> chosen = {});
   ~SshShell() override;
 
   [[nodiscard]] const std::string& host() const override;
@@ -34,6 +44,10 @@ class SshShell : public Shell {
                     std::stop_token stop) override;
 
  private:
+  /// The process, and what of the command goes ahead of its input.
+  std::pair<std::unique_ptr<DuplexProcess>, std::string> open(const std::vector<std::string>& argv,
+                                                              Deadline deadline, const std::stop_token& stop);
+
   std::shared_ptr<SessionPool> pool_;
 };
 

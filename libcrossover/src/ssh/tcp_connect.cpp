@@ -28,8 +28,9 @@ using Addresses = std::unique_ptr<addrinfo, FreeAddresses>;
   throw Error(ErrorCode::unreachable, "connect to", host, cause, true);
 }
 
-int look_up(const std::string& address, unsigned port, int flags, Addresses& result) {
+int look_up(const std::string& address, unsigned port, int family, int flags, Addresses& result) {
   addrinfo hints{};
+  hints.ai_family = family;
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = flags | AI_NUMERICSERV;
   addrinfo* list = nullptr;
@@ -48,15 +49,15 @@ struct LookUp {
 
 // getaddrinfo() cannot be interrupted and may take as long as the resolver likes, so a name is looked up in a
 // thread that is left to itself when nobody waits for its answer any more.
-Addresses resolve(const std::string& host, const std::string& address, unsigned port, const StopEvent& stop,
-                  Deadline deadline) {
+Addresses resolve(const std::string& host, const std::string& address, unsigned port, int family,
+                  const StopEvent& stop, Deadline deadline) {
   Addresses numeric;
-  if (look_up(address, port, AI_NUMERICHOST, numeric) == 0) return numeric;
+  if (look_up(address, port, family, AI_NUMERICHOST, numeric) == 0) return numeric;
 
   const auto look = std::make_shared<LookUp>();
-  std::thread([look, address, port] {
+  std::thread([look, address, port, family] {
     Addresses found;
-    const int error = look_up(address, port, AI_ADDRCONFIG, found);
+    const int error = look_up(address, port, family, AI_ADDRCONFIG, found);
     const std::lock_guard lock(look->mutex);
     look->done = true;
     look->error = error;
@@ -107,10 +108,10 @@ void set_option(const UniqueFd& fd, int level, int option, int value) {
 
 }  // namespace
 
-UniqueFd tcp_connect(const std::string& host, const std::string& address, unsigned port,
+UniqueFd tcp_connect(const std::string& host, const std::string& address, unsigned port, int family,
                      std::chrono::seconds keepalive, const StopEvent& stop, Deadline deadline) {
   stop.check();
-  const Addresses addresses = resolve(host, address, port, stop, deadline);
+  const Addresses addresses = resolve(host, address, port, family, stop, deadline);
   std::string causes;
   for (const addrinfo* at = addresses.get(); at != nullptr; at = at->ai_next) {
     UniqueFd fd(::socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));

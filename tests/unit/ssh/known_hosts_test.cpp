@@ -8,6 +8,7 @@
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <utility>
 
 using namespace crossover;
 
@@ -35,7 +36,7 @@ TEST_CASE("KnownHosts: which keys a host may show") {
   const Pair rsa(SSH_KEYTYPE_RSA, 2048);
   using Verdict = KnownHosts::Verdict;
   const auto judge = [&](const std::string& text, unsigned port = 22) {
-    KnownHosts known({"pve04"}, port);
+    KnownHosts known("pve04", port);
     known.add_text(text, "test");
     return known.judge(ours.key.get());
   };
@@ -59,23 +60,53 @@ TEST_CASE("KnownHosts: which keys a host may show") {
   CHECK(judge("@revoked pve04 " + other.text + "\npve04 " + ours.text) == Verdict::known);
   CHECK(judge("@revoked pve04 " + other.text) == Verdict::unknown);
   CHECK(judge("@cert-authority pve04 " + ours.text) == Verdict::unknown);
-  // A port of its own: with the port, or plain.
+  // A port of its own: with the port, or plain, which is good for its own key only.
   CHECK(judge("[pve04]:2222 " + ours.text, 2222) == Verdict::known);
   CHECK(judge("pve04 " + ours.text, 2222) == Verdict::known);
+  CHECK(judge("pve04 " + other.text, 2222) == Verdict::unknown);
+  CHECK(judge("pve04 " + other.text + "\n[pve04]:2222 " + ours.text, 2222) == Verdict::known);
+  CHECK(judge("pve04 " + ours.text + "\n[pve04]:2222 " + other.text, 2222) == Verdict::changed);
+  CHECK(judge("@revoked pve04 " + ours.text + "\n[pve04]:2222 " + ours.text, 2222) == Verdict::revoked);
   CHECK(judge("[pve04]:2223 " + ours.text, 2222) == Verdict::unknown);
   CHECK(judge("[pve04]:2222 " + ours.text) == Verdict::unknown);
 }
 
-TEST_CASE("KnownHosts: known algorithms are asked for first") {
+TEST_CASE("KnownHosts: an alias is looked up as it stands") {
+  const Pair ours(SSH_KEYTYPE_ED25519);
+  KnownHosts known = KnownHosts::under_alias("pve02");
+  known.add_text("[pve02]:2222 " + ours.text + "\n10.1.2.3 " + ours.text, "test");
+  CHECK(known.empty());
+  known.add_text("pve02 " + ours.text, "test");
+  CHECK_FALSE(known.empty());
+  CHECK(known.judge(ours.key.get()) == KnownHosts::Verdict::known);
+}
+
+TEST_CASE("KnownHosts: a certificate authority is one for its patterns only, and no key of the host") {
+  const Pair authority(SSH_KEYTYPE_ED25519);
+  for (const auto& [line, expected] : {std::pair<std::string, bool>{"@cert-authority pve0* ", true},
+                                       {"@cert-authority\tpve04 ", true},
+                                       {"@cert-authority pve05 ", false},
+                                       {"@cert-authority *,!pve04 ", false},
+                                       {"pve04 ", false}}) {
+    CAPTURE(line);
+    KnownHosts known("pve04", 22);
+    known.add_text(line + authority.text, "test");
+    CHECK(known.has_authority() == expected);
+    CHECK(known.empty() == (line != "pve04 "));
+  }
+}
+
+TEST_CASE("KnownHosts: known algorithms are asked for first, and none that is not allowed") {
   const Pair rsa(SSH_KEYTYPE_RSA, 2048);
   const Pair ecdsa(SSH_KEYTYPE_ECDSA_P256);
-  KnownHosts known({"pve04"}, 22);
-  CHECK(known.algorithms().empty());
+  const std::string allowed = "ssh-ed25519,ecdsa-sha2-nistp256,rsa-sha2-512,rsa-sha2-256";
+  KnownHosts known("pve04", 22);
+  CHECK(known.algorithms(allowed) == allowed);
   known.add_text("pve04 " + rsa.text + "\n@revoked pve04 " + ecdsa.text, "test");
-  CHECK(known.algorithms().starts_with("rsa-sha2-512,rsa-sha2-256,ssh-ed25519,"));
+  CHECK(known.algorithms(allowed) == "rsa-sha2-512,rsa-sha2-256,ssh-ed25519,ecdsa-sha2-nistp256");
+  CHECK(known.algorithms("ssh-ed25519") == "ssh-ed25519");
   known.add_text("pve04 " + ecdsa.text, "test");
-  CHECK(known.algorithms() ==
-        "rsa-sha2-512,rsa-sha2-256,ecdsa-sha2-nistp256,ssh-ed25519,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521");
+  CHECK(known.algorithms(allowed) == "ecdsa-sha2-nistp256,rsa-sha2-512,rsa-sha2-256,ssh-ed25519");
 }
 
 TEST_CASE("KnownHosts: a key is remembered, in a folder that may be missing") {
@@ -83,15 +114,15 @@ TEST_CASE("KnownHosts: a key is remembered, in a folder that may be missing") {
   REQUIRE(::mkdtemp(folder.data()) != nullptr);
   const std::string file = folder + "/.ssh/known_hosts";
   const Pair ours(SSH_KEYTYPE_ED25519);
-  KnownHosts({"pve04"}, 2222).remember(ours.key.get(), file);
-  KnownHosts({"pve05"}, 22).remember(ours.key.get(), file);
+  KnownHosts("pve04", 2222).remember(ours.key.get(), file);
+  KnownHosts("pve05", 22).remember(ours.key.get(), file);
   std::ostringstream text;
   text << std::ifstream(file).rdbuf();
   CHECK(text.str() == "[pve04]:2222 " + ours.text + "\npve05 " + ours.text + "\n");
   struct stat status {};
   REQUIRE(::stat(file.c_str(), &status) == 0);
   CHECK((status.st_mode & 0777) == 0600);
-  KnownHosts again({"pve05"}, 22);
+  KnownHosts again("pve05", 22);
   again.add_file(file);
   CHECK(again.judge(ours.key.get()) == KnownHosts::Verdict::known);
   CHECK(again.describe().find(file + " line 2") != std::string::npos);

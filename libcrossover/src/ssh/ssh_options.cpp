@@ -1,0 +1,71 @@
+#include "ssh/ssh_options.hpp"
+
+#include <algorithm>
+#include <string_view>
+
+#include "crossover/error.hpp"
+
+namespace crossover {
+namespace {
+
+void check_target_part(const SshHost& host, const std::string& part, std::string_view what) {
+  const bool odd = std::any_of(part.begin(), part.end(), [](char c) {
+    return static_cast<unsigned char>(c) <= ' ' || c == 0x7f || c == '/';
+  });
+  if (!odd && !part.starts_with('-')) return;
+  throw Error(ErrorCode::usage, "connect to", host.name,
+              "its " + std::string(what) + " begins with '-', or has '/', a blank or a control character in it");
+}
+
+// For options whose values have tokens: a path that is meant as it stands.
+std::string without_tokens(const std::string& path) {
+  std::string text;
+  for (const char c : path) text += c == '%' ? std::string("%%") : std::string(1, c);
+  return text;
+}
+
+}  // namespace
+
+std::string ssh_config_word(const std::string& word) {
+  std::string text = "\"";
+  for (const char c : word) {
+    if (c == '"' || c == '\\') text += '\\';
+    text += c;
+  }
+  return text + '"';
+}
+
+std::vector<std::string> ssh_options(const SshHost& host) {
+  std::vector<std::string> words;
+  const auto add = [&](const std::string& option) {
+    words.emplace_back("-o");
+    words.push_back(option);
+  };
+  if (!host.config_file.empty()) {
+    words.emplace_back("-F");
+    words.push_back(host.config_file);
+  }
+  add("BatchMode=yes");
+  if (host.port != 0) add("Port=" + std::to_string(host.port));
+  if (!host.host_key_alias.empty()) add("HostKeyAlias=" + ssh_config_word(host.host_key_alias));
+  if (!host.known_hosts.empty()) {
+    std::string files;
+    for (const std::string& file : host.known_hosts) {
+      files += (files.empty() ? "" : " ") + ssh_config_word(without_tokens(file));
+    }
+    add("UserKnownHostsFile=" + files);
+    add("GlobalKnownHostsFile=none");
+  }
+  for (const std::string& file : host.identities) add("IdentityFile=" + ssh_config_word(without_tokens(file)));
+  return words;
+}
+
+std::string ssh_target(const SshHost& host) {
+  const std::string& address = host.address.empty() ? host.name : host.address;
+  if (address.empty()) throw Error(ErrorCode::usage, "connect to", "a host", "it has no name");
+  check_target_part(host, address, "name");
+  check_target_part(host, host.user, "user");
+  return host.user.empty() ? address : host.user + "@" + address;
+}
+
+}  // namespace crossover
