@@ -36,6 +36,8 @@
 #include "rbd/librbd_store.hpp"
 #include "rbd/rbd_command_store.hpp"
 #include "ssh/local_shell.hpp"
+#include "ssh/ssh_options.hpp"
+#include "ssh/ssh_route.hpp"
 #include "ssh/ssh_shell.hpp"
 
 namespace crossover {
@@ -111,11 +113,41 @@ SshHost node_host(const NodeState& node) {
   return host;
 }
 
-std::unique_ptr<Shell> node_shell(const MirrorRequest& request, const NodeState& node) {
-  SshHost host = node_host(node);
+/// What was found of how hosts are reached. Thread-safe.
+class SshUses {
+ public:
+  void add(const SshRoute& route) {
+    const std::scoped_lock lock(mutex_);
+    found_.emplace(route.host.name, fmt::format("ssh {} is carried by {}, {}", ssh_target(route.host),
+                                                route.openssh ? "the ssh program" : "libssh", route.why));
+  }
+  [[nodiscard]] std::vector<SshUse> list() const {
+    const std::scoped_lock lock(mutex_);
+    std::vector<SshUse> uses;
+    for (const auto& [host, text] : found_) uses.push_back({host, text});
+    return uses;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::multimap<std::string, std::string> found_;  // both clusters may have a node of one name
+};
+
+SshTransport transport_in(const MirrorOptions& options) {
+  if (options.ssh == "libssh") return SshTransport::libssh;
+  return options.ssh == "openssh" ? SshTransport::openssh : SshTransport::automatic;
+}
+
+/// A shell on `host` with what the request says of ssh; `uses` hears how it is reached, and has to outlive it.
+std::unique_ptr<SshShell> request_shell(SshHost host, const MirrorRequest& request, SshUses& uses) {
   host.ciphers = request.options.ssh_cipher;
   host.accept_new_host_keys = request.options.accept_new_host_keys;
-  return std::make_unique<SshShell>(std::move(host));
+  host.transport = transport_in(request.options);
+  return std::make_unique<SshShell>(std::move(host), [&uses](const SshRoute& route) { uses.add(route); });
+}
+
+PveCluster::OpenShell open_node_shells(const MirrorRequest& request, SshUses& uses) {
+  return [&request, &uses](const NodeState& node) { return request_shell(node_host(node), request, uses); };
 }
 
 /// To the agent: every transfer has one while it lasts, and there are questions meanwhile.
@@ -139,8 +171,6 @@ agent::SendWindow send_window(const MirrorRequest& request) {
 SshHost entry_host(const MirrorRequest& request) {
   SshHost host;
   host.name = request.destination;
-  host.ciphers = request.options.ssh_cipher;
-  host.accept_new_host_keys = request.options.accept_new_host_keys;
   // What is held has one beside them: the configuration and every disk of the guests at hand. With fewer, guests
   // that hold some of theirs could wait for each other's.
   host.max_sessions = connections(request) + request.parallel * (max_disks + 1);
@@ -174,9 +204,9 @@ class AgentWay final : public Way {
 
 class CommandWay final : public Way {
  public:
-  CommandWay(const MirrorRequest& request, const std::shared_ptr<Shell>& shell)
+  CommandWay(const MirrorRequest& request, const std::shared_ptr<Shell>& shell, SshUses& uses)
       : shell_(shell),
-        cluster_(*shell, [&request](const NodeState& node) { return node_shell(request, node); }),
+        cluster_(*shell, open_node_shells(request, uses)),
         stores_([shell](const CephAccess& access) { return std::make_unique<RbdCommandStore>(shell, access); }) {}
 
   Side side() override { return {cluster_, cluster_, stores_}; }
@@ -209,9 +239,9 @@ class DirectStore final : public LibrbdStore {
 class DirectWay final : public Way {
  public:
   DirectWay(const MirrorRequest& request, const std::shared_ptr<Shell>& shell,
-            const std::shared_ptr<RateLimiter>& limiter)
+            const std::shared_ptr<RateLimiter>& limiter, SshUses& uses)
       : shell_(shell),
-        cluster_(*shell, [&request](const NodeState& node) { return node_shell(request, node); }),
+        cluster_(*shell, open_node_shells(request, uses)),
         stores_([&request, limiter](const CephAccess& there) {
           // What the storage says of paths is true over there. The user is the same, with the key that is here.
           const CephAccess access{.conf = request.options.destination_conf,
@@ -234,8 +264,11 @@ class DirectWay final : public Way {
 /// The destination, by the way its first use finds: the agent where there is one.
 class Destination final : public Hypervisor, public GuestPower, public ImageStores, public Receivers {
  public:
-  Destination(const MirrorRequest& request, EventSink& events)
-      : request_(request), events_(events), shell_(std::make_shared<SshShell>(entry_host(request))) {
+  Destination(const MirrorRequest& request, EventSink& events, SshUses& uses)
+      : request_(request),
+        events_(events),
+        uses_(uses),
+        shell_(request_shell(entry_host(request), request, uses)) {
     if (request.bandwidth_limit == 0) return;
     limiter_ = std::make_shared<RateLimiter>(request.bandwidth_limit);
     shell_ = std::make_shared<ThrottledShell>(shell_, limiter_);
@@ -310,7 +343,9 @@ class Destination final : public Hypervisor, public GuestPower, public ImageStor
   }
 
   std::unique_ptr<Way> find_way(const std::stop_token& stop) {
-    if (request_.options.transport == "direct") return std::make_unique<DirectWay>(request_, shell_, limiter_);
+    if (request_.options.transport == "direct") {
+      return std::make_unique<DirectWay>(request_, shell_, limiter_, uses_);
+    }
     if (request_.options.transport != "rbd") {
       const std::string memory = std::to_string(request_.memory_bytes);
       auto pool = std::make_shared<agent::ConnectionPool>(
@@ -335,7 +370,7 @@ class Destination final : public Hypervisor, public GuestPower, public ImageStor
                                  shell_->host(), error.cause())});
       }
     }
-    return std::make_unique<CommandWay>(request_, shell_);
+    return std::make_unique<CommandWay>(request_, shell_, uses_);
   }
 
   /// Connecting to Ceph takes the agent as long as the survey; it is to do both at once.
@@ -352,6 +387,7 @@ class Destination final : public Hypervisor, public GuestPower, public ImageStor
 
   const MirrorRequest& request_;
   EventSink& events_;
+  SshUses& uses_;
   std::shared_ptr<RateLimiter> limiter_;
   std::shared_ptr<Shell> shell_;
   std::mutex mutex_;
@@ -361,19 +397,21 @@ class Destination final : public Hypervisor, public GuestPower, public ImageStor
 class BothSides final : public Connection {
  public:
   BothSides(const MirrorRequest& request, EventSink& events)
-      : cluster_(shell_, [&request](const NodeState& node) { return node_shell(request, node); }),
+      : cluster_(shell_, open_node_shells(request, uses_)),
         stores_([share = MemoryShare(transfer_bytes(request))](const CephAccess& access) {
           return std::make_unique<LibrbdStore>(access, share.reads(), share.writes());
         }),
         leases_([this](const CephAccess& access) -> LibrbdStore& { return stores_.store(access); }),
-        destination_(request, events) {}
+        destination_(request, events, uses_) {}
 
   Leases& leases() override { return leases_; }
   Side source() override { return {cluster_, cluster_, stores_}; }
   Side destination() override { return {destination_, destination_, destination_}; }
   Receivers& receivers() override { return destination_; }
+  [[nodiscard]] std::vector<SshUse> ssh_uses() const override { return uses_.list(); }
 
  private:
+  SshUses uses_;
   LocalShell shell_;
   PveCluster cluster_;
   StoreCache<LibrbdStore> stores_;

@@ -3,11 +3,19 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "engine/ports.hpp"
 #include "plan/mirror_request.hpp"
 
 namespace crossover {
+
+/// How a host is reached through ssh, as `check` says it.
+struct SshUse {
+  std::string host;
+  std::string text;
+};
 
 /// Both sides of a run, connected as they are used.
 class Connection {
@@ -17,6 +25,8 @@ class Connection {
   virtual Side source() = 0;
   virtual Side destination() = 0;
   virtual Receivers& receivers() = 0;
+  /// Of the hosts that were reached so far, in the order of their names.
+  [[nodiscard]] virtual std::vector<SshUse> ssh_uses() const = 0;
 };
 
 /// The source is the cluster of this host: commands run here, or through ssh on its other nodes, and images are

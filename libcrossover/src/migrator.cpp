@@ -70,6 +70,9 @@ CheckReport Migrator::check(std::stop_token stop) {
   const std::unique_ptr<Connection> connection = connect(implementation_->request, serialised);
   const Ports ports = implementation_->ports_of(*connection, serialised);
   CheckReport report = crossover::check(implementation_->request, ports, std::move(stop));
+  for (const SshUse& use : connection->ssh_uses()) {
+    report.items.push_back({CheckItem::Result::ok, use.host, use.text});
+  }
   report.items.insert(report.items.end(), warnings.items.begin(), warnings.items.end());
   return report;
 }

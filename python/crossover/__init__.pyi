@@ -62,6 +62,7 @@ class MirrorOptions:
         rewrite: Iterable[str] = (),
         job_name: str = "",
         ssh_cipher: str = "",
+        ssh: str = "auto",
         transport: str = "auto",
         destination_conf: str = "",
         source_user: str = "",
@@ -106,6 +107,7 @@ class MirrorOptions:
     def rewrite(self, value: Iterable[str]) -> None: ...
     job_name: str
     ssh_cipher: str
+    ssh: str
     transport: str
     destination_conf: str
     source_user: str

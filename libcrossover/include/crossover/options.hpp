@@ -24,6 +24,7 @@ struct MirrorOptions {
   std::vector<std::string> rewrite;
   std::string job_name;
   std::string ssh_cipher;
+  std::string ssh = "auto";
   std::string transport = "auto";
   std::string destination_conf;
   std::string source_user;

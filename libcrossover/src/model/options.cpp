@@ -30,6 +30,10 @@ constexpr auto descriptions = std::to_array<OptionDescription>({
     {"jobname", "job_name", &O::job_name, "name",
      "name of the job the recovery points belong to; different jobs do not touch each other's"},
     {"sshcipher", "ssh_cipher", &O::ssh_cipher, "cipher,...", "ciphers to offer, best first"},
+    {"ssh", "ssh", &O::ssh, "auto|libssh|openssh",
+     "what carries connections to other nodes: libssh, in this process, or the ssh program; auto takes libssh where "
+     "it does all that the ssh configuration asks for (no jump host, proxy command, security key or host "
+     "certificate)"},
     {"transport", "transport", &O::transport, "auto|agent|rbd|direct",
      "how the destination is driven: by 'crossover agent' there, by its stock commands, or its Ceph directly from "
      "here; auto takes the agent where there is one"},

@@ -129,6 +129,7 @@ MirrorRequest parse_options(const MirrorOptions& options) {
   request.destination = options.destination;
   check_storage_id(options.pool);
   request.pool = options.pool;
+  check_word("--ssh", options.ssh, {"auto", "libssh", "openssh"});
   check_word("--transport", options.transport, {"auto", "agent", "rbd", "direct"});
   if ((options.transport == "direct") == options.destination_conf.empty()) {
     throw Error(ErrorCode::usage, "option", "--destination-conf", "--transport=direct goes with it, and only that");

@@ -31,7 +31,7 @@ TEST_CASE("the option list has every member of MirrorOptions, each once") {
   MirrorOptions options;
   // Does not compile when a member comes or goes: then the list has to change as well.
   const auto& [vmid, exclude_vmids, tag, prefix_id, destination, pool, keep_local, keep_remote, rewrite, job_name,
-               ssh_cipher, transport, destination_conf, source_user, source_keyring, destination_user,
+               ssh_cipher, ssh, transport, destination_conf, source_user, source_keyring, destination_user,
                destination_keyring, parallel, memory, bandwidth_limit, compress, lock_wait, freeze_timeout, retries,
                stall_timeout, no_agent, online, require_freeze, overwrite, adopt, discard_changes, fast_diff,
                reseed, all_disks, keep_host_devices, no_lock, keep_source_lock, keep_destination_lock,
@@ -47,6 +47,7 @@ TEST_CASE("the option list has every member of MirrorOptions, each once") {
                                       &rewrite,
                                       &job_name,
                                       &ssh_cipher,
+                                      &ssh,
                                       &transport,
                                       &destination_conf,
                                       &source_user,
