@@ -4,17 +4,22 @@
 #include <string_view>
 
 #include "crossover/error.hpp"
+#include "ssh/duplex_process.hpp"
 
 namespace crossover {
 namespace {
 
-void check_target_part(const SshHost& host, const std::string& part, std::string_view what) {
-  const bool odd = std::any_of(part.begin(), part.end(), [](char c) {
-    return static_cast<unsigned char>(c) <= ' ' || c == 0x7f || c == '/';
+// What names of hosts and users are made of, and no shell has a rule for: the ssh configuration may put them into a
+// command (ProxyCommand, Match exec), and a node's name and address come from its cluster.
+void check_name(const SshHost& host, const std::string& name, std::string_view what) {
+  const bool plain = std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("._:%@+-").find(c) != std::string_view::npos;
   });
-  if (!odd && !part.starts_with('-')) return;
-  throw Error(ErrorCode::usage, "connect to", host.name,
-              "its " + std::string(what) + " begins with '-', or has '/', a blank or a control character in it");
+  if (plain && !name.starts_with('-')) return;
+  throw Error(ErrorCode::usage, "connect to", one_line(host.name),
+              "'" + one_line(name) + "' is no " + std::string(what) +
+                  ": letters, digits and . _ : % @ + - may be in it, and no '-' at its beginning");
 }
 
 // For options whose values have tokens: a path that is meant as it stands.
@@ -63,8 +68,9 @@ std::vector<std::string> ssh_options(const SshHost& host) {
 std::string ssh_target(const SshHost& host) {
   const std::string& address = host.address.empty() ? host.name : host.address;
   if (address.empty()) throw Error(ErrorCode::usage, "connect to", "a host", "it has no name");
-  check_target_part(host, address, "name");
-  check_target_part(host, host.user, "user");
+  check_name(host, address, "host's name or address");
+  check_name(host, host.host_key_alias, "host's name");
+  check_name(host, host.user, "user's name");
   return host.user.empty() ? address : host.user + "@" + address;
 }
 

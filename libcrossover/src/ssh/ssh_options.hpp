@@ -13,8 +13,8 @@ namespace crossover {
 /// connection. They name no secret: what ssh reads of keys it reads from files and from the agent.
 std::vector<std::string> ssh_options(const SshHost& host);
 
-/// "root@10.0.0.1". Error{usage} for a name or user that ssh would not take for one: an option, a URI, or one with
-/// blanks or control characters.
+/// "root@10.0.0.1". Error{usage} for a name, alias or user that could be taken for something else, by ssh or by a
+/// shell that the ssh configuration hands it to.
 std::string ssh_target(const SshHost& host);
 
 /// `word` as one word of an ssh configuration line, whatever it contains.

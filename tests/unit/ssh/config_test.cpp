@@ -93,8 +93,9 @@ TEST_CASE("ssh -G: the names of keys are expanded by ssh itself") {
 }
 
 TEST_CASE("ssh is asked for a host, never for an option or a URI") {
-  const auto refused = [](const std::string& name, const std::string& user = "root") {
+  const auto refused = [](const std::string& name, const std::string& user = "root", const std::string& alias = {}) {
     SshHost host;
+    host.host_key_alias = alias;
     host.name = name;
     host.user = user;
     try {
@@ -104,12 +105,14 @@ TEST_CASE("ssh is asked for a host, never for an option or a URI") {
     }
     return false;
   };
-  for (const char* name : {"", "-oProxyCommand=x", "ssh://pve04", "a b", "a\nb", "a\tb", "\x7f"}) {
+  for (const char* name : {"", "-oProxyCommand=x", "ssh://pve04", "a b", "a\nb", "a\tb", "\x7f", "a;b", "$(id)",
+                           "`id`", "a|b", "a'b"}) {
     CAPTURE(name);
     CHECK(refused(name));
   }
   CHECK(refused("pve04", "-l"));
   CHECK(refused("pve04", "a b"));
+  CHECK(refused("pve04", "root", "$(id)"));
   for (const char* name : {"pve04", "10.0.0.1", "fd00::4", "fe80::1%vmbr0", "pve-04.example.org"}) {
     CAPTURE(name);
     CHECK_FALSE(refused(name));
