@@ -52,13 +52,15 @@ std::unique_ptr<Process> SshShell::start(const std::vector<std::string>& argv, s
 CommandResult SshShell::run(const std::vector<std::string>& argv, std::string_view input,
                             std::chrono::milliseconds limit, std::stop_token stop) {
   const Deadline deadline = Deadline::after(limit);
+  const std::string subject = host() + ": " + (argv.empty() ? "" : argv.front());
   try {
     const auto [process, ahead] = open(argv, deadline, stop);
     return process->run_to_end(ahead + std::string(input), deadline);
   } catch (const Error& error) {
-    // A login that was given up because of the limit is a timeout like any other.
-    if (error.code() != ErrorCode::unreachable || !deadline.passed()) throw;
-    throw Error(ErrorCode::timeout, "run", host() + ": " + argv.front(), error.what(), true);
+    // What was given up on the way there because of the limit is a timeout of the command like any other.
+    const bool given_up = error.code() == ErrorCode::unreachable || error.code() == ErrorCode::timeout;
+    if (!given_up || !deadline.passed() || error.subject() == subject) throw;
+    throw Error(ErrorCode::timeout, "run", subject, error.what(), true);
   }
 }
 
