@@ -1,6 +1,6 @@
 /// \file
 /// The port to commands on a host. Implementations: ssh/local_shell (child processes of this host) and
-/// ssh/ssh_shell (libssh). tests/contract runs one suite over both.
+/// ssh/ssh_shell (libssh, or the `ssh` program). tests/contract runs one suite over both.
 #pragma once
 
 #include <chrono>
