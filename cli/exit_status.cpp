@@ -19,13 +19,18 @@ int of(bool conflict, bool failed) {
 }
 
 int of(Outcome outcome) {
-  return of(outcome == Outcome::conflict, outcome == Outcome::failed);
+  return of(outcome == Outcome::conflict, outcome == Outcome::failed || outcome == Outcome::incomplete);
+}
+
+template <typename Guest>
+int of(const std::vector<Guest>& guests) {
+  return of(any(guests, Outcome::conflict), any(guests, Outcome::failed) || any(guests, Outcome::incomplete));
 }
 
 }  // namespace
 
 int exit_status(const MirrorReport& report) {
-  return of(any(report.guests, Outcome::conflict), any(report.guests, Outcome::failed));
+  return of(report.guests);
 }
 
 int exit_status(const VerifyReport& report) {
@@ -38,7 +43,7 @@ int exit_status(const RecoverReport& report) {
 }
 
 int exit_status(const PruneReport& report) {
-  return of(any(report.replicas, Outcome::conflict), any(report.replicas, Outcome::failed));
+  return of(report.replicas);
 }
 
 int exit_status(const CleanupReport& report) {

@@ -14,7 +14,7 @@ inline constexpr int exit_interrupted = 130;  ///< ended by a signal: in order, 
 inline constexpr int exit_usage = 2;          ///< an option or argument makes no sense; nothing was done
 inline constexpr int exit_nothing_done = 4;   ///< nothing could be done, such as no connection
 inline constexpr int exit_conflict = 3;       ///< a guest is in a state that a human has to decide about
-inline constexpr int exit_failed = 1;         ///< some guest failed
+inline constexpr int exit_failed = 1;         ///< some guest failed, or is incomplete
 inline constexpr int exit_ok = 0;
 
 /// Of what was done, by how each guest in it ended.

@@ -165,6 +165,7 @@ void Renderer::summary(const MirrorReport& report) {
       format_bytes(totals.full_bytes + totals.incremental_bytes), disks, report.guests.size(), seconds / 3600,
       seconds / 60 % 60, seconds % 60));
   line(say("VMs OK/failed.............: {}/{}", totals.guests_ok, totals.guests_failed));
+  if (totals.guests_incomplete > 0) line(say("VMs incomplete............: {}", totals.guests_incomplete));
   line(say("VM Freeze OK/failed.......: {}/{}", totals.freeze_ok, totals.freeze_failed));
   line(say("RBD Snapshot OK/failed....: {}/{}", totals.snapshot_ok, totals.snapshot_failed));
   line(say("RBD export-full OK/failed.: {}/{}", totals.full_ok, totals.full_failed));
@@ -270,6 +271,9 @@ std::string render_plan(const MirrorReport& report) {
       text += say("VM {} - {}: {}\n", guest.vmid, former.image, describe(former));
     }
     for (const std::string& step : guest.steps) text += say("VM {} - would {}\n", guest.vmid, step);
+  }
+  for (const LeftOutContainer& container : report.containers) {
+    text += say("VM {} - Not replicated: container on {}: {}\n", container.vmid, container.node, container.reason);
   }
   return text + "Dry run: nothing was changed\n";
 }

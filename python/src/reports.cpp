@@ -89,7 +89,16 @@ void add_guest_report(py::module_& module) {
       .field("key", &LeftOut::key, "Its key in the configuration, such as \"ide2\".")
       .field("value", &LeftOut::value, "What it says on the source; never a secret.")
       .field("reason", &LeftOut::reason, "Why, in words.")
-      .field("is_disk", &LeftOut::is_disk, "Data that is not replicated, not only a setting.");
+      .field("is_disk", &LeftOut::is_disk, "Data that is not replicated, not only a setting.")
+      .field("excluded", &LeftOut::excluded,
+             "Of data: somebody said so, with backup=0 or by detaching the disk. Other data that is left out makes\n"
+             "the guest incomplete.");
+
+  ValueClass<LeftOutContainer>(module, "LeftOutContainer",
+                               "A container that would have been meant, if containers were replicated.")
+      .field("vmid", &LeftOutContainer::vmid, "Its VMID.")
+      .field("node", &LeftOutContainer::node, "The node it is on.")
+      .field("reason", &LeftOutContainer::reason, "Why it is left out, in words.");
 
   ValueClass<FormerImage>(module, "FormerImage",
                           "An image that is no disk of the replica any more. It belongs to older recovery points, and\n"
@@ -124,7 +133,10 @@ void add_guest_report(py::module_& module) {
              "Stream bytes of the transfer while the guest was down.")
       .field("suspended", &MigrationReport::suspended,
              "It was suspended and went on there, instead of being shut down and booted.")
-      .field("state_bytes", &MigrationReport::state_bytes, "Stream bytes of its saved memory.")
+      .field("state_bytes", &MigrationReport::state_bytes,
+             "Stream bytes of its saved memory; 0: an earlier run sent it.")
+      .field("was_running", &MigrationReport::was_running,
+             "Before it was taken down; else it had no downtime.")
       .field("shutdown", &MigrationReport::shutdown,
              "Until it was down, suspending included, a timedelta; 0: it was.")
       .field("transfer", &MigrationReport::transfer,
@@ -135,7 +147,7 @@ void add_guest_report(py::module_& module) {
       .type()
       .def_property_readonly(
           "downtime", [](const MigrationReport& migration) { return to_timedelta(migration.downtime()); },
-          "How long the guest was away: `shutdown`, `transfer` and `start` together.");
+          "How long the guest was away: `shutdown`, `transfer` and `start` together; 0 if it did not run.");
 
   ValueClass<GuestReport>(module, "GuestReport", "One guest of a run.")
       .field("vmid", &GuestReport::vmid, "On the source.")
@@ -145,7 +157,8 @@ void add_guest_report(py::module_& module) {
       .field("target_node", &GuestReport::target_node, "The node its replica is on.")
       .field(
           "outcome", &GuestReport::outcome,
-          "\"ok\": a new recovery point is on the destination; \"planned\": a dry run; \"conflict\": a state that\n"
+          "\"ok\": a new recovery point is on the destination; \"planned\": a dry run; \"incomplete\": the same as\n"
+          "one of these two, but data of the guest that nobody excluded is left out; \"conflict\": a state that\n"
           "a human has to decide, nothing was changed; \"failed\": what was begun was undone or is put right by\n"
           "the next run.")
       .field("error_code", &GuestReport::error_code, "Why it is not ok, as Error.code; None if it is.")
@@ -186,6 +199,8 @@ void add_mirror_report(py::module_& module) {
       .field("snapshot_ok", &MirrorTotals::snapshot_ok, "Snapshots made.")
       .field("snapshot_failed", &MirrorTotals::snapshot_failed, "Snapshots that could not be made.")
       .field("guests_ok", &MirrorTotals::guests_ok, "Guests with a new recovery point.")
+      .field("guests_incomplete", &MirrorTotals::guests_incomplete,
+             "Guests with one that lacks data nobody excluded.")
       .field("guests_failed", &MirrorTotals::guests_failed, "Guests without.")
       .field("guests_running", &MirrorTotals::guests_running, "Guests that ran.")
       .field("guests_stopped", &MirrorTotals::guests_stopped, "Guests that did not.");
@@ -197,6 +212,8 @@ void add_mirror_report(py::module_& module) {
       .field("started", &MirrorReport::started, "A datetime in UTC.")
       .field("duration", &MirrorReport::duration, "A timedelta.")
       .field("guests", &MirrorReport::guests, "A tuple of GuestReport, in the order of their VMIDs.")
+      .field("containers", &MirrorReport::containers,
+             "A tuple of LeftOutContainer: containers of the source, which are not replicated.")
       .field("totals", &MirrorReport::totals, "The MirrorTotals.")
       .type()
       .def("to_json", py::overload_cast<const MirrorReport&>(&to_json), to_json_help);

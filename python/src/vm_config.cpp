@@ -71,7 +71,10 @@ void add_values(py::module_& module) {
       .field(
           "line", [](const VmConfigEntry& e) { return py::int_(e.line); },
           "Number of the line in the file, from 1.")
-      .field("dropped", &VmConfigEntry::dropped, "PVE does not accept the line; `value` is then as written.");
+      .field("dropped", &VmConfigEntry::dropped, "PVE does not accept the line; `value` is then as written.")
+      .field("newer", &VmConfigEntry::newer,
+             "PVE 9.2 does not accept the line, but it names a volume that can be read, and counts: a newer PVE may "
+             "know it.");
 
   ValueClass<VmConfigWarning>(module, "VmConfigWarning", "One line or section that PVE would warn of and drop.")
       .field(
@@ -161,7 +164,7 @@ void add_vm_config(py::module_& module) {
           "get", [](const VmConfig& self, const py::str& key) { return optional_text(self.get(from_text(key))); },
           py::arg("key"),
           "get($self, key)\n--\n\n"
-          "The value PVE would use; None if the key is absent or every line with it would be dropped. Main "
+          "The value that counts; None if the key is absent or every line with it would be dropped. Main "
           "section\n"
           "only, as all that takes a key; \"cdrom\" and \"ide2\" are one.")
       .def(

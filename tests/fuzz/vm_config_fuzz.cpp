@@ -26,7 +26,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const Drive& drive : drives_of(config)) {
     Drive changed = drive;
     changed.set_volume("data:vm-1-disk-0");
-    require(parse_drive(changed.key(), changed.text()).volume_text() == "data:vm-1-disk-0");
+    require(read_drive(to_string(changed.key()), changed.text()).volume_text() == "data:vm-1-disk-0");
+    require(drive.text() == config.get(to_string(drive.key())));
     static_cast<void>(drive.is_cloudinit());
   }
 

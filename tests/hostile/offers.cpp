@@ -98,6 +98,7 @@ class Mutations {
         [&] { options.keep_destination_lock = true; },
         [&] { options.keep_host_devices = true; },
         [&] { options.all_disks = true; },
+        [&] { options.allow_left_out = true; },
         [&] { options.no_lock = true; },
         [&] { options.keep_remote = one_of<std::string>({"0s", "1s", "last=1"}); },
         [&] { options.keep_local = "0s"; },

@@ -52,6 +52,7 @@ MirrorReport full_report() {
                                     .switch_bytes = 4096,
                                     .suspended = true,
                                     .state_bytes = 1 << 20,
+                                    .was_running = true,
                                     .shutdown = 1500ms,
                                     .transfer = 700ms,
                                     .start = 2s,
@@ -64,6 +65,7 @@ MirrorReport full_report() {
   report.duration = 61'001ms;
   report.guests = {guest, GuestReport{}};
   report.totals.full_bytes = 1;
+  report.containers = {{105, "pve02", "only VMs are mirrored so far"}};
   report.totals.guests_failed = 2;
   return report;
 }

@@ -62,7 +62,10 @@ def test_a_report():
     assert guest.frozen_for == datetime.timedelta(milliseconds=250)
     assert guest.disks[0].stream_bytes == 5_000_000_000 and guest.disks[0].size_bytes == 1 << 40
     assert guest.left_out[0].is_disk and guest.steps == ("lock", "freeze")
+    assert not guest.left_out[0].excluded and report.totals.guests_incomplete == 0
     assert report.totals.guests_failed == 2
+    assert [(one.vmid, one.node, one.reason) for one in report.containers] == [
+        (105, "pve02", "only VMs are mirrored so far")]
 
 
 def test_a_migration():

@@ -34,7 +34,8 @@ def test_round_trip(path):
 def test_what_pve_reads(path):
     config = VmConfig(path.read_bytes())
     real = json.loads(path.with_suffix(".parsed.json").read_text())
-    assert set(config.keys()) == set(real["conf"]) - {"description"}
+    newer = {entry.key for entry in config.main.entries if entry.newer}
+    assert set(config.keys()) - newer == set(real["conf"]) - {"description"}
     for key, value in real["conf"].items():
         if key == "description":
             assert config.description.rstrip("\n") == value.rstrip("\n")
@@ -72,6 +73,13 @@ def test_flags_tags_and_warnings():
     (warning,) = config.warnings
     assert (warning.line, warning.key) == (3, "foo") and "unknown setting" in warning.reason
     assert config.get("foo") is None and config.main.entries[2].dropped
+
+
+def test_a_line_of_a_newer_pve_counts_for_its_volume():
+    config = VmConfig("scsi0: data:vm-100-disk-0,unheard-of=1\n")
+    (entry,) = config.main.entries
+    assert entry.newer and not entry.dropped and config.get("scsi0") == "data:vm-100-disk-0,unheard-of=1"
+    assert len(config.warnings) == 1
 
 
 def test_bytes_that_are_no_utf8_are_kept():

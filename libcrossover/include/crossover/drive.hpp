@@ -17,16 +17,17 @@ namespace crossover {
 
 class VmConfig;
 
-/// The kinds of configuration keys that hold a volume.
-enum class DriveBus { ide, sata, scsi, virtio, efidisk, tpmstate, unused };
+/// The kinds of configuration keys that hold a volume. `other` is a key that is not known here, of a newer PVE.
+enum class DriveBus { ide, sata, scsi, virtio, efidisk, tpmstate, unused, other };
 
-/// "ide", "sata", "scsi", "virtio", "efidisk", "tpmstate" or "unused".
+/// "ide", "sata", "scsi", "virtio", "efidisk", "tpmstate", "unused" or "other".
 std::string_view to_string(DriveBus bus) noexcept;
 
 /// One drive key, such as scsi0. Ordered by bus, then by number.
 struct DriveKey {
   DriveBus bus = DriveBus::scsi;
   unsigned index = 0;
+  std::string name = {};  ///< of DriveBus::other the whole key; else empty
 
   auto operator<=>(const DriveKey&) const = default;
 };
@@ -84,11 +85,12 @@ RbdVolumeName parse_rbd_volume_name(std::string_view volname);
 
 /// How strictly a drive's line is checked.
 enum class DriveCheck {
-  pve,     ///< as PVE does: an unknown option or a bad value makes PVE drop the whole line
-  syntax,  ///< only that there is one volume and no option comes twice: for lines of a newer PVE
+  pve,     ///< as PVE 9.2 does: an unknown option or a bad value makes PVE drop the whole line
+  volume,  ///< only that its volume can be read: a newer PVE may know the rest of it
 };
 
-/// One option of a drive. `key` is PVE's canonical name (aliases such as `bps_rd_length` resolved).
+/// One option of a drive. `key` is PVE's canonical name (aliases such as `bps_rd_length` resolved). What has no '='
+/// and is no volume is an option without a value.
 struct DriveOption {
   std::string key;
   std::string value;
@@ -108,8 +110,7 @@ class Drive {
   /// The volume as written: the part without '=', or the value of `file=` or `volume=`, wherever it stands.
   [[nodiscard]] const std::string& volume_text() const noexcept { return parts_[volume_part_].value; }
 
-  /// The volume. Throws Error(format) if the drive was read with DriveCheck::syntax and the volume is none PVE
-  /// knows.
+  /// The volume.
   [[nodiscard]] Volume volume() const;
 
   /// Puts another volume in place; position, spelling (`file=`) and all options stay.
@@ -119,7 +120,7 @@ class Drive {
   /// The options without the volume, in the order they are written.
   [[nodiscard]] std::vector<DriveOption> options() const;
 
-  /// The value of an option, by its canonical name; nothing if it is not set.
+  /// The value of an option, by its canonical name; nothing if it is not set. Of one that comes twice, the first.
   [[nodiscard]] std::optional<std::string> get(std::string_view option) const;
 
   /// A boolean option in any of PVE's spellings (1/on/yes/true, 0/off/no/false); `fallback` if absent or neither.
@@ -128,7 +129,7 @@ class Drive {
   /// Changes an option where it stands, or appends it. Throws Error(usage) for a text that cannot stand in a list.
   void set(std::string_view option, std::string_view value);
 
-  /// Removes an option if it is there; true if it was.
+  /// Removes an option wherever it stands; true if it was there.
   bool remove(std::string_view option);
 
   /// `size=` in bytes. PVE keeps it for information only: the image's real size can differ.
@@ -152,26 +153,40 @@ class Drive {
   struct Part {
     std::string name;   ///< as written; empty for a bare volume or for blank parts
     std::string value;  ///< what follows '='; the whole part without one
+    bool named = false;  ///< there is a '=' between the two
     bool blank = false;
 
     bool operator==(const Part&) const = default;
   };
 
-  explicit Drive(DriveKey key) : key_(key) {}
+  explicit Drive(DriveKey key) : key_(std::move(key)) {}
+  void find_volume();
+  [[nodiscard]] bool is_option(const Part& part) const noexcept;
+  [[nodiscard]] std::string_view option_name(const Part& part) const noexcept;
 
   DriveKey key_;
   std::vector<Part> parts_;
   std::size_t volume_part_ = 0;
 };
 
-/// Reads a drive's property string. Throws Error(format); its cause is what PVE itself would warn of.
+/// Reads a drive's property string. Throws Error(format); its cause is what PVE itself would warn of, or with
+/// DriveCheck::volume why it has no volume that can be read.
 Drive parse_drive(const DriveKey& key, std::string_view text, DriveCheck check = DriveCheck::pve);
 
-/// The drives of a VM's main section as PVE sees them, in the order of their lines, unused volumes included. A line
-/// PVE would drop is not among them: see dropped_drives().
+/// Reads what stands behind a key of any name, with DriveCheck::volume.
+Drive read_drive(std::string_view key, std::string_view text);
+
+/// True if a setting of this name, which is not known here, is a drive of a newer PVE: its value names one volume,
+/// and that is a guest's ("vm-100-...", "base-100-...").
+bool is_unknown_drive(std::string_view key, std::string_view value);
+
+/// The drives of a VM's main section in the order of their lines, unused volumes included: every line whose volume
+/// can be read. Whether PVE 9.2 knows all of its options does not matter: a newer one may, and nobody may lose a disk
+/// for that. Of several lines with one key it is the last.
 std::vector<Drive> drives_of(const VmConfig& config);
 
-/// Keys of drive lines in the main section that PVE would drop, with the reason: nobody may lose a disk unseen.
+/// Keys of drive lines in the main section whose volume cannot be read, with the reason: nobody may lose a disk
+/// unseen.
 std::vector<std::pair<std::string, std::string>> dropped_drives(const VmConfig& config);
 
 /// A size as PVE reads it: digits, an optional fraction, and K, M, G or T (also KiB...). Nothing if it is none or

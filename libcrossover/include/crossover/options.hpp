@@ -48,6 +48,7 @@ struct MirrorOptions {
   bool fast_diff = false;
   bool reseed = false;
   bool all_disks = false;
+  bool allow_left_out = false;
   bool keep_host_devices = false;
   bool no_lock = false;
   bool keep_source_lock = false;

@@ -16,10 +16,11 @@ namespace crossover {
 
 /// How a guest's run ended.
 enum class Outcome {
-  ok,        ///< a new recovery point is on the destination
-  planned,   ///< a dry run: this would be done
-  conflict,  ///< a state that a human has to decide; nothing was changed
-  failed,    ///< an error; what was begun was undone or is put right by the next run
+  ok,          ///< a new recovery point is on the destination
+  planned,     ///< a dry run: this would be done
+  incomplete,  ///< the same as one of these two, but the point lacks data of the guest that nobody excluded
+  conflict,    ///< a state that a human has to decide; nothing was changed
+  failed,      ///< an error; what was begun was undone or is put right by the next run
 };
 
 std::string_view to_string(Outcome outcome) noexcept;
@@ -42,12 +43,22 @@ struct DiskReport {
 
 /// A disk or setting of the guest that its replica does not have.
 struct LeftOut {
-  std::string key;       ///< "ide2"
-  std::string value;     ///< what it says on the source: a volume or the whole value, never a secret
-  std::string reason;    ///< in words
-  bool is_disk = false;  ///< data that is not replicated, not only a setting
+  std::string key;        ///< "ide2"
+  std::string value;      ///< what it says on the source: a volume or the whole value, never a secret
+  std::string reason;     ///< in words
+  bool is_disk = false;   ///< data that is not replicated, not only a setting
+  bool excluded = false;  ///< of data: somebody said so, with backup=0 or by detaching the disk
 
   bool operator==(const LeftOut&) const = default;
+};
+
+/// A container that would have been meant, if containers were replicated.
+struct LeftOutContainer {
+  std::uint32_t vmid = 0;
+  std::string node;
+  std::string reason;  ///< in words
+
+  bool operator==(const LeftOutContainer&) const = default;
 };
 
 /// An image that is no disk of the replica any more: the guest's disk was detached, moved to another storage, or excluded
@@ -93,13 +104,14 @@ struct MigrationReport {
   std::uint64_t precopy_bytes = 0;    ///< stream bytes of these
   std::uint64_t switch_bytes = 0;     ///< stream bytes of the transfer while the guest was down
   bool suspended = false;             ///< it was suspended and went on there, instead of being shut down and booted
-  std::uint64_t state_bytes = 0;      ///< stream bytes of its saved memory
+  std::uint64_t state_bytes = 0;      ///< stream bytes of its saved memory; 0: an earlier run sent it
+  bool was_running = false;              ///< before it was taken down; else it had no downtime
   std::chrono::milliseconds shutdown{};  ///< until it was down, suspending included; 0: it was
   std::chrono::milliseconds transfer{};  ///< from there until its disks were complete on the target
   std::chrono::milliseconds start{};     ///< from there until it ran, and its agent answered if it has one
   std::vector<std::string> left_to_do;   ///< for a human, one line each
 
-  /// How long the guest was away, of these three.
+  /// How long the guest was away, of these three; 0 if it did not run.
   [[nodiscard]] std::chrono::milliseconds downtime() const;
 };
 
@@ -145,6 +157,7 @@ struct MirrorTotals {
   std::uint32_t snapshot_ok = 0;
   std::uint32_t snapshot_failed = 0;
   std::uint32_t guests_ok = 0;
+  std::uint32_t guests_incomplete = 0;
   std::uint32_t guests_failed = 0;
   std::uint32_t guests_running = 0;
   std::uint32_t guests_stopped = 0;
@@ -160,6 +173,7 @@ struct MirrorReport {
   std::chrono::sys_seconds started{};
   std::chrono::milliseconds duration{};
   std::vector<GuestReport> guests;
+  std::vector<LeftOutContainer> containers;  ///< of the source, not replicated; no failure
   MirrorTotals totals;
 };
 

@@ -3,7 +3,8 @@
 ///
 /// The grammar is that of qemu-server's parse_vm_config, up to version 9.2: blank lines mean nothing, `[...]`
 /// begins a section, `#` lines are the description, `key: value` lines must be known and of the right type, or else
-/// PVE drops them with a warning - and the next thing that makes PVE write the file deletes them.
+/// PVE drops them with a warning - and the next thing that makes PVE write the file deletes them. A line that names
+/// a guest's volume is an exception: what is unknown about it may be known to a newer PVE, and its disk counts here.
 #pragma once
 
 #include <cstddef>
@@ -31,11 +32,12 @@ struct VmConfigEntry {
   std::string value;     ///< as PVE keeps it: white space around it gone, booleans as "1" and "0"
   std::size_t line = 0;  ///< number of the line in the file, from 1
   bool dropped = false;  ///< PVE does not accept the line; `value` is then as written
+  bool newer = false;    ///< PVE 9.2 does not accept the line, but it names a volume that can be read, and counts
 
   bool operator==(const VmConfigEntry&) const = default;
 };
 
-/// One line or section PVE would warn of and drop.
+/// One line or section PVE 9.2 would warn of and drop.
 struct VmConfigWarning {
   std::size_t line = 0;  ///< number of the line in the file, from 1
   std::string key;       ///< empty if the line has none
@@ -51,7 +53,7 @@ struct VmConfigSection {
   std::vector<VmConfigEntry> entries;      ///< all lines with a key, in order, dropped and repeated ones too
   std::optional<std::string> description;  ///< decoded, UTF-8, lines joined by '\n'; nothing if there is none
 
-  /// The value PVE would use: that of the last accepted line. Nothing if there is none.
+  /// The value that counts: that of the last line that is not dropped. Nothing if there is none.
   [[nodiscard]] std::optional<std::string> get(std::string_view key) const;
 
   /// Each key with an accepted line once, in the order of first appearance.
@@ -73,12 +75,12 @@ class VmConfig {
   /// SHA1 of the bytes in hex, PVE's own "digest" against concurrent changes.
   [[nodiscard]] std::string digest() const;
 
-  /// What PVE would drop, in the order of the lines.
+  /// What PVE 9.2 would drop, in the order of the lines; those that count all the same (`newer`) included.
   [[nodiscard]] const std::vector<VmConfigWarning>& warnings() const noexcept { return warnings_; }
 
   // The main section. Keys are PVE's; `cdrom` and `ide2` are one.
 
-  /// The value PVE would use. Nothing if the key is absent or every line with it would be dropped.
+  /// The value that counts. Nothing if the key is absent or every line with it would be dropped.
   [[nodiscard]] std::optional<std::string> get(std::string_view key) const;
 
   /// A boolean key; `fallback` if absent.

@@ -86,6 +86,10 @@ class Checker {
         }
         if (!scope.replicas.empty()) target = &scope.replicas.front();
       }
+      for (const LeftOutContainer& container : left_out_containers(request_, source)) {
+        add(Result::warning, fmt::format("container {}", container.vmid),
+            fmt::format("it is not replicated: {}", container.reason));
+      }
       if (found.guests.empty()) add(Result::warning, "guests", "no guest is meant by these options");
       if (target != nullptr) space(found.inventory, *target, to_come);
     } catch (...) {
@@ -109,7 +113,9 @@ class Checker {
                     disks.empty() ? "configuration only" : disks, plan.consistency));
     for (const LeftOut& left_out : plan.left_out) {
       if (left_out.is_disk) {
-        add(Result::warning, subject, fmt::format("{} is not replicated: {}", left_out.key, left_out.reason));
+        const bool is_failure = !left_out.excluded && !request_.options.allow_left_out;
+        add(is_failure ? Result::failed : Result::warning, subject,
+            fmt::format("{} is not replicated: {}", left_out.key, left_out.reason));
       }
     }
     for (const FormerImage& former : former_images(plan)) {

@@ -14,6 +14,7 @@
 #include "engine/retry.hpp"
 #include "engine/survey.hpp"
 #include "engine/unexpected_error.hpp"
+#include "model/text.hpp"
 
 namespace crossover {
 
@@ -51,8 +52,13 @@ class GuestMirror {
     ++(plan_.running ? totals_.guests_running : totals_.guests_stopped);
     GuestReport report = plan_.problem && !may_pass() ? tell_and_report_problem() : attempt(work);
     if (resumed_) report.resumed = resumed_;
-    report.warnings.insert(report.warnings.begin(), earlier_warnings_.begin(), earlier_warnings_.end());
-    ++(report.outcome == Outcome::ok ? totals_.guests_ok : totals_.guests_failed);
+    keep_once(earlier_warnings_, report.warnings);
+    report.warnings = std::move(earlier_warnings_);
+    // A migration has looked for itself whether all of a guest moves.
+    if (removals_ == nullptr && !request_.options.allow_left_out) require_complete(report);
+    ++(report.outcome == Outcome::ok           ? totals_.guests_ok
+       : report.outcome == Outcome::incomplete ? totals_.guests_incomplete
+                                               : totals_.guests_failed);
     tell({.kind = EventKind::guest_finished,
           .text = report.outcome == Outcome::ok ? std::string("ok") : report.error});
     return report;
@@ -190,12 +196,13 @@ class GuestMirror {
     std::erase_if(plan_.steps, [](const Step& step) { return step.kind == StepKind::remove; });
   }
 
-  /// Those that the next plan does not give again.
-  void keep_warnings(const GuestReport& report) {
-    for (const std::string& warning : report.warnings) {
-      if (std::find(plan_.warnings.begin(), plan_.warnings.end(), warning) == plan_.warnings.end()) {
-        earlier_warnings_.push_back(warning);
-      }
+  void keep_warnings(const GuestReport& report) { keep_once(earlier_warnings_, report.warnings); }
+
+  /// An attempt may warn of what an earlier one did.
+  static void keep_once(std::vector<std::string>& kept, const std::vector<std::string>& warnings) {
+    for (const std::string& warning : warnings) {
+      std::string line = text::one_line(warning);
+      if (std::find(kept.begin(), kept.end(), line) == kept.end()) kept.push_back(std::move(line));
     }
   }
 
@@ -231,7 +238,11 @@ GuestReport mirror_guest(const MirrorRequest& request, const Inventory& inventor
                          const Repair& repair) {
   PointOffer offer = offer_point(request, inventory, scope, ports.clock.now(), repair);
   GuestPlan plan = plan_guest(request, inventory, scope, offer.now, repair);
-  if (request.options.dry_run) return report_of(plan);
+  if (request.options.dry_run) {
+    GuestReport report = report_of(plan);
+    if (!request.options.allow_left_out) require_complete(report);
+    return report;
+  }
   return GuestMirror(request, std::move(offer), std::move(plan), surveyed_disks(scope, inventory.source_images), ports,
                      slots, totals, std::move(stop))
       .run();

@@ -62,6 +62,23 @@ GuestReport report_of(const GuestPlan& plan) {
   return report;
 }
 
+void require_complete(GuestReport& report) {
+  if (report.outcome != Outcome::ok && report.outcome != Outcome::planned) return;
+  std::string missing;
+  for (const LeftOut& left_out : report.left_out) {
+    if (!left_out.is_disk || left_out.excluded) continue;
+    missing += fmt::format("{}{}{}: {}", missing.empty() ? "" : "; ", left_out.key,
+                           left_out.value.empty() ? "" : fmt::format(" ({})", left_out.value), left_out.reason);
+  }
+  if (missing.empty()) return;
+  report.outcome = Outcome::incomplete;
+  report.error_code = ErrorCode::unsupported;
+  report.error = fmt::format(
+      "VM {}: incomplete: its recovery point lacks {}. Move that to RBD, exclude it with backup=0, or give "
+      "--allow-left-out",
+      report.vmid, missing);
+}
+
 SentBytes sent(const GuestReport& report) {
   SentBytes sent;
   for (const DiskReport& disk : report.disks) {

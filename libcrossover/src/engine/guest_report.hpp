@@ -20,6 +20,9 @@ void set_error(GuestReport& report, const Error& error);
 /// The report of a plan nothing was done for yet: what is planned, or why it cannot be.
 GuestReport report_of(const GuestPlan& plan);
 
+/// A guest that is ok, or planned to be, is incomplete if data of it that nobody excluded is left out.
+void require_complete(GuestReport& report);
+
 /// What a mirror run sent of a guest.
 struct SentBytes {
   std::uint64_t bytes = 0;            ///< of the diff streams, those of a point that was resumed included

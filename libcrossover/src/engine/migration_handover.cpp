@@ -34,6 +34,7 @@ class Handover {
     }
     work_.report.recovery_point = work_.record->point;
     MigrationReport& migration = work_.migration;
+    migration.was_running = work_.record->was_running;
     if (down_.since) migration.transfer = since(*down_.since);
     const auto begin = steady_clock::now();
     // What this run sent is closed until it is started.

@@ -20,6 +20,13 @@ MirrorReport mirror(const MirrorRequest& request, const Ports& ports, std::stop_
   ports.events.on_event({.kind = EventKind::run_started});
 
   const Survey found = survey_often(request, ports, stop);
+  report.containers = left_out_containers(request, found.inventory.source);
+  for (const LeftOutContainer& container : report.containers) {
+    ports.events.on_event({.kind = EventKind::left_out,
+                           .vmid = container.vmid,
+                           .subject = "container on " + container.node,
+                           .text = container.reason});
+  }
   report.guests.resize(found.guests.size());
   std::size_t disks = 0;
   for (const GuestScope& guest : found.guests) disks += guest.disks.replicated.size();

@@ -141,7 +141,11 @@ class GuestVerify {
       result_.error = error.what();
       return;
     }
-    if (result_.repair->outcome == Outcome::ok) result_.outcome = VerifyOutcome::repaired;
+    const Outcome outcome = result_.repair->outcome;
+    if (outcome == Outcome::ok || outcome == Outcome::incomplete) {
+      result_.outcome = VerifyOutcome::repaired;
+      return;
+    }
     result_.error_code = result_.repair->error_code;
     result_.error = result_.repair->error;
   }

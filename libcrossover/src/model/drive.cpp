@@ -29,6 +29,7 @@ constexpr std::array<BusRange, 7> bus_ranges = {{{DriveBus::ide, "ide", 4},
                                                  {DriveBus::efidisk, "efidisk", 1},
                                                  {DriveBus::tpmstate, "tpmstate", 1},
                                                  {DriveBus::unused, "unused", 256}}};
+constexpr std::string_view other_bus = "other";
 
 [[noreturn]] void throw_format(const DriveKey& key, std::string cause) {
   throw Error(ErrorCode::format, "read drive", to_string(key), std::move(cause));
@@ -36,6 +37,13 @@ constexpr std::array<BusRange, 7> bus_ranges = {{{DriveBus::ide, "ide", 4},
 
 bool is_volume_key(std::string_view name) noexcept {
   return name == "file" || name == "volume";
+}
+
+/// Whether it is one that parse_volume() takes.
+bool reads_as_volume(std::string_view text) noexcept {
+  const auto colon = text.find(':');
+  return text == "none" || text == "cdrom" || text.starts_with('/') ||
+         (colon != std::string_view::npos && colon + 1 != text.size() && text::is_storage_id(text.substr(0, colon)));
 }
 
 void require_list_value(std::string_view what, std::string_view value) {
@@ -53,7 +61,7 @@ std::string_view to_string(DriveBus bus) noexcept {
       return range.name;
     }
   }
-  return "unknown";
+  return other_bus;
 }
 
 std::optional<DriveKey> parse_drive_key(std::string_view key) noexcept {
@@ -74,7 +82,7 @@ std::optional<DriveKey> parse_drive_key(std::string_view key) noexcept {
 }
 
 std::string to_string(const DriveKey& key) {
-  return fmt::format("{}{}", to_string(key.bus), key.index);
+  return key.bus == DriveBus::other ? key.name : fmt::format("{}{}", to_string(key.bus), key.index);
 }
 
 Volume parse_volume(std::string_view volume) {
@@ -87,12 +95,11 @@ Volume parse_volume(std::string_view volume) {
   if (volume.starts_with('/')) {
     return {VolumeKind::path, {}, std::string(volume)};
   }
-  const auto colon = volume.find(':');
-  if (colon == std::string_view::npos || colon + 1 == volume.size() ||
-      !text::is_storage_id(volume.substr(0, colon))) {
+  if (!reads_as_volume(volume)) {
     throw Error(ErrorCode::format, "read volume", std::string(volume),
                 fmt::format("unable to parse volume ID '{}'", volume));
   }
+  const auto colon = volume.find(':');
   return {VolumeKind::storage, std::string(volume.substr(0, colon)), std::string(volume.substr(colon + 1))};
 }
 
@@ -242,14 +249,48 @@ std::string format_drive_size(std::uint64_t bytes) {
   return fmt::format("{}{}", bytes, units[unit]);
 }
 
+bool Drive::is_option(const Part& part) const noexcept {
+  return !part.blank && &part != &parts_[volume_part_];
+}
+
+std::string_view Drive::option_name(const Part& part) const noexcept {
+  return part.named ? canonical_drive_option(key_.bus, part.name) : std::string_view(part.value);
+}
+
+/// Of a line that is of no version known here the one part that can only be the volume. A volume on a storage comes
+/// first: it is data, whatever else stands there.
+void Drive::find_volume() {
+  std::array<std::size_t, 2> found{};
+  for (std::size_t i = 0; i < parts_.size(); ++i) {
+    const Part& part = parts_[i];
+    if (part.blank || (part.named && !is_volume_key(part.name)) || !reads_as_volume(part.value)) continue;
+    const bool managed = parse_volume(part.value).kind == VolumeKind::storage;
+    if (managed || found[0] == 0) volume_part_ = i;
+    ++found[managed ? 0 : 1];
+  }
+  const std::size_t volumes = found[0] > 0 ? found[0] : found[1];
+  if (volumes == 1) return;
+  throw_format(key_, volumes == 0 ? "no volume can be read in it" : "it names more than one volume");
+}
+
 Drive parse_drive(const DriveKey& key, std::string_view property_string, DriveCheck check) {
   Drive drive(key);
+  if (check == DriveCheck::volume) {
+    for (const std::string_view part : text::split(property_string, ',')) {
+      const auto equals = part.find('=');
+      const bool named = equals != std::string_view::npos;
+      drive.parts_.push_back({std::string(named ? part.substr(0, equals) : std::string_view()),
+                              std::string(named ? part.substr(equals + 1) : part), named, text::all_space(part)});
+    }
+    drive.find_volume();
+    return drive;
+  }
   std::set<std::string_view> seen;
   std::vector<std::string> errors;
   bool has_volume = false;
   for (const std::string_view part : text::split(property_string, ',')) {
     if (text::all_space(part)) {
-      drive.parts_.push_back({{}, std::string(part), true});
+      drive.parts_.push_back({{}, std::string(part), false, true});
       continue;
     }
     const auto equals = part.find('=');
@@ -266,14 +307,12 @@ Drive parse_drive(const DriveKey& key, std::string_view property_string, DriveCh
       has_volume = true;
       drive.volume_part_ = drive.parts_.size();
     }
-    if (check == DriveCheck::pve) {
-      const auto error =
-          canonical == "file" ? check_drive_volume(key.bus, value) : check_drive_option(key.bus, canonical, value);
-      if (error) {
-        errors.push_back(fmt::format("{}: {}", canonical, *error));
-      }
+    const auto error =
+        canonical == "file" ? check_drive_volume(key.bus, value) : check_drive_option(key.bus, canonical, value);
+    if (error) {
+      errors.push_back(fmt::format("{}: {}", canonical, *error));
     }
-    drive.parts_.push_back({std::string(name), std::string(value), false});
+    drive.parts_.push_back({std::string(name), std::string(value), equals != std::string_view::npos});
   }
   if (!has_volume) {
     errors.emplace_back("file: property is missing and it is not optional");
@@ -295,8 +334,9 @@ std::string Drive::text() const {
     if (&part != &parts_.front()) {
       result += ',';
     }
-    if (!part.name.empty()) {
-      result += part.name + '=';
+    result += part.name;
+    if (part.named) {
+      result += '=';
     }
     result += part.value;
   }
@@ -310,7 +350,7 @@ Volume Drive::volume() const {
 void Drive::set_volume(std::string_view volume) {
   require_list_value(to_string(key_), volume);
   Part& part = parts_[volume_part_];
-  if (text::trim(volume) != volume || (part.name.empty() && volume.find('=') != std::string_view::npos)) {
+  if (text::trim(volume) != volume || (!part.named && volume.find('=') != std::string_view::npos)) {
     throw Error(ErrorCode::usage, "change drive", to_string(key_),
                 fmt::format("'{}' cannot be written as a volume", volume));
   }
@@ -320,8 +360,8 @@ void Drive::set_volume(std::string_view volume) {
 std::vector<DriveOption> Drive::options() const {
   std::vector<DriveOption> result;
   for (const Part& part : parts_) {
-    if (!part.blank && !part.name.empty() && !is_volume_key(part.name)) {
-      result.push_back({std::string(canonical_drive_option(key_.bus, part.name)), part.value});
+    if (is_option(part)) {
+      result.push_back({std::string(option_name(part)), part.named ? part.value : std::string()});
     }
   }
   return result;
@@ -329,8 +369,8 @@ std::vector<DriveOption> Drive::options() const {
 
 std::optional<std::string> Drive::get(std::string_view option) const {
   for (const Part& part : parts_) {
-    if (!part.name.empty() && !is_volume_key(part.name) && canonical_drive_option(key_.bus, part.name) == option) {
-      return part.value;
+    if (is_option(part) && option_name(part) == option) {
+      return part.named ? part.value : std::string();
     }
   }
   return std::nullopt;
@@ -348,26 +388,29 @@ void Drive::set(std::string_view option, std::string_view value) {
     throw Error(ErrorCode::usage, "change drive", to_string(key_), fmt::format("'{}' is no option", option));
   }
   for (Part& part : parts_) {
-    if (!part.name.empty() && !is_volume_key(part.name) && canonical_drive_option(key_.bus, part.name) == option) {
+    if (is_option(part) && option_name(part) == option) {
+      part.name = part.named ? part.name : std::string(option);
       part.value = value;
+      part.named = true;
       return;
     }
   }
-  parts_.push_back({std::string(option), std::string(value), false});
+  parts_.push_back({std::string(option), std::string(value), true});
 }
 
 bool Drive::remove(std::string_view option) {
-  const auto found = std::find_if(parts_.begin(), parts_.end(), [&](const Part& part) {
-    return !part.name.empty() && !is_volume_key(part.name) && canonical_drive_option(key_.bus, part.name) == option;
-  });
-  if (found == parts_.end()) {
-    return false;
+  bool found = false;
+  for (std::size_t i = parts_.size(); i-- > 0;) {
+    if (!is_option(parts_[i]) || option_name(parts_[i]) != option) {
+      continue;
+    }
+    found = true;
+    parts_.erase(parts_.begin() + static_cast<std::ptrdiff_t>(i));
+    if (i < volume_part_) {
+      --volume_part_;
+    }
   }
-  if (static_cast<std::size_t>(found - parts_.begin()) < volume_part_) {
-    --volume_part_;
-  }
-  parts_.erase(found);
-  return true;
+  return found;
 }
 
 std::optional<std::uint64_t> Drive::size_bytes() const {
@@ -376,7 +419,9 @@ std::optional<std::uint64_t> Drive::size_bytes() const {
 }
 
 bool Drive::is_cdrom() const {
-  return get("media") == "cdrom";
+  // These two have no such option in any version, and are data whatever stands there.
+  const bool is_data = key_.bus == DriveBus::efidisk || key_.bus == DriveBus::tpmstate;
+  return !is_data && get("media") == "cdrom";
 }
 
 bool Drive::is_cloudinit() const {
@@ -417,12 +462,37 @@ bool Drive::in_backup(std::string_view bios) const {
   return flag("backup", true);
 }
 
+Drive read_drive(std::string_view key, std::string_view text) {
+  const DriveKey other{DriveBus::other, 0, std::string(key)};
+  return parse_drive(parse_drive_key(key).value_or(other), text, DriveCheck::volume);
+}
+
+bool is_unknown_drive(std::string_view key, std::string_view value) {
+  try {
+    const Volume volume = read_drive(key, value).volume();
+    if (volume.kind != VolumeKind::storage) {
+      return false;
+    }
+    // On a storage of files it stands behind a folder.
+    const std::string_view name = std::string_view(volume.name).substr(volume.name.rfind('/') + 1);
+    return (name.starts_with("vm-") || name.starts_with("base-")) &&
+           leading_vmid(name.substr(name.find('-') + 1)).has_value();
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 std::vector<Drive> drives_of(const VmConfig& config) {
   std::vector<Drive> drives;
   const VmConfigSection& section = config.main();
   for (const std::string& name : section.keys()) {
-    if (const auto key = parse_drive_key(name)) {
-      drives.push_back(parse_drive(*key, section.get(name).value_or("")));
+    const std::string value = section.get(name).value_or("");
+    const auto counts =
+        std::find_if(section.entries.rbegin(), section.entries.rend(),
+                     [&](const VmConfigEntry& entry) { return entry.key == name && !entry.dropped; });
+    // What counts and is not known is there for the volume it names.
+    if (parse_drive_key(name) || counts->newer) {
+      drives.push_back(read_drive(name, value));
     }
   }
   return drives;

@@ -80,7 +80,7 @@ constexpr auto efidisk = std::to_array<Option>({{"format", Kind::choice, "raw qc
                                                 {"size", Kind::size},
                                                 {"efitype", Kind::choice, "2m 4m"},
                                                 {"pre-enrolled-keys", Kind::boolean},
-                                                {"ms-cert", Kind::choice, "2011 2023 2023w"}});
+                                                {"ms-cert", Kind::choice, "2011 2023 2023w 2023k"}});
 constexpr auto tpmstate = std::to_array<Option>({{"format", Kind::choice, "raw qcow qed qcow2 vmdk cloop"},
                                                  {"size", Kind::size},
                                                  {"version", Kind::choice, "v1.2 v2.0"}});
@@ -104,6 +104,7 @@ std::span<const Option> own_options(DriveBus bus) noexcept {
     case DriveBus::tpmstate:
       return tpmstate;
     case DriveBus::unused:
+    case DriveBus::other:
       return {};
   }
   return {};
@@ -200,6 +201,10 @@ std::string_view canonical_drive_option(DriveBus bus, std::string_view option) n
     }
   }
   return option;
+}
+
+bool is_known_drive_option(DriveBus bus, std::string_view canonical) noexcept {
+  return find_option(bus, canonical) != nullptr;
 }
 
 std::optional<std::string> check_drive_option(DriveBus bus, std::string_view canonical, std::string_view value) {

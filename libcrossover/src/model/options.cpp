@@ -83,6 +83,9 @@ constexpr auto descriptions = std::to_array<OptionDescription>({
      "copy everything anew beside the replica, and move the old images to RBD's trash for 7 days once the new ones "
      "have replaced them; it implies --overwrite"},
     {"all-disks", "all_disks", &O::all_disks, "", "mirror disks with backup=0 too"},
+    {"allow-left-out", "allow_left_out", &O::allow_left_out, "",
+     "a guest is ok though a disk of it that nobody excluded cannot be replicated, such as one on a local storage; "
+     "without it such a guest is incomplete, and the run ends with 1"},
     {"keep-host-devices", "keep_host_devices", &O::keep_host_devices, "",
      "leave passed-through devices in the replica's configuration"},
     {"nolock", "no_lock", &O::no_lock, "", "do not lock the source guest"},

@@ -81,6 +81,20 @@ inline std::vector<std::string_view> split(std::string_view s, char separator) {
   }
 }
 
+/// Lines as one: what stood on a line of its own follows behind "; ", or behind the ":" that announces it.
+inline std::string one_line(std::string_view s) {
+  std::string line;
+  for (const std::string_view part : split(s, '\n')) {
+    const std::string_view trimmed = trim(part);
+    if (trimmed.empty()) {
+      continue;
+    }
+    line += line.empty() ? "" : line.back() == ':' ? " " : "; ";
+    line += trimmed;
+  }
+  return line;
+}
+
 /// PVE's split_list: parts between ',', ';' and white space, without empty ones.
 inline std::vector<std::string_view> split_list(std::string_view s) {
   const auto separates = [](char c) { return c == ',' || c == ';' || is_space(c); };

@@ -203,13 +203,13 @@ class Reader {
     }
     CheckedValue checked =
         section.kind == VmSectionKind::special ? check_fleecing_value(key, value) : check_vm_value(key, value);
-    if (!checked.accepted) {
+    if (!checked.accepted || checked.newer) {
       warnings.push_back(
           {number, std::string(key), fmt::format("unable to parse value of '{}' - {}", key, checked.error)});
     }
     section.entries.push_back({std::string(canonical_key(key)),
                                checked.accepted ? std::move(checked.value) : std::string(value), number,
-                               !checked.accepted});
+                               !checked.accepted, checked.newer});
   }
 
   std::optional<std::string> description_;

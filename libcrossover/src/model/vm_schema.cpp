@@ -216,12 +216,23 @@ std::string_view without_leading_zeros(std::string_view digits) {
   return first == std::string_view::npos ? digits.substr(0, 1) : digits.substr(first);
 }
 
+CheckedValue accept_as_newer(std::string_view value, std::string error) {
+  return {true, std::string(value), std::move(error), true};
+}
+
 CheckedValue check_drive(const DriveKey& key, std::string_view value) {
+  std::string error;
   try {
     static_cast<void>(parse_drive(key, value));
     return accept(value);
-  } catch (const Error& error) {
-    return refuse(error.cause());
+  } catch (const Error& strict) {
+    error = strict.cause();
+  }
+  try {
+    static_cast<void>(parse_drive(key, value, DriveCheck::volume));
+    return accept_as_newer(value, std::move(error));
+  } catch (const Error&) {
+    return refuse(std::move(error));
   }
 }
 
@@ -270,10 +281,13 @@ CheckedValue check_as(Type type, std::string_view value) {
 CheckedValue check_vm_value(std::string_view key, std::string_view value) {
   const auto drive = parse_drive_key(key);
   const auto type = drive ? std::nullopt : type_of(key);
+  const bool breaks = value.find_first_of("\r\n") != std::string_view::npos;
   if (!drive && !type) {
-    return refuse(fmt::format("unknown setting '{}'", key));
+    std::string error = fmt::format("unknown setting '{}'", key);
+    return !breaks && is_unknown_drive(key, value) ? accept_as_newer(value, std::move(error))
+                                                   : refuse(std::move(error));
   }
-  if (value.find_first_of("\r\n") != std::string_view::npos) {
+  if (breaks) {
     return refuse("property contains a line feed");
   }
   return drive ? check_drive(*drive, value) : check_as(*type, value);

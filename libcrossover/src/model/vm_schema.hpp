@@ -10,8 +10,9 @@ namespace crossover {
 /// What PVE makes of one `key: value` line.
 struct CheckedValue {
   bool accepted = false;
-  std::string value;  ///< accepted: as PVE keeps it
-  std::string error;  ///< not accepted: why, in PVE's words
+  std::string value;   ///< accepted: as PVE keeps it
+  std::string error;   ///< not accepted, or `newer`: what is wrong with it, in PVE's words
+  bool newer = false;  ///< accepted for the volume it names; PVE 9.2 would not
 };
 
 /// Checks a line of any section but the special ones. Enumerations, patterns and ranges are not checked, as PVE

@@ -13,33 +13,24 @@ namespace crossover {
 
 namespace {
 
-std::optional<ImageRef> image_of(const Volume& volume, const ClusterInventory& cluster) {
-  const auto storage = cluster.storages.rbd(volume.storage);
-  if (!storage) return std::nullopt;
-  try {
-    return ImageRef{storage_access(cluster, *storage), image_spec(*storage, volume.name)};
-  } catch (const Error&) {
-    return std::nullopt;
-  }
-}
-
 /// A line of any section; nothing if it names no volume of a storage, or a CD drive's medium.
 std::optional<NamedVolume> named_volume(const VmConfigSection& section, const VmConfigEntry& entry,
                                         const ClusterInventory& cluster) {
   NamedVolume named{.key = entry.key, .volume = entry.value, .image = {}};
   const auto key = parse_drive_key(entry.key);
-  if (!key && entry.key != "vmstate") return std::nullopt;
+  const bool is_drive = key || entry.newer;
+  if (!is_drive && entry.key != "vmstate") return std::nullopt;
   try {
-    if (key) {
-      const Drive drive = parse_drive(*key, entry.value, DriveCheck::syntax);
+    if (is_drive) {
+      const Drive drive = read_drive(entry.key, entry.value);
       named.cloudinit = drive.is_cloudinit();
       if (drive.is_cdrom() && !named.cloudinit) return std::nullopt;
       named.volume = drive.volume_text();
-      named.attached = section.kind == VmSectionKind::main && key->bus != DriveBus::unused;
+      named.attached = section.kind == VmSectionKind::main && drive.key().bus != DriveBus::unused;
     }
     const Volume volume = parse_volume(named.volume);
     if (volume.kind != VolumeKind::storage) return std::nullopt;
-    named.image = image_of(volume, cluster);
+    named.image = rbd_image_of(named.volume, cluster);
   } catch (const Error&) {
     return std::nullopt;
   }

@@ -2,20 +2,19 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "crossover/error.hpp"
+#include "model/text.hpp"
 
 namespace crossover {
 
 namespace {
 
-/// Why a drive is not replicated though it holds data; empty if it is.
-std::string why_not(const Drive& drive, const std::string& bios, const ClusterInventory& cluster, bool all_disks) {
-  const Volume volume = drive.volume();
+/// Why a drive's data cannot be replicated; empty if it can.
+std::string why_not(const Volume& volume, const ClusterInventory& cluster) {
   if (volume.kind == VolumeKind::path) return "it is a device of the host";
-  if (drive.key().bus == DriveBus::efidisk && bios != "ovmf") return "the guest does not use it (bios is not ovmf)";
-  if (!all_disks && !drive.in_backup(bios))
-    return "it is excluded from backups (backup=0); --all-disks includes it";
-  if (volume.kind != VolumeKind::storage) return "it has no volume";
   const Storage* storage = cluster.storages.find(volume.storage);
   if (storage == nullptr) return fmt::format("the source has no storage '{}'", volume.storage);
   if (storage->type != "rbd") {
@@ -29,7 +28,66 @@ std::string why_not(const Drive& drive, const std::string& bios, const ClusterIn
   return "";
 }
 
+/// Lines of a drive that are not the one that counts.
+void leave_out_other_lines(const VmConfig& config, const Drive& drive, GuestDisks& disks) {
+  const std::string key = to_string(drive.key());
+  const auto& entries = config.main().entries;
+  const auto counts = std::find_if(entries.rbegin(), entries.rend(),
+                                   [&](const VmConfigEntry& entry) { return entry.key == key && !entry.dropped; });
+  for (const VmConfigEntry& entry : entries) {
+    if (entry.key != key || entry.dropped || &entry == &*counts) continue;
+    const std::string volume = read_drive(key, entry.value).volume_text();
+    if (volume == drive.volume_text()) continue;
+    // Proxmox VE would take the other line if it does not know all of the last one either.
+    disks.left_out.push_back({key, volume,
+                              fmt::format("line {} says it, and line {} of the same drive counts; take one of the "
+                                          "two out of the configuration",
+                                          entry.line, counts->line),
+                              counts->newer, false});
+  }
+}
+
+/// What is no disk that could be replicated; true if the drive was one of these.
+bool leave_out(const Drive& drive, const ClusterInventory& cluster, bool all_disks, GuestDisks& disks) {
+  const std::string key = to_string(drive.key());
+  const Volume volume = drive.volume();
+  const auto name = [&](std::string reason, bool is_disk, bool excluded) {
+    disks.left_out.push_back({key, drive.volume_text(), std::move(reason), is_disk, excluded});
+    return true;
+  };
+  const bool is_unused = drive.key().bus == DriveBus::unused;
+  if (drive.is_cloudinit() && !is_unused) {
+    disks.regenerated.push_back(key);
+    return name("a cloud-init image is made anew when the replica starts", false, false);
+  }
+  if (drive.is_cdrom() && !is_unused) {
+    if (volume.kind == VolumeKind::none) return true;
+    disks.emptied.push_back(key);
+    return name("the medium of a CD drive is not replicated", false, false);
+  }
+  const bool has_data = volume.kind == VolumeKind::storage || volume.kind == VolumeKind::path;
+  const bool is_excluded = !all_disks && !drive.flag("backup", true);
+  std::string reason = is_unused  ? "it is not attached to the guest"
+                       : has_data ? why_not(volume, cluster)
+                                  : "it has no volume";
+  if (reason.empty() && is_excluded) reason = "it is excluded from backups (backup=0); --all-disks includes it";
+  if (reason.empty()) return false;
+  disks.dropped.push_back(key);
+  return name(std::move(reason), has_data, is_unused || is_excluded);
+}
+
 }  // namespace
+
+std::optional<ImageRef> rbd_image_of(const std::string& volume, const ClusterInventory& cluster) {
+  try {
+    const Volume named = parse_volume(volume);
+    const auto storage = cluster.storages.rbd(named.storage);
+    if (!storage) return std::nullopt;
+    return ImageRef{storage_access(cluster, *storage), image_spec(*storage, named.name)};
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
 
 std::vector<ImageRef> images_of(const VmConfig& config, const ClusterInventory& cluster) {
   std::vector<ImageRef> images;
@@ -49,33 +107,19 @@ CephAccess storage_access(const ClusterInventory& cluster, const RbdStorage& sto
 
 GuestDisks guest_disks(const VmConfig& config, const ClusterInventory& cluster, bool all_disks) {
   GuestDisks disks;
-  const std::string bios = config.get("bios").value_or("");
   for (const Drive& drive : drives_of(config)) {
-    const std::string key = to_string(drive.key());
-    if (drive.key().bus == DriveBus::unused) {
-      disks.dropped.push_back(key);
-      disks.left_out.push_back({key, drive.volume_text(), "it is not attached to the guest", true});
-    } else if (drive.is_cloudinit()) {
-      disks.regenerated.push_back(key);
-      disks.left_out.push_back(
-          {key, drive.volume_text(), "a cloud-init image is made anew when the replica starts", false});
-    } else if (drive.is_cdrom()) {
-      if (drive.volume().kind == VolumeKind::none) continue;
-      disks.emptied.push_back(key);
-      disks.left_out.push_back({key, drive.volume_text(), "the medium of a CD drive is not replicated", false});
-    } else if (const std::string reason = why_not(drive, bios, cluster, all_disks); !reason.empty()) {
-      disks.dropped.push_back(key);
-      disks.left_out.push_back({key, drive.volume_text(), reason, true});
-    } else {
-      const Volume volume = drive.volume();
-      const RbdStorage storage = *cluster.storages.rbd(volume.storage);
-      disks.replicated.push_back(
-          {key, volume.storage, {storage_access(cluster, storage), image_spec(storage, volume.name)}});
-    }
+    leave_out_other_lines(config, drive, disks);
+    if (leave_out(drive, cluster, all_disks, disks)) continue;
+    const Volume volume = drive.volume();
+    const RbdStorage storage = *cluster.storages.rbd(volume.storage);
+    disks.replicated.push_back({to_string(drive.key()), volume.storage,
+                                {storage_access(cluster, storage), image_spec(storage, volume.name)}});
   }
   for (const auto& [key, reason] : dropped_drives(config)) {
     disks.dropped.push_back(key);
-    disks.left_out.push_back({key, "", "PVE does not accept its line: " + reason, true});
+    // Where another line of the same drive counts, it is all there is.
+    const std::string why = "its line cannot be read: " + text::one_line(reason);
+    disks.left_out.push_back({key, "", why, !config.get(key), false});
   }
   return disks;
 }

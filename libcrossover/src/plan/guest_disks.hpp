@@ -2,6 +2,7 @@
 /// Which of a guest's disks are replicated, and what their replicas are called. Pure.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,8 +30,12 @@ struct GuestDisks {
   std::vector<LeftOut> left_out;         ///< the same for people, every disk that is not replicated among them
 };
 
-/// Decides as PVE's backup does: everything on RBD but CDs and disks with backup=0 (unless `all_disks`).
+/// Every drive on RBD whose volume can be read, whatever else its line says, but CDs and disks with backup=0 (unless
+/// `all_disks`).
 GuestDisks guest_disks(const VmConfig& config, const ClusterInventory& cluster, bool all_disks);
+
+/// The image that a volume id names; nothing if that is none of the cluster's RBD storages.
+std::optional<ImageRef> rbd_image_of(const std::string& volume, const ClusterInventory& cluster);
 
 /// Images on RBD that a configuration names, in the order of their lines.
 std::vector<ImageRef> images_of(const VmConfig& config, const ClusterInventory& cluster);

@@ -33,6 +33,7 @@ MigrateRequest parse_options(const MirrorOptions& mirror, const MigrateOptions& 
   };
   contradicts(mirror.keep_destination_lock, "--keep-dlock", "a replica that stays locked cannot be started");
   contradicts(mirror.reseed, "--reseed", "each round before the switch would copy everything anew");
+  contradicts(mirror.allow_left_out, "--allow-left-out", "a guest does not move without a disk of its own");
   contradicts(mirror.no_lock, "--nolock", "a migration rests on the guest's lock");
   contradicts(mirror.vmid == "all" || !mirror.tag.empty(), "--vmid",
               "guests that are migrated are named one by one");

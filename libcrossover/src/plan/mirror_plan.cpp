@@ -1,5 +1,10 @@
 #include "plan/mirror_plan.hpp"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "model/text.hpp"
 #include "plan/disk_plan.hpp"
 #include "plan/former_images.hpp"
 #include "plan/freeze_plan.hpp"
@@ -24,6 +29,16 @@ namespace crossover {
 
 namespace {
 
+/// A line that is odd, or that this version does not know all of.
+std::string warning_of(const GuestScope& scope, const VmConfigWarning& warning) {
+  const auto& entries = scope.config.main().entries;
+  const auto entry = std::find_if(entries.begin(), entries.end(),
+                                  [&](const VmConfigEntry& one) { return one.line == warning.line && one.newer; });
+  if (entry == entries.end()) return text::one_line(to_string(warning, scope.vmid));
+  return fmt::format("not everything in the line of {} is known to this version, which keeps it as it is: {}",
+                     entry->key, text::one_line(warning.reason));
+}
+
 /// What is said of a guest whatever stands in its way.
 GuestPlan begin_plan(const GuestFacts& facts) {
   const GuestScope& scope = facts.scope;
@@ -41,7 +56,7 @@ GuestPlan begin_plan(const GuestFacts& facts) {
   plan.onboot = facts.request.onboot.value_or(scope.config.get("onboot").value_or(""));
   plan.left_out = scope.disks.left_out;
   for (const VmConfigWarning& warning : scope.config.warnings()) {
-    plan.warnings.push_back(to_string(warning, scope.vmid));
+    plan.warnings.push_back(warning_of(scope, warning));
   }
   return plan;
 }

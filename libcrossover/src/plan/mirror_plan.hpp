@@ -74,6 +74,9 @@ NamedGuests named_guests(const MirrorRequest& request);
 /// one target.
 std::vector<GuestScope> scope_guests(const MirrorRequest& request, const ClusterInventory& source);
 
+/// The source's containers that the request would mean if it were about containers, too.
+std::vector<LeftOutContainer> left_out_containers(const MirrorRequest& request, const ClusterInventory& source);
+
 /// Adds where the replicas are to be, and what is there in their place. ErrorCode::not_found or usage if the
 /// destination's storage is missing or not RBD.
 void place_replicas(std::vector<GuestScope>& scopes, const MirrorRequest& request,

@@ -83,7 +83,7 @@ class OriginFinder {
     }
     const std::string line = config.get(candidate.key).value();
     return Origin{candidate.image,
-                  parse_drive(*parse_drive_key(candidate.key), line, DriveCheck::syntax).volume_text(), is_replica};
+                  read_drive(candidate.key, line).volume_text(), is_replica};
   }
 
   const GuestScope& scope_;

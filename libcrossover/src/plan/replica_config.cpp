@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "crossover/error.hpp"
+#include "model/text.hpp"
 #include "plan/restricted_config.hpp"
 
 namespace crossover {
@@ -51,7 +52,8 @@ std::vector<std::string> snippets_of(std::string_view key, const std::string& va
   for (std::size_t begin = 0; begin <= value.size();) {
     const std::size_t end = std::min(value.find(',', begin), value.size());
     const std::string part = value.substr(begin, end - begin);
-    names.push_back(part.substr(part.find('=') + 1));
+    const std::string name = part.substr(part.find('=') + 1);
+    if (!text::all_space(name)) names.push_back(name);
     begin = end + 1;
   }
   return names;
@@ -74,11 +76,15 @@ std::optional<LeftOut> missing(const std::string& key, const std::string& value,
 
 std::string volume_of(const VmConfig& config, const std::string& key) {
   const auto value = config.get(key);
-  return value ? parse_drive(*parse_drive_key(key), *value, DriveCheck::syntax).volume_text() : "";
+  try {
+    return value ? read_drive(key, *value).volume_text() : "";
+  } catch (const Error&) {
+    return "";
+  }
 }
 
 void set_volume(VmConfig& config, const std::string& key, const std::string& volume) {
-  Drive drive = parse_drive(*parse_drive_key(key), config.get(key).value(), DriveCheck::syntax);
+  Drive drive = read_drive(key, config.get(key).value());
   drive.set_volume(volume);
   config.set(key, drive.text());
 }
@@ -138,7 +144,7 @@ ReplicaConfig replica_config(const VmConfig& source, const GuestDisks& disks, co
     set_volume(config, key, fmt::format("{}:vm-{}-cloudinit", setting.target_storage, setting.target_vmid));
   }
   for (const std::string& key : disks.emptied) {
-    Drive drive = parse_drive(*parse_drive_key(key), config.get(key).value(), DriveCheck::syntax);
+    Drive drive = read_drive(key, config.get(key).value());
     drive.set_volume("none");
     drive.remove("size");
     config.set(key, drive.text());
@@ -154,9 +160,11 @@ ReplicaConfig replica_config(const VmConfig& source, const GuestDisks& disks, co
   config.set("onboot", "0");
   if (setting.restriction) {
     for (RefusedSetting& refused : remove_refused(config, setting.target_vmid, *setting.restriction)) {
+      // The data is there, and nothing names it.
+      const bool is_disk = setting.volumes.contains(refused.key) && !config.get(refused.key);
       replica.left_out.push_back({std::move(refused.key), std::move(refused.value),
                                   refused.reason + "; the destination's agent is restricted and refuses it",
-                                  false});
+                                  is_disk, false});
     }
   }
   return replica;

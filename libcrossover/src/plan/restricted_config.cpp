@@ -34,9 +34,9 @@ std::string refuse_options(const Drive& drive) {
 /// Why the setting is refused; empty if it is not.
 std::string refuse(const std::string& key, const std::string& value, std::uint32_t vmid,
                    const Restriction& restriction) {
-  if (const auto drive = parse_drive_key(key)) {
+  if (parse_drive_key(key)) {
     try {
-      const Drive parsed = parse_drive(*drive, value);
+      const Drive parsed = read_drive(key, value);
       const std::string reason = refuse_volume(parsed, vmid, restriction);
       return reason.empty() ? refuse_options(parsed) : reason;
     } catch (const Error& error) {
@@ -77,6 +77,7 @@ std::string header_of(const VmConfigSection& section) {
 std::vector<RefusedSetting> remove_refused_options(VmConfig& config) {
   std::vector<RefusedSetting> refused;
   for (Drive drive : drives_of(config)) {
+    if (drive.key().bus == DriveBus::other) continue;  // refused as a whole
     const std::vector<DriveOption> options = unsafe_options(drive);
     if (options.empty()) continue;
     for (const DriveOption& option : options) {

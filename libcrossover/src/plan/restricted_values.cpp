@@ -6,6 +6,7 @@
 #include <set>
 #include <span>
 
+#include "model/drive_schema.hpp"
 #include "model/text.hpp"
 
 namespace crossover {
@@ -277,7 +278,8 @@ bool is_safe_escaped(std::string_view value) {
   return true;
 }
 
-bool is_unsafe(const DriveOption& option) {
+bool is_unsafe(DriveBus bus, const DriveOption& option) {
+  if (!is_known_drive_option(bus, option.key)) return true;  // it may do anything in a later version of Proxmox VE
   if (option.key == "format") return option.value != "raw";  // QEMU would look into the content for other files
   if (option.key == "serial" || option.key == "model") return !is_safe_escaped(option.value);
   if (option.key == "scsiblock") return parse_pve_boolean(option.value) != false;
@@ -297,9 +299,15 @@ bool is_safe_setting(std::string_view key, std::string_view value) {
 }
 
 std::vector<DriveOption> unsafe_options(const Drive& drive) {
-  std::vector<DriveOption> options = drive.options();
-  std::erase_if(options, [](const DriveOption& option) { return !is_unsafe(option); });
-  return options;
+  const std::vector<DriveOption> options = drive.options();
+  std::vector<DriveOption> unsafe;
+  for (const DriveOption& option : options) {
+    const auto same = [&option](const DriveOption& one) { return one.key == option.key; };
+    // Of one that comes twice nobody says which counts.
+    const bool is_twice = std::count_if(options.begin(), options.end(), same) > 1;
+    if (is_twice || is_unsafe(drive.key().bus, option)) unsafe.push_back(option);
+  }
+  return unsafe;
 }
 
 bool is_safe_image_name(std::string_view name) noexcept {

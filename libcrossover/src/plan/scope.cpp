@@ -123,6 +123,17 @@ std::vector<GuestScope> scope_guests(const MirrorRequest& request, const Cluster
   return scopes;
 }
 
+std::vector<LeftOutContainer> left_out_containers(const MirrorRequest& request, const ClusterInventory& source) {
+  std::vector<LeftOutContainer> containers;
+  if (!request.vmids.all) return containers;
+  for (const auto& [vmid, node] : source.containers) {
+    if (request.excluded.contains(vmid)) continue;
+    const std::string tag = request.tag.empty() ? "" : "; whether it has the tag was not looked at";
+    containers.push_back({vmid, node, "only VMs are mirrored so far" + tag});
+  }
+  return containers;
+}
+
 void place_replicas(std::vector<GuestScope>& scopes, const MirrorRequest& request,
                     const ClusterInventory& destination) {
   const RbdStorage storage = target_storage(request, destination);

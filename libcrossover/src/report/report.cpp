@@ -29,7 +29,8 @@ ordered_json to_value(const DiskReport& disk) {
 
 ordered_json to_value(const LeftOut& left_out) {
   return {
-      {"key", left_out.key}, {"value", left_out.value}, {"reason", left_out.reason}, {"is_disk", left_out.is_disk}};
+      {"key", left_out.key},         {"value", left_out.value},       {"reason", left_out.reason},
+      {"is_disk", left_out.is_disk}, {"excluded", left_out.excluded}};
 }
 
 ordered_json to_value(const ResumedPoint& resumed) {
@@ -50,6 +51,7 @@ ordered_json to_value(const MigrationReport& migration) {
           {"switch_bytes", migration.switch_bytes},
           {"suspended", migration.suspended},
           {"state_bytes", migration.state_bytes},
+          {"was_running", migration.was_running},
           {"downtime_ms", migration.downtime().count()},
           {"shutdown_ms", migration.shutdown.count()},
           {"transfer_ms", migration.transfer.count()},
@@ -102,6 +104,7 @@ ordered_json to_value(const MirrorTotals& totals) {
           {"snapshot_ok", totals.snapshot_ok},
           {"snapshot_failed", totals.snapshot_failed},
           {"guests_ok", totals.guests_ok},
+          {"guests_incomplete", totals.guests_incomplete},
           {"guests_failed", totals.guests_failed},
           {"guests_running", totals.guests_running},
           {"guests_stopped", totals.guests_stopped}};
@@ -151,6 +154,8 @@ std::string_view to_string(Outcome outcome) noexcept {
       return "ok";
     case Outcome::planned:
       return "planned";
+    case Outcome::incomplete:
+      return "incomplete";
     case Outcome::conflict:
       return "conflict";
     case Outcome::failed:
@@ -174,7 +179,7 @@ std::string_view to_string(MigrationOutcome outcome) noexcept {
 }
 
 std::chrono::milliseconds MigrationReport::downtime() const {
-  return shutdown + transfer + start;
+  return was_running ? shutdown + transfer + start : std::chrono::milliseconds{};
 }
 
 MirrorTotals& MirrorTotals::operator+=(const MirrorTotals& more) noexcept {
@@ -189,6 +194,7 @@ MirrorTotals& MirrorTotals::operator+=(const MirrorTotals& more) noexcept {
   snapshot_ok += more.snapshot_ok;
   snapshot_failed += more.snapshot_failed;
   guests_ok += more.guests_ok;
+  guests_incomplete += more.guests_incomplete;
   guests_failed += more.guests_failed;
   guests_running += more.guests_running;
   guests_stopped += more.guests_stopped;
@@ -203,8 +209,13 @@ std::string to_json(const MirrorReport& report) {
                      {"started", render_time(report.started)},
                      {"duration_ms", report.duration.count()},
                      {"guests", ordered_json::array()},
+                     {"containers", ordered_json::array()},
                      {"totals", to_value(report.totals)}};
   for (const GuestReport& guest : report.guests) value["guests"].push_back(to_value(guest));
+  for (const LeftOutContainer& container : report.containers) {
+    value["containers"].push_back(
+        {{"vmid", container.vmid}, {"node", container.node}, {"reason", container.reason}});
+  }
   return render_json(value);
 }
 

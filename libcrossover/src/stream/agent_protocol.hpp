@@ -9,7 +9,7 @@
 /// **Hello.** Each side sends one at once, without waiting for the other's:
 ///
 ///     "crossover-agent\n"  16 bytes
-///     u32 protocol version (8)
+///     u32 protocol version (10)
 ///     u8  length, then the library's version in so many bytes, such as "0.1.0"
 ///
 /// Sides with different protocol versions part after it; the library's version is for messages only.

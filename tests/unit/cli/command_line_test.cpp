@@ -34,7 +34,7 @@ TEST_CASE("the option list has every member of MirrorOptions, each once") {
                ssh_cipher, ssh, transport, destination_conf, source_user, source_keyring, destination_user,
                destination_keyring, parallel, memory, bandwidth_limit, compress, lock_wait, freeze_timeout, retries,
                stall_timeout, no_agent, online, require_freeze, overwrite, adopt, discard_changes, fast_diff,
-               reseed, all_disks, keep_host_devices, no_lock, keep_source_lock, keep_destination_lock,
+               reseed, all_disks, allow_left_out, keep_host_devices, no_lock, keep_source_lock, keep_destination_lock,
                accept_new_host_keys, dry_run] = options;
   const std::set<const void*> members{&vmid,
                                       &exclude_vmids,
@@ -71,6 +71,7 @@ TEST_CASE("the option list has every member of MirrorOptions, each once") {
                                       &fast_diff,
                                       &reseed,
                                       &all_disks,
+                                      &allow_left_out,
                                       &keep_host_devices,
                                       &no_lock,
                                       &keep_source_lock,

@@ -23,6 +23,7 @@ TEST_CASE("a running guest is moved") {
   const MigrationReport& migration = report.migration.value();
   CHECK(migration.outcome == MigrationOutcome::done);
   CHECK(migration.rounds == 1);
+  CHECK(migration.was_running);
   CHECK(stage.target_power() == Power::running);
   CHECK(stage.clusters.asked == 1);
   stage.check_moved();
@@ -68,8 +69,11 @@ TEST_CASE("a stopped guest is moved and started, or left off") {
   Stage stage;
   stage.source_guest().power = Power::stopped;
   SUBCASE("started") {
-    REQUIRE(stage.migrate().outcome == Outcome::ok);
+    const GuestReport report = stage.migrate();
+    REQUIRE(report.outcome == Outcome::ok);
     CHECK(stage.target_power() == Power::running);
+    CHECK_FALSE(report.migration.value().was_running);
+    CHECK(report.migration->downtime().count() == 0);
   }
   SUBCASE("left off") {
     stage.clusters.migration.no_start = true;

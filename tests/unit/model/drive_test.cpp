@@ -116,6 +116,7 @@ TEST_CASE("what PVE would drop is refused in its words") {
            {"ide0", "cdrom,media=cdrom"},
            {"ide0", "/dev/sr0,media=cdrom"},
            {"efidisk0", "data:x,ms-cert=2023w"},
+           {"efidisk0", "data:x,ms-cert=2023k"},
            {"sata0", "data:x,serial=A%20b,shared=1,detect_zeroes=off,aio=io_uring"}}) {
     CAPTURE(text);
     CHECK(refusal(key, text).empty());
@@ -123,13 +124,79 @@ TEST_CASE("what PVE would drop is refused in its words") {
 }
 
 TEST_CASE("a line of a newer PVE can still be read for its volume") {
-  const Drive d = parse_drive({DriveBus::scsi, 0}, "data:vm-1-x,newopt=7", DriveCheck::syntax);
+  const Drive d = parse_drive({DriveBus::scsi, 0}, "data:vm-1-x,newopt=7", DriveCheck::volume);
   CHECK(d.volume().name == "vm-1-x");
-  const VmConfig config = parse_vm_config("scsi0: data:vm-1-x,newopt=7\nscsi1: data:vm-1-y\n");
-  CHECK(drives_of(config).size() == 1);
+  const VmConfig config =
+      parse_vm_config("scsi0: data:vm-1-x,newopt=7\nscsi1: data:vm-1-y\nscsi2: size=1G\nnvme0: data:vm-1-z\n");
+  const std::vector<Drive> drives = drives_of(config);
+  REQUIRE(drives.size() == 3);
+  CHECK(to_string(drives[0].key()) == "scsi0");
+  CHECK(drives[0].get("newopt") == "7");
+  CHECK(to_string(drives[2].key()) == "nvme0");
+  CHECK(drives[2].key().bus == DriveBus::other);
   REQUIRE(dropped_drives(config).size() == 1);
-  CHECK(dropped_drives(config)[0].first == "scsi0");
-  CHECK(dropped_drives(config)[0].second.find("newopt") != std::string::npos);
+  CHECK(dropped_drives(config)[0].first == "scsi2");
+  CHECK(config.warnings().size() == 3);
+  CHECK(config.main().entries[0].newer);
+  CHECK_FALSE(config.main().entries[1].newer);
+}
+
+TEST_CASE("what can only be the volume of a line is, whatever stands beside it") {
+  struct Line {
+    const char* text;
+    const char* volume;  // nullptr: none can be told
+  };
+  const Line lines[] = {
+      {"data:vm-1-x,cache=", "data:vm-1-x"},
+      {"data:vm-1-x,=1", "data:vm-1-x"},
+      {"data:vm-1-x,flag", "data:vm-1-x"},
+      {"flag,data:vm-1-x", "data:vm-1-x"},
+      {"data:vm-1-x,size=1G,size=2G", "data:vm-1-x"},
+      {"size=1G,new=a:b,volume=data:vm-1-x", "data:vm-1-x"},
+      {"file=data:vm-1-x,none", "data:vm-1-x"},
+      {", data:vm-1-x", nullptr},
+      {",data:vm-1-x,,", "data:vm-1-x"},
+      {"/dev/sdb,new=1", "/dev/sdb"},
+      {"none,new=1", "none"},
+      {"data:vm-1-x,data:vm-1-y", nullptr},
+      {"file=data:vm-1-x,volume=data:vm-1-y", nullptr},
+      {"data:,new=1", nullptr},
+      {"new=data:vm-1-x", nullptr},
+      {"", nullptr},
+  };
+  for (const Line& line : lines) {
+    CAPTURE(line.text);
+    if (line.volume == nullptr) {
+      CHECK_THROWS_AS((void)read_drive("scsi0", line.text), Error);
+      continue;
+    }
+    Drive read = read_drive("scsi0", line.text);
+    CHECK(read.volume_text() == line.volume);
+    CHECK(read.text() == line.text);
+    std::string replaced = line.text;
+    replaced.replace(replaced.find(line.volume), std::string(line.volume).size(), "copy:vm-9-x");
+    read.set_volume("copy:vm-9-x");
+    CHECK(read.text() == replaced);
+  }
+  Drive twice = read_drive("scsi0", "size=1G,data:vm-1-x,size=2G,flag,=7");
+  CHECK(twice.get("size") == "1G");
+  CHECK(twice.get("flag") == "");
+  CHECK(twice.options().size() == 4);
+  CHECK(twice.remove("size"));
+  CHECK(twice.remove("flag"));
+  CHECK(twice.remove(""));
+  CHECK(twice.text() == "data:vm-1-x");
+}
+
+TEST_CASE("a key that is not known is a drive if its value names a guest's volume") {
+  for (const char* value : {"data:vm-1-disk-0", "data:base-1-disk-0,new=1", "file=data:vm-1-x",
+                            "files:1/vm-1-disk-0.raw", "data:base-2-x/vm-1-disk-0,size=1G"}) {
+    CHECK(is_unknown_drive("nvme0", value));
+  }
+  for (const char* value : {"1", "local:snippets/x.pl", "local:iso/vm-1.iso", "data:vm-x-1", "data:image",
+                            "/dev/vm-1-x", "none", "new=data:vm-1-x", "data:vm-1-x,data:vm-1-y", "vm-1-disk-0"}) {
+    CHECK_FALSE(is_unknown_drive("nvme0", value));
+  }
 }
 
 TEST_CASE("what counts as CD, as cloud-init, as part of a backup") {

@@ -41,10 +41,17 @@ std::string plain(const json& value) {
   return value.is_string() ? value.get<std::string>() : value.dump();
 }
 
+/// Whether the line that counts is one PVE 9.2 drops, and that is kept here for the volume it names.
+bool is_newer(const VmConfigSection& section, const std::string& key) {
+  const auto counts = std::find_if(section.entries.rbegin(), section.entries.rend(),
+                                   [&](const auto& entry) { return entry.key == key && !entry.dropped; });
+  return counts->newer;
+}
+
 json as_json(const VmConfigSection& section) {
   json result = json::object();
   for (const std::string& key : section.keys()) {
-    result[key] = section.get(key).value();
+    if (!is_newer(section, key)) result[key] = section.get(key).value();
   }
   if (section.description) {
     result["description"] = *section.description;
@@ -114,8 +121,9 @@ TEST_CASE("every golden configuration has the drives PVE sees, and they write ba
     const json expected = json::parse(crossover::test::read_data("pve-configs/" + stem + ".volumes.json"));
     json volumes = json::object();
     for (const Drive& drive : drives_of(config)) {
-      volumes[to_string(drive.key())] = as_json(drive, config.get("bios").value_or(""));
       CHECK(drive.text() == config.get(to_string(drive.key())));
+      if (is_newer(config.main(), to_string(drive.key()))) continue;
+      volumes[to_string(drive.key())] = as_json(drive, config.get("bios").value_or(""));
     }
     json wanted = json::object();
     for (const auto& [key, value] : expected["volumes"].items()) {

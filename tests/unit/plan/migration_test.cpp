@@ -296,6 +296,7 @@ TEST_CASE("options that contradict a migration are refused") {
   };
   CHECK_FALSE(refused([](MirrorOptions&, MigrateOptions&) {}));
   CHECK(refused([](MirrorOptions& mirror, MigrateOptions&) { mirror.keep_destination_lock = true; }));
+  CHECK(refused([](MirrorOptions& mirror, MigrateOptions&) { mirror.allow_left_out = true; }));
   CHECK(refused([](MirrorOptions& mirror, MigrateOptions&) { mirror.no_lock = true; }));
   CHECK(refused([](MirrorOptions& mirror, MigrateOptions&) { mirror.reseed = true; }));
   CHECK(refused([](MirrorOptions& mirror, MigrateOptions&) { mirror.vmid = "all"; }));

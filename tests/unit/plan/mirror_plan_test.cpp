@@ -608,8 +608,20 @@ TEST_CASE("a configuration with several lines of one key") {
     CHECK_FALSE(contains(plan.replica_config, "hdd:"));
     CHECK(parse_vm_config(plan.replica_config).get("scsi0") == "copy:vm-99100-disk-0-ssd,size=32M");
   }
+  SUBCASE("the second one of a newer PVE") {
+    std::string newer = "scsi0: ssd:vm-100-disk-7\n" + stage.config;
+    newer.replace(newer.find("size=32M"), 8, "nonsense=1");
+    stage.put_source(newer);
+    const GuestPlan plan = stage.plan();
+    REQUIRE_FALSE(plan.problem);
+    CHECK(parse_vm_config(plan.replica_config).get("scsi0") == "copy:vm-99100-disk-0-ssd,nonsense=1");
+    CHECK_FALSE(contains(plan.replica_config, "disk-7"));
+    // An older one has the first.
+    REQUIRE(plan.left_out.size() == 1);
+    CHECK(plan.left_out.front().is_disk);
+  }
   SUBCASE("the second one bad") {
-    stage.put_source(stage.config + "scsi0: hdd:vm-100-disk-1,nonsense=1\n");
+    stage.put_source(stage.config + "scsi0: hdd:vm-100-disk-1,hdd:vm-100-disk-2\n");
     const GuestPlan plan = stage.plan();
     REQUIRE_FALSE(plan.problem);
     CHECK(plan.disks.size() == 2);

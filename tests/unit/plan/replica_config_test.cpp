@@ -175,7 +175,13 @@ TEST_CASE("drives") {
   CHECK(line("scsi2: /dev/sdb").empty());
   CHECK(line("unused0: data:vm-100-disk-4").empty());
   CHECK(line("scsi1: data:vm-100-disk-0,backup=0").empty());
-  CHECK(line("scsi1: data:vm-100-disk-0,nonsense=0").empty());
+  // What is not known stays as it is: only storage and volume change.
+  CHECK(line("scsi1: data:vm-100-disk-0,nonsense=0") == "scsi1: copy:vm-99100-disk-0-data,nonsense=0\n");
+  CHECK(line("scsi1: new,cache=,file=data:vm-100-disk-0,=2") == "scsi1: new,cache=,file=copy:vm-99100-disk-0-data,=2\n");
+  CHECK(line("nvme0: data:vm-100-disk-0,queues=4") == "nvme0: copy:vm-99100-disk-0-data,queues=4\n");
+  CHECK(line("cicustom:  ") == "cicustom:  \n");
+  CHECK(line("cicustom: ,") == "cicustom: ,\n");
+  CHECK(line("cicustom: user=,meta= ") == "cicustom: user=,meta= \n");
 }
 
 TEST_CASE("rules change the replica's lines") {
@@ -199,7 +205,9 @@ TEST_CASE("rules do not touch what the replica's safety rests on") {
   CHECK(has(error_of(disk, "s/copy:/data:/"), "scsi0"));
   CHECK(has(error_of(disk, "s/vm-99100-disk-0/vm-99100-disk-1/"), "copy:vm-99100-disk-0-data"));
   CHECK(has(error_of(disk, "s/scsi0:/scsi1:/"), "scsi0"));
-  CHECK(has(error_of(disk, "s/discard=on/nonsense=1/"), "scsi0"));
+  CHECK(make(disk, 100, {"s/discard=on/nonsense=1/"}).bytes ==
+        "scsi0: copy:vm-99100-disk-0-data,nonsense=1,size=32G\nonboot: 0\n");
+  CHECK(has(error_of(disk, "s/,discard=on/,data:vm-100-disk-1/"), "scsi0"));
   CHECK(has(error_of(disk, "s/^scsi0.*//"), "scsi0"));
   CHECK(has(error_of("name: a\n" + disk, "s/name: a/scsi1: data:vm-100-disk-0/"), "scsi1"));
   CHECK(has(error_of("name: a\n" + disk, "s/name: a/[PENDING]/"), "[PENDING]"));

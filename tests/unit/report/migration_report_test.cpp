@@ -22,11 +22,15 @@ TEST_CASE("a migration as JSON") {
                                     .switch_bytes = 4096,
                                     .suspended = true,
                                     .state_bytes = 300'000'000,
+                                    .was_running = true,
                                     .shutdown = 1500ms,
                                     .transfer = 700ms,
                                     .start = 2s,
                                     .left_to_do = {"run it again"}};
   CHECK(guest.migration->downtime() == 4200ms);
+  MigrationReport off = *guest.migration;
+  off.was_running = false;
+  CHECK(off.downtime() == 0ms);  // there was nothing to be away
   MirrorReport report;
   report.job = "move";
   report.destination = "pve04";
