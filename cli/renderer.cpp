@@ -8,6 +8,7 @@
 #include <ctime>
 
 #include "crossover/byte_size.hpp"
+#include "crossover/snapshot_name.hpp"
 #include "print.hpp"
 
 namespace crossover::cli {
@@ -193,11 +194,17 @@ void Renderer::migration_summary(const GuestReport& guest, const MigrationReport
            guest.target_vmid, guest.target_node, format_bytes(migration.precopy_bytes), migration.rounds,
            format_bytes(migration.switch_bytes)));
   if (migration.suspended) {
-    line(say("VM {} - it went on there where it was suspended here: {} of its memory were sent", guest.vmid,
-             format_bytes(migration.state_bytes)));
+    const std::string memory = migration.state_bytes == 0
+                                   ? "its memory was sent by an earlier run"
+                                   : say("{} of its memory were sent", format_bytes(migration.state_bytes));
+    line(say("VM {} - it went on there where it was suspended here: {}", guest.vmid, memory));
   }
   // One that was gone on with went down in an earlier run.
   if (migration.transfer.count() == 0) return;
+  if (!migration.was_running) {
+    return line(say("VM {} - it was off here: transfer {} ms, start {} ms", guest.vmid, migration.transfer.count(),
+                    migration.start.count()));
+  }
   line(say("VM {} - down for {} ms: shutdown {} ms, transfer {} ms, start {} ms", guest.vmid,
            migration.downtime().count(), migration.shutdown.count(), migration.transfer.count(),
            migration.start.count()));
@@ -326,8 +333,8 @@ std::string age_text(std::chrono::milliseconds age) {
 }  // namespace
 
 std::string render_points(const ReplicaReport& report) {
-  std::string text = say("VM {} - {} on {}: replica of VM {} in the cluster {}, job '{}'\n", report.vmid,
-                         report.name, report.node, report.source_vmid, report.source_fsid, report.job);
+  std::string text = say("VM {} - {} on {}: replica of VM {} in the cluster {}, {}\n", report.vmid,
+                         report.name, report.node, report.source_vmid, report.source_fsid, describe_job(report.job));
   const auto add = [&](const std::string& what) { text += say("VM {} - {}\n", report.vmid, what); };
   if (report.promoted) {
     add(report.promoted->done

@@ -27,6 +27,9 @@ struct SnapshotName {
 /// "default" if there is none. Two jobs of one guest whose names come out the same are a conflict.
 std::string normalize_job(std::string_view name);
 
+/// A job in a sentence: "job 'nightly'", or "job without a name".
+std::string describe_job(std::string_view name);
+
 /// The snapshot's name. Throws Error(usage) if the job is not in its normal form or the year is not 1970 to 9999.
 std::string to_string(const SnapshotName& name);
 

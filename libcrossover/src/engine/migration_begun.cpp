@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "crossover/error.hpp"
+#include "crossover/snapshot_name.hpp"
 #include "engine/migration_ledger.hpp"
 #include "plan/guest_disks.hpp"
 
@@ -61,9 +62,9 @@ void require_as_begun(const MigrationWork& work) {
     throw work.failure(
         ErrorCode::conflict,
         fmt::format(
-            "it is on its way to VM {} on the cluster {} with the job '{}' already; end that first, with the "
+            "it is on its way to VM {} on the cluster {} with the {} already; end that first, with the "
             "same options",
-            record.target_vmid, record.destination_fsid, record.job));
+            record.target_vmid, record.destination_fsid, describe_job(record.job)));
   }
 }
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "crossover/error.hpp"
+#include "crossover/snapshot_name.hpp"
 #include "engine/unexpected_error.hpp"
 #include "plan/freeze_plan.hpp"
 #include "plan/migration_record.hpp"
@@ -207,9 +208,9 @@ std::optional<Error> SourcePoint::written_below() const try {
     const auto now = work_.source(disk).find(disk.disk.image.spec);
     if (now && image_record(*now).replica == replica) continue;
     return Error(ErrorCode::conflict, "snapshot", to_string(disk.disk.image.spec),
-                 fmt::format("it is itself a replica, and its own job '{}' began to write to it meanwhile; run again "
+                 fmt::format("it is itself a replica, and its own {} began to write to it meanwhile; run again "
                              "once that is through",
-                             replica->job),
+                             describe_job(replica->job)),
                  true);
   }
   return std::nullopt;

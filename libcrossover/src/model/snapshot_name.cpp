@@ -62,6 +62,10 @@ std::string normalize_job(std::string_view name) {
   return job.empty() ? "default" : job;
 }
 
+std::string describe_job(std::string_view name) {
+  return name.empty() ? "job without a name" : fmt::format("job '{}'", name);
+}
+
 std::string to_string(const SnapshotName& name) {
   const auto day = std::chrono::floor<std::chrono::days>(name.time);
   const std::chrono::year_month_day date(day);

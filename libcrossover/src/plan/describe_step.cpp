@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "crossover/snapshot_name.hpp"
 #include "plan/mirror_plan.hpp"
 
 namespace crossover {
@@ -85,7 +86,7 @@ std::string describe(const GuestPlan& plan, const Step& step) {
     case StepKind::roll_back:
       return fmt::format("roll {} back to {}", replica(), disk().replica_base->name);
     case StepKind::record_source:
-      return fmt::format("record the job '{}' on the images of VM {}", plan.job_name, plan.vmid);
+      return fmt::format("record the {} on the images of VM {}", describe_job(plan.job_name), plan.vmid);
     case StepKind::lock_source:
       return fmt::format("lock VM {} on {} (backup)", plan.vmid, plan.source_node);
     case StepKind::freeze:

@@ -1,5 +1,6 @@
 #include "plan/foreign_image.hpp"
 
+#include "crossover/snapshot_name.hpp"
 #include "plan/stop.hpp"
 
 namespace crossover {
@@ -35,9 +36,9 @@ void stop_at_other_source(const GuestFacts& facts, const std::string& image, con
 
 void stop_at_other_job(const GuestFacts& facts, const std::string& image, const ReplicaRecord& record) {
   stop_at_conflict(facts.scope.vmid, Conflict::another_source,
-                   "{} on the destination belongs to the job '{}' of VM {}, not to the job '{}'; run that one, or "
+                   "{} on the destination belongs to the {} of VM {}, not to the {}; run that one, or "
                    "choose another target VMID",
-                   image, record.job, record.target_vmid, facts.request.job_name);
+                   image, describe_job(record.job), record.target_vmid, describe_job(facts.request.job_name));
 }
 
 }  // namespace crossover

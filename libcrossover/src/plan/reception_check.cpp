@@ -38,9 +38,9 @@ void check_identity(const GuestPlan& plan, const Inventory& inventory, const Rec
     require(record->source.fsid == plan.disks.front().identity.fsid && record->source.guest == plan.vmid &&
                 record->job == plan.job_name,
             subject,
-            fmt::format("{} is a replica of VM {} in the cluster {} by the job '{}', and would be beside one of "
+            fmt::format("{} is a replica of VM {} in the cluster {} by the {}, and would be beside one of "
                         "another",
-                        to_string(ref.spec), record->source.guest, record->source.fsid, record->job));
+                        to_string(ref.spec), record->source.guest, record->source.fsid, describe_job(record->job)));
   }
 }
 

@@ -41,25 +41,25 @@ void check_source_record(const GuestFacts& facts, const DiskPlan& disk) {
   if (record.replica && normalize_job(record.replica->job) == request.job_label && !may_share_name(facts, record)) {
     stop_at_conflict(
         vmid, Conflict::job_name_taken,
-        "{} is itself a replica of the job '{}', whose recovery points this job would take for its own; "
+        "{} is itself a replica of the {}, whose recovery points this job would take for its own; "
         "give it a --jobname that differs in letters and digits{}",
-        to_string(disk.disk.image.spec), record.replica->job, hint_at_way_back(facts, disk));
+        to_string(disk.disk.image.spec), describe_job(record.replica->job), hint_at_way_back(facts, disk));
   }
   if (!record.source) return;
   const auto job = record.source->jobs.find(request.job_label);
   if (job == record.source->jobs.end()) return;
   if (job->second.job != request.job_name) {
     stop_at_conflict(vmid, Conflict::job_name_taken,
-                     "the jobs '{}' and '{}' would share their snapshots' names; rename one so that their letters "
+                     "the {} and the {} would share their snapshots' names; rename one so that their letters "
                      "and digits differ",
-                     job->second.job, request.job_name);
+                     describe_job(job->second.job), describe_job(request.job_name));
   }
   if (job->second.destination_fsid != facts.inventory.replica_fsids.at(disk.replica.access) ||
       job->second.target_vmid != facts.scope.target_vmid) {
     stop_at_conflict(vmid, Conflict::job_name_taken,
-                     "the job '{}' mirrors this guest to VM {} on the cluster {}; a second destination needs a "
+                     "the {} mirrors this guest to VM {} on the cluster {}; a second destination needs a "
                      "--jobname of its own",
-                     request.job_name, job->second.target_vmid, job->second.destination_fsid);
+                     describe_job(request.job_name), job->second.target_vmid, job->second.destination_fsid);
   }
 }
 
@@ -85,9 +85,9 @@ void check_replica_record(const GuestFacts& facts, const DiskPlan& disk, const I
   if (const auto& source = disk.replica_record.source;
       source && !goes_back(facts.scope) && source->jobs.contains(request.job_label)) {
     stop_at_conflict(facts.scope.vmid, Conflict::job_name_taken,
-                     "{} on the destination is mirrored on by the job '{}', whose recovery points this job would "
+                     "{} on the destination is mirrored on by the {}, whose recovery points this job would "
                      "take for its own; rename one so that their letters and digits differ, with --jobname",
-                     name, source->jobs.at(request.job_label).job);
+                     name, describe_job(source->jobs.at(request.job_label).job));
   }
   check_unwatched(facts.scope.vmid, disk.replica, image);
 }

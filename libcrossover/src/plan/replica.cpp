@@ -101,9 +101,10 @@ class ReplicaReader {
       }
       fail(ErrorCode::conflict, image.ref,
            fmt::format(
-               "it is a replica of VM {} in the cluster {} by the job '{}', and {} one of VM {} in {} by '{}'",
-               image.record.source.guest, image.record.source.fsid, image.record.job,
-               to_string(replica_.images.front().ref.spec), first.source.guest, first.source.fsid, first.job));
+               "it is a replica of VM {} in the cluster {} by the {}, and {} one of VM {} in {} by the {}",
+               image.record.source.guest, image.record.source.fsid, describe_job(image.record.job),
+               to_string(replica_.images.front().ref.spec), first.source.guest, first.source.fsid,
+               describe_job(first.job)));
     }
   }
 

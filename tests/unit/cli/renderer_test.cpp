@@ -3,9 +3,11 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <utility>
 
 using namespace crossover;
 using namespace crossover::cli;
@@ -74,6 +76,47 @@ TEST_CASE("plans, checks and what was removed") {
   pruned.dry_run = true;
   pruned.replicas = {replica};
   check_shown(render_pruned(pruned), 4);
+}
+
+TEST_CASE("what a run leaves out is in its summary and its plan") {
+  const std::unique_ptr<std::FILE, Closer> out(std::tmpfile());
+  Renderer renderer(out.get(), {}, false);
+  MirrorReport report;
+  renderer.summary(report);
+  CHECK(written(out.get()).find("incomplete") == std::string::npos);
+  report.totals.guests_incomplete = 2;
+  report.containers = {{300, "pve02", "only VMs are mirrored so far"}};
+  renderer.summary(report);
+  CHECK(written(out.get()).find("VMs incomplete............: 2\n") != std::string::npos);
+  CHECK(render_plan(report).find("VM 300 - Not replicated: container on pve02: only VMs") != std::string::npos);
+}
+
+TEST_CASE("a guest that was off was not down, and a memory that an earlier run sent is not nothing") {
+  using namespace std::chrono_literals;
+  const auto summary = [](MigrationReport migration) {
+    const std::unique_ptr<std::FILE, Closer> out(std::tmpfile());
+    MirrorReport report;
+    report.guests.emplace_back().vmid = 100;
+    report.guests.front().migration = std::move(migration);
+    Renderer(out.get(), {}, false).summary(report);
+    return written(out.get());
+  };
+  MigrationReport migration{.outcome = MigrationOutcome::done, .suspended = true, .state_bytes = 1 << 20,
+                            .was_running = true, .shutdown = 1s, .transfer = 2s, .start = 3s};
+  CHECK(summary(migration).find("down for 6000 ms") != std::string::npos);
+  CHECK(summary(migration).find("1.00 MiB of its memory were sent") != std::string::npos);
+  migration.state_bytes = 0;
+  CHECK(summary(migration).find("its memory was sent by an earlier run") != std::string::npos);
+  migration.was_running = false;
+  CHECK(summary(migration).find("down for") == std::string::npos);
+  CHECK(summary(migration).find("it was off here: transfer 2000 ms, start 3000 ms") != std::string::npos);
+}
+
+TEST_CASE("a job without a name is called that") {
+  ReplicaReport report;
+  CHECK(render_points(report).find(", job without a name\n") != std::string::npos);
+  report.job = "nightly";
+  CHECK(render_points(report).find(", job 'nightly'\n") != std::string::npos);
 }
 
 TEST_CASE("every event is at most as many lines as it is with names that are harmless") {
