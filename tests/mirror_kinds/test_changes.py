@@ -104,3 +104,27 @@ def test_pve_snapshots(kinds):
     assert kinds.snapshots(images[0], "pve01") == ["between", second["recovery_point"]]
     assert kinds.snapshots(disks(second)["scsi0"]["replica_image"]) == [second["recovery_point"]]
     kinds.starts(target(vmid))
+
+
+def test_replica_that_was_snapshotted_and_edited(kinds):
+    """What Proxmox VE snapshotted on the destination stays as long as its RBD snapshots do; what somebody changed there is
+    overwritten, and named once."""
+    vmid, _ = guest(kinds, MIB, MIB)
+    kinds.mirror(vmid)
+    replica = str(target(vmid))
+    kinds.lab.run("pve04", "qm", "snapshot", replica, "drill")
+    snapshotted = sorted(kinds.config(vmid))
+    assert "[drill]" in snapshotted and "parent: drill" in snapshotted
+    second = kinds.mirror(vmid)
+    assert second["warnings"] == [] and sorted(kinds.config(vmid)) == snapshotted
+    assert all("drill" in kinds.snapshots(disk["replica_image"]) for disk in second["disks"])
+
+    kinds.lab.run("pve04", "qm", "set", replica, "--memory", "128", "--onboot", "1")
+    [warning] = kinds.mirror(vmid)["warnings"]
+    assert "changed by hand" in warning and "memory: 128 (becomes 64)" in warning and "onboot: 1 (becomes 0)" in warning
+    assert sorted(kinds.config(vmid)) == snapshotted
+
+    kinds.lab.run("pve04", "qm", "delsnapshot", replica, "drill")
+    assert kinds.mirror(vmid)["warnings"] == []
+    assert not [line for line in kinds.config(vmid) if line.startswith(("[", "parent"))]
+    kinds.starts(target(vmid))

@@ -5,6 +5,7 @@
 
 #include "crossover/error.hpp"
 #include "engine/unexpected_error.hpp"
+#include "plan/replica_changes.hpp"
 #include "plan/replica_config.hpp"
 
 namespace crossover {
@@ -27,10 +28,12 @@ void ReplicaConfiguration::lock() {
 }
 
 void ReplicaConfiguration::write() {
+  const GuestPlan& plan = work_.plan;
   const bool keep = work_.request.options.keep_destination_lock;
-  work_.destination.hypervisor.write_config(
-      work_.plan.target_node, work_.plan.target_vmid, version_,
-      keep ? with_lock(work_.plan.replica_config, replica_lock) : work_.plan.replica_config, work_.stop);
+  const std::string bytes = keep ? with_lock(plan.replica_config, replica_lock) : plan.replica_config;
+  work_.destination.hypervisor.write_config(plan.target_node, plan.target_vmid, version_,
+                                            with_snapshots(bytes, plan.replica_snapshots, plan.replica_parent),
+                                            work_.stop);
   locked_ = false;
   if (work_.plan.write_firewall) {
     work_.destination.hypervisor.write_firewall(work_.plan.target_vmid, work_.plan.firewall, work_.stop);

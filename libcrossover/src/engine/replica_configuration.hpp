@@ -19,7 +19,8 @@ class ReplicaConfiguration {
 
   /// Writes the configuration that is there, or the one it is to have, with the lock.
   void lock();
-  /// Writes the configuration it is to have, without the lock unless that is kept, and its firewall rules.
+  /// Writes the configuration it is to have, with Proxmox VE's snapshots of the replica that it keeps, without the lock
+  /// unless that is kept, and its firewall rules.
   void write();
   /// Takes the lock back if this run took it.
   void undo();

@@ -14,6 +14,7 @@
 #include "plan/new_point.hpp"
 #include "plan/points.hpp"
 #include "plan/removals.hpp"
+#include "plan/replica_changes.hpp"
 #include "plan/restricted_plan.hpp"
 #include "plan/resumption.hpp"
 #include "plan/shared_disks.hpp"
@@ -84,9 +85,9 @@ void plan_point(const GuestFacts& facts, std::chrono::sys_seconds now, GuestPlan
   plan_resumption(facts, names, plan);
   if (!plan.resumes) plan.snapshot = new_point_name(facts, plan.disks, now);
   plan_config(facts, plan);
-  if (plan.resumes) {
-    plan_config_of_point(facts, plan);
-  } else {
+  if (plan.resumes) plan_config_of_point(facts, plan);
+  plan_replica_changes(facts, plan);
+  if (!plan.resumes) {
     plan.removals = plan_removals(facts.request, facts.inventory, plan, names, now);
     if (facts.inventory.destination.restriction) leave_removals_to_destination(facts.request, plan);
   }

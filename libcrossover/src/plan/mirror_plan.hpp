@@ -207,6 +207,8 @@ struct GuestPlan {
   std::string source_config;  ///< bytes the survey saw
   std::optional<std::string> replica_config_before;  ///< bytes; nothing: the replica has none yet
   std::string replica_config;                        ///< bytes it is to have, without a lock
+  std::string replica_snapshots;                     ///< Proxmox VE's own of the replica: sections it keeps, bytes
+  std::string replica_parent;                        ///< that of these it goes on from; empty: none
   std::string onboot;                                ///< the guest's own value
   std::string repaired;                              ///< the recovery point the disks' repair is of; empty: none
   std::optional<std::string> firewall;

@@ -1,7 +1,6 @@
 #include "plan/origin.hpp"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -117,12 +116,6 @@ std::vector<std::string> lost_on_way_back(const VmConfig& present, std::uint32_t
     lost.push_back(fmt::format(
         "VM {} over there has {} ({}), which the guest has no disk for: the volume stays, but nothing names it",
         vmid, volume, to_string(drive.key())));
-  }
-  if (const std::vector<std::string> names = present.snapshot_names(); !names.empty()) {
-    lost.push_back(
-        fmt::format("Proxmox VE's snapshots of VM {} over there ({}) are not in its new configuration; "
-                    "those of its images stay",
-                    vmid, fmt::join(names, ", ")));
   }
   return lost;
 }

@@ -10,6 +10,7 @@
 #include "plan/foreign_lock.hpp"
 #include "plan/migration_record.hpp"
 #include "plan/points.hpp"
+#include "plan/replica_changes.hpp"
 #include "plan/replica_config.hpp"
 #include "plan/stop.hpp"
 
@@ -204,8 +205,15 @@ class RecoverPlanner {
     if (const auto password = present.get("cipassword")) config.set("cipassword", *password);
     config.remove("lock");
     const std::string bytes = config.to_bytes();
-    plan_.config = with_onboot(bytes, point_->config->onboot);
-    plan_.locked_config = with_lock(with_onboot(bytes, "0"), our_lock);
+    // A roll-back leaves RBD's snapshots where they are.
+    const ReplicaSnapshots kept = replica_snapshots(present, [this](const std::string& volume) -> const ImageState* {
+      const auto named = rbd_image_of(volume, cluster_);
+      const auto found = std::find_if(replica_.images.begin(), replica_.images.end(),
+                                      [&named](const ReplicaImage& image) { return named == image.ref; });
+      return found == replica_.images.end() ? nullptr : &found->state;
+    });
+    plan_.config = with_snapshots(with_onboot(bytes, point_->config->onboot), kept.sections, kept.parent);
+    plan_.locked_config = with_snapshots(with_lock(with_onboot(bytes, "0"), our_lock), kept.sections, kept.parent);
     plan_.firewall = point_->config->firewall;
     plan_.write_firewall = plan_.firewall != replica_.guest.firewall;
   }

@@ -258,14 +258,18 @@ TEST_CASE("what the configuration over there names besides is said") {
   stage.come_from_west({newer});
   stage.put_target(stage.origin_config +
                    "scsi5: other:vm-99100-disk-5\nunused0: copy:vm-99100-disk-9\nide2: none,media=cdrom\n"
-                   "ide0: copy:vm-99100-cloudinit,media=cdrom\n\n[before]\nmemory: 256\n");
+                   "ide0: copy:vm-99100-cloudinit,media=cdrom\n\n[before]\nmemory: 256\n"
+                   "scsi0: copy:vm-99100-disk-0,size=32M\n\n[after]\nscsi0: copy:vm-99100-disk-0,size=32M\n");
+  stage.snapshot(*stage.origin_image("scsi0"), "after");
   const GuestPlan plan = stage.plan();
   CAPTURE(PlanStage::text_of(plan));
   REQUIRE(takes_back(plan));
   REQUIRE(plan.warnings.size() == 3);
   CHECK(plan.warnings[0].find("other:vm-99100-disk-5 (scsi5)") != std::string::npos);
   CHECK(plan.warnings[1].find("copy:vm-99100-disk-9 (unused0)") != std::string::npos);
-  CHECK(plan.warnings[2].find("(before)") != std::string::npos);
+  CHECK(plan.warnings[2].find("[before]: copy:vm-99100-disk-0 has no RBD snapshot") != std::string::npos);
+  // The guest's own snapshots are there as before.
+  CHECK(plan.replica_snapshots == "\n[after]\nscsi0: copy:vm-99100-disk-0,size=32M\n");
 }
 
 TEST_CASE("a migration back that was cut once it had promoted goes on with the images it promoted, in any storage") {
