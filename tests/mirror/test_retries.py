@@ -72,6 +72,7 @@ def test_a_destination_that_is_full(site, guest, job):  # noqa: F811
     """Said at once, and put right by the next run when there is space."""
     run = in_the_middle(site, guest, job)
     try:
+        site.lab("net", "limit", "10mbit")  # filling it takes some commands of Ceph's
         site.fill(WEST)
         site.lab("net", "unlimit")
         done = run.wait(90)
