@@ -9,7 +9,7 @@ namespace crossover::agent {
 namespace {
 
 template <typename T>
-T argument(const Json& request, const char* key) {
+T member(const Json& request, const char* key) {
   return member_of<T>(request, key, "read request");
 }
 
@@ -17,9 +17,9 @@ T argument(const Json& request, const char* key) {
 
 Json PointService::begin(const Json& request, const std::stop_token& stop) {
   require_free();
-  PointOffer offer = parse_offer(argument<Json>(request, "offer"));
+  PointOffer offer = parse_offer(member<Json>(request, "offer"));
   point_ = reception_.begin(
-      std::move(offer), argument<std::string>(request, "half"),
+      std::move(offer), member<std::string>(request, "half"),
       [this](const std::string& note) {
         const std::scoped_lock lock(mutex_);
         notes_.push_back(note);
@@ -29,12 +29,12 @@ Json PointService::begin(const Json& request, const std::stop_token& stop) {
 }
 
 Json PointService::carry_out(const Json& request) {
-  point().carry_out(parse_step(argument<std::string>(request, "step")));
+  point().carry_out(parse_step(member<std::string>(request, "step")));
   return progress();
 }
 
 Json PointService::record(const Json& request) {
-  point().record_point(argument<std::vector<Snapshot>>(request, "ends"));
+  point().record_point(member<std::vector<Snapshot>>(request, "ends"));
   Json result = progress();
   result["transfers"] = point().transfers();
   return result;
@@ -58,8 +58,8 @@ void PointService::receive_disk(const ImageRef& image, const std::string& transf
 }
 
 std::unique_ptr<DiffSink> PointService::write_disk(const Json& request, const std::stop_token& stop) {
-  if (argument<bool>(request, "repair")) return disk().repair(stop);
-  return disk().write(argument<std::uint64_t>(request, "offset"), stop);
+  if (member<bool>(request, "repair")) return disk().repair(stop);
+  return disk().write(member<std::uint64_t>(request, "offset"), stop);
 }
 
 void PointService::release_disk() {
