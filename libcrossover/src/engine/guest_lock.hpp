@@ -11,8 +11,8 @@
 namespace crossover {
 
 /// Waits up to `wait` for a lock on the source guest to go, and returns its configuration then. ErrorCode::locked
-/// if it stays, at once if the guest is hibernated, ErrorCode::conflict if the configuration is not `seen` any more apart from the lock: the plan was
-/// made for another one.
+/// if it stays, at once if the guest is hibernated; ErrorCode::conflict if the configuration is not `seen` any more
+/// apart from the lock: the plan was made for another one.
 ConfigVersion wait_until_unlocked(const Ports& ports, const std::string& node, std::uint32_t vmid,
                                   const std::string& seen, std::chrono::seconds wait, std::stop_token stop);
 

@@ -111,7 +111,8 @@ class GuestPower {
   virtual Power power(const std::string& node, std::uint32_t vmid, std::stop_token stop) = 0;
 
   /// Starts a guest on the node that owns it. On return it runs, or is about to: of a guest under high availability
-  /// this only is the request. One that is hibernated goes on from what was saved: it does, on return. ErrorCode::command says why not, in PVE's words.
+  /// this only is the request. One that is hibernated goes on from what was saved: it does, on return.
+  /// ErrorCode::command says why not, in PVE's words, ErrorCode::timeout that what was saved does not go on.
   virtual void start(const std::string& node, std::uint32_t vmid, std::stop_token stop) = 0;
 
   /// Shuts a guest down on the node that owns it, through its agent or ACPI, and returns when its QEMU is gone, at

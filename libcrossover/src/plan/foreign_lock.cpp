@@ -61,4 +61,12 @@ std::string foreign_lock(const std::string& lock, std::uint32_t vmid, const std:
   return fmt::format("locked ({}): {}", lock, text);
 }
 
+std::string foreign_lock_of_replica(const std::string& lock, std::uint32_t vmid, const std::string& node) {
+  if (!is_state(lock)) return foreign_lock(lock, vmid, node);
+  return fmt::format(
+      "locked ({}): somebody started it there and hibernated it, and it is not to be resumed while its guest runs; if "
+      "neither its memory nor what it wrote is wanted, 'qm unlock {}' on {}",
+      lock, vmid, node);
+}
+
 }  // namespace crossover

@@ -14,4 +14,8 @@ bool is_state(const std::string& lock);
 /// What would throw something away is not advised. Of a value that is not known (PVE reads any), that somebody holds it.
 std::string foreign_lock(const std::string& lock, std::uint32_t vmid, const std::string& node);
 
+/// The same of a replica. One that is hibernated was started there by somebody: to resume it would let it run beside the
+/// guest it is a replica of.
+std::string foreign_lock_of_replica(const std::string& lock, std::uint32_t vmid, const std::string& node);
+
 }  // namespace crossover

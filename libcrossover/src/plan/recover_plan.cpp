@@ -196,7 +196,7 @@ class RecoverPlanner {
 
   [[noreturn]] void stop_locked(const std::string& lock) const {
     stop(ErrorCode::locked, "VM {} on {} is {}", plan_.vmid, plan_.node,
-         foreign_lock(lock, plan_.vmid, plan_.node));
+         foreign_lock_of_replica(lock, plan_.vmid, plan_.node));
   }
 
   void choose_config(const VmConfig& present) {

@@ -94,7 +94,7 @@ void check_state(const GuestFacts& facts, const GuestState& present, const std::
   // Our own lock is left from a run that was cut short, or was asked for with --keep-dlock.
   if (!lock.empty() && !(ours && lock == "migrate")) {
     stop(ErrorCode::locked, "VM {}: its replica {} on {} is {}", scope.vmid, scope.target_vmid, present.node,
-         foreign_lock(lock, scope.target_vmid, present.node));
+         foreign_lock_of_replica(lock, scope.target_vmid, present.node));
   }
 }
 

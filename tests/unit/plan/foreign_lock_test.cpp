@@ -39,4 +39,10 @@ TEST_CASE("a lock of a value that is not known is somebody's") {
         "locked (whatever): somebody else holds it; 'qm unlock 100' on e1 if nobody does any more");
 }
 
+TEST_CASE("nobody is told to start a replica beside its guest") {
+  CHECK_FALSE(contains(foreign_lock_of_replica("suspended", 9100, "w1"), "qm start"));
+  CHECK(contains(foreign_lock_of_replica("suspended", 9100, "w1"), "'qm unlock 9100' on w1"));
+  CHECK(foreign_lock_of_replica("backup", 9100, "w1") == foreign_lock("backup", 9100, "w1"));
+}
+
 }  // namespace crossover
